@@ -1,0 +1,19 @@
+//! The one write path: every change, whoever asks for it, is decoded, defaulted, admitted and validated here
+//! before the store sees it.
+//!
+//! It owns the catalog of resources (built-in kinds as data and rules, custom resources from their
+//! definitions), the verbs that write, and the translation of every error into a `Status`. It must never know
+//! of HTTP, tasks of its own, queues or Wasm.
+
+pub mod catalog;
+pub mod registry;
+pub mod request;
+pub mod status;
+
+pub use catalog::{Catalog, Column, Resource, Subresource};
+pub use registry::{Config, Prepared, Registry, Written};
+pub use request::{
+    Action, Actor, Body, DeleteOptions, FieldValidation, PatchFormat, Preconditions, Propagation,
+    Target, WriteOptions, WriteRequest,
+};
+pub use status::{Reason, Status, StatusCause};

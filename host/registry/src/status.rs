@@ -1,0 +1,188 @@
+//! Errors as the Kubernetes API writes them: one type from here to the wire.
+
+use quadrille_object::{FieldError, GroupResource};
+use serde::{Deserialize, Serialize};
+
+/// The machine-readable reason of a `Status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Reason {
+    /// 400: the request makes no sense.
+    BadRequest,
+    /// 401: nobody known.
+    Unauthorized,
+    /// 403: known, and not allowed.
+    Forbidden,
+    /// 404: no such object or resource.
+    NotFound,
+    /// 405: the resource has no such verb.
+    MethodNotAllowed,
+    /// 406: none of the asked encodings.
+    NotAcceptable,
+    /// 409: the name is taken.
+    AlreadyExists,
+    /// 409: somebody else was first, or a precondition does not hold.
+    Conflict,
+    /// 410: the resourceVersion or continue token is too old.
+    Expired,
+    /// 410: gone for good.
+    Gone,
+    /// 413: the body is over the limit.
+    RequestEntityTooLarge,
+    /// 415: the body's encoding is not understood.
+    UnsupportedMediaType,
+    /// 422: a field is wrong.
+    Invalid,
+    /// 429: too many requests.
+    TooManyRequests,
+    /// 500: our fault.
+    InternalError,
+    /// 503: not now.
+    ServiceUnavailable,
+    /// 504: not in time.
+    Timeout,
+}
+
+impl Reason {
+    /// The HTTP status code.
+    pub fn code(self) -> u16 {
+        match self {
+            Self::BadRequest => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::NotAcceptable => 406,
+            Self::AlreadyExists | Self::Conflict => 409,
+            Self::Expired | Self::Gone => 410,
+            Self::RequestEntityTooLarge => 413,
+            Self::UnsupportedMediaType => 415,
+            Self::Invalid => 422,
+            Self::TooManyRequests => 429,
+            Self::InternalError => 500,
+            Self::ServiceUnavailable => 503,
+            Self::Timeout => 504,
+        }
+    }
+}
+
+/// One cause among a Status' details.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusCause {
+    /// Such as `FieldValueInvalid` or `FieldManagerConflict`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// For people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// The path of the field.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub field: String,
+}
+
+/// What a `Status` says beyond its message.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusDetails {
+    /// The object's name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// The API group.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
+    /// The resource (Kubernetes puts the plural here) or the kind.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    /// The object's uid.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uid: String,
+    /// One entry per wrong field or conflict.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<StatusCause>,
+    /// When to try again, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_seconds: Option<u32>,
+}
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Status {
+    /// The machine-readable reason; decides the code unless `code` says otherwise.
+    pub reason: Reason,
+    /// The HTTP status code.
+    pub code: u16,
+    /// For people, in kube-apiserver's words where clients or people rely on them.
+    pub message: String,
+    /// About what.
+    pub details: Option<Box<StatusDetails>>,
+}
+
+impl Status {
+    /// A refusal without details.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, code: reason.code(), message: message.into(), details: None }
+    }
+
+    /// 404 for one object: `pods "x" not found`.
+    pub fn not_found(resource: &GroupResource, name: &str) -> Self {
+        Self::about(Reason::NotFound, resource, name, format!("{resource} \"{name}\" not found"))
+    }
+
+    /// 409 for a taken name: `pods "x" already exists`.
+    pub fn already_exists(resource: &GroupResource, name: &str) -> Self {
+        let message = format!("{resource} \"{name}\" already exists");
+        Self::about(Reason::AlreadyExists, resource, name, message)
+    }
+
+    /// 409 for an object that changed.
+    pub fn conflict(resource: &GroupResource, name: &str, why: &str) -> Self {
+        let message = format!("Operation cannot be fulfilled on {resource} \"{name}\": {why}");
+        Self::about(Reason::Conflict, resource, name, message)
+    }
+
+    /// 422 for wrong fields; `kind` is the object's kind.
+    pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
+        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let list = match texts.as_slice() {
+            [one] => one.clone(),
+            many => format!("[{}]", many.join(", ")),
+        };
+        let kind_text = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+        let causes = errors.iter().map(|error| StatusCause {
+            reason: error.kind.reason().to_owned(),
+            message: error.message.clone(),
+            field: error.field.clone(),
+        });
+        let details = StatusDetails {
+            name: name.to_owned(),
+            group: group.to_owned(),
+            kind: kind.to_owned(),
+            causes: causes.collect(),
+            ..StatusDetails::default()
+        };
+        let message = format!("{kind_text} \"{name}\" is invalid: {list}");
+        Self { details: Some(Box::new(details)), ..Self::new(Reason::Invalid, message) }
+    }
+
+    fn about(reason: Reason, resource: &GroupResource, name: &str, message: String) -> Self {
+        let details = StatusDetails {
+            name: name.to_owned(),
+            group: resource.group.as_ref().to_owned(),
+            kind: resource.resource.as_ref().to_owned(),
+            ..StatusDetails::default()
+        };
+        Self { details: Some(Box::new(details)), ..Self::new(reason, message) }
+    }
+
+    /// The wire form: a `v1` `Status` object.
+    pub fn to_value(&self) -> serde_json::Value {
+        let mut value = serde_json::json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": self.message, "reason": self.reason, "code": self.code,
+        });
+        if let Some(details) = &self.details {
+            value["details"] = serde_json::to_value(details).unwrap_or_default();
+        }
+        value
+    }
+}

@@ -1,0 +1,23 @@
+//! The durable, totally ordered store of objects.
+//!
+//! It owns revisions, transactions, snapshots, history and the bus. It knows keys, bytes and the metadata
+//! envelope; it must never hear of kinds, schemas or HTTP. Only this crate names an engine.
+//!
+//! The seam for another store (several hosts on etcd) is [`Store::commit`], [`Store::snapshot`] and
+//! [`Store::changes`]; the seam for another file format is the engine below the committer.
+
+pub mod cause;
+pub mod change;
+pub mod key;
+pub mod query;
+pub mod snapshot;
+pub mod store;
+pub mod txn;
+
+pub use cause::{Cause, RequestCause, RunCause, SystemCause};
+pub use change::{Change, ChangeBatch, ChangeFilter, ChangeKind, ChangeStream, ChangesError};
+pub use key::{Key, Revision};
+pub use query::{Query, Range, ReadSet, Selection, View};
+pub use snapshot::{Object, Snapshot};
+pub use store::{Config, OpenError, Store};
+pub use txn::{CommitError, Committed, Conflict, Expect, Fence, FenceTicket, Txn, Write};

@@ -1,0 +1,1 @@
+//! What the benchmarks share: percentiles and one way to print a figure.
