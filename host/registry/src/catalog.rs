@@ -1,8 +1,12 @@
 //! The catalog: every resource that is served, as data.
 //!
-//! A catalog is immutable; a change of definitions makes a new one, and a request keeps the one it began with.
+//! A catalog is immutable; a change of definitions makes a new one that shares every unchanged resource, and
+//! a request keeps the one it began with. Lookups are hash lookups.
 
-use std::collections::BTreeMap;
+pub(crate) mod builtin;
+pub(crate) mod custom;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use quadrille_object::{GroupResource, Gvk, Gvr};
@@ -35,6 +39,42 @@ pub struct Subresource {
     pub verbs: Vec<&'static str>,
 }
 
+/// Where the `scale` subresource finds its numbers, as the segments of their paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScalePaths {
+    /// The wanted replicas.
+    pub spec_replicas: Vec<String>,
+    /// The observed replicas.
+    pub status_replicas: Vec<String>,
+    /// The label selector in text form; built-in kinds make it from `spec.selector`.
+    pub label_selector: Option<Vec<String>>,
+}
+
+/// What a name of the resource may look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NameRule {
+    /// A DNS-1123 subdomain.
+    #[default]
+    Subdomain,
+    /// A DNS-1123 label.
+    Label,
+    /// Whatever may stand as one segment of a path.
+    PathSegment,
+}
+
+/// How the generic write path treats a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traits {
+    /// Whether `metadata.generation` counts changes of what is wanted.
+    pub generation: bool,
+    /// Whether a PUT of a missing object creates it.
+    pub create_on_update: bool,
+    /// Whether a PUT without a resourceVersion is taken.
+    pub unconditional_update: bool,
+    /// What a name may look like.
+    pub name_rule: NameRule,
+}
+
 /// One resource in one version.
 #[derive(Clone, Debug)]
 pub struct Resource {
@@ -42,6 +82,8 @@ pub struct Resource {
     pub gvr: Gvr,
     /// The kind of its objects.
     pub kind: Gvk,
+    /// `kind`'s group and version as objects write it.
+    pub api_version: Arc<str>,
     /// The kind of its lists, such as `PodList`.
     pub list_kind: Arc<str>,
     /// The name in the singular, in lower case.
@@ -60,19 +102,37 @@ pub struct Resource {
     pub columns: Vec<Column>,
     /// The version in which its objects are stored.
     pub storage_version: Arc<str>,
+    /// `apiVersion` of the stored objects.
+    pub storage_api_version: Arc<str>,
+    /// Where its objects are stored; differs from its own name for events.k8s.io only.
+    pub stored_as: GroupResource,
     /// Whether a CustomResourceDefinition made it.
     pub custom: bool,
+    /// Where `scale` finds its numbers.
+    pub scale: Option<ScalePaths>,
+    /// How the generic write path treats it.
+    pub traits: Traits,
 }
 
 impl Resource {
     /// Where its objects are stored.
     pub fn group_resource(&self) -> GroupResource {
+        self.stored_as.clone()
+    }
+
+    /// Its own name whatever its version, as messages have it.
+    pub fn qualified(&self) -> GroupResource {
         self.gvr.group_resource()
     }
 
     /// One of its subresources.
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|sub| *sub.name == *name)
+    }
+
+    /// Whether stored objects already have this version's form.
+    pub fn is_storage_form(&self) -> bool {
+        self.api_version == self.storage_api_version
     }
 }
 
@@ -83,6 +143,8 @@ pub struct Catalog {
     pub generation: u64,
     /// By endpoint, in order.
     pub resources: BTreeMap<Gvr, Arc<Resource>>,
+    kinds: HashMap<Gvk, Arc<Resource>>,
+    storage: HashMap<GroupResource, Arc<Resource>>,
 }
 
 impl Catalog {
@@ -93,12 +155,29 @@ impl Catalog {
 
     /// The resource whose objects have a kind.
     pub fn by_kind(&self, kind: &Gvk) -> Option<&Arc<Resource>> {
-        self.resources.values().find(|resource| resource.kind == *kind)
+        self.kinds.get(kind)
     }
 
     /// Any version of a resource, the storage version first.
     pub fn by_group_resource(&self, resource: &GroupResource) -> Option<&Arc<Resource>> {
-        let versions = self.resources.values().filter(|r| r.group_resource() == *resource);
-        versions.max_by_key(|r| r.gvr.version == r.storage_version)
+        self.storage.get(resource)
+    }
+
+    pub(crate) fn insert(&mut self, resource: Resource) {
+        let resource = Arc::new(resource);
+        self.kinds.insert(resource.kind.clone(), Arc::clone(&resource));
+        let own = resource.qualified();
+        if resource.is_storage_form() || !self.storage.contains_key(&own) {
+            self.storage.insert(own, Arc::clone(&resource));
+        }
+        self.resources.insert(resource.gvr.clone(), resource);
+    }
+
+    /// Takes every version of a resource out.
+    pub(crate) fn remove(&mut self, resource: &GroupResource) {
+        self.storage.remove(resource);
+        self.kinds.retain(|_, r| r.qualified() != *resource);
+        self.resources
+            .retain(|gvr, _| gvr.group != resource.group || gvr.resource != resource.resource);
     }
 }

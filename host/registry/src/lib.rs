@@ -10,7 +10,7 @@ pub mod registry;
 pub mod request;
 pub mod status;
 
-pub use catalog::{Catalog, Column, Resource, Subresource};
+pub use catalog::{Catalog, Column, NameRule, Resource, ScalePaths, Subresource, Traits};
 pub use registry::{Config, Prepared, Registry, Written};
 pub use request::{
     Action, Actor, Body, DeleteOptions, FieldValidation, PatchFormat, Preconditions, Propagation,

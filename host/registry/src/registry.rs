@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use quadrille_kit::{Clock, Random};
 use quadrille_object::Gvk;
@@ -78,6 +79,7 @@ struct Inner {
     config: Config,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    catalog: ArcSwap<Catalog>,
 }
 
 impl Registry {
@@ -91,7 +93,9 @@ impl Registry {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, Status> {
-        Ok(Self { inner: Arc::new(Inner { store, config, clock, random }) })
+        let catalog = crate::catalog::builtin::catalog()?;
+        let catalog = ArcSwap::from_pointee(catalog);
+        Ok(Self { inner: Arc::new(Inner { store, config, clock, random, catalog }) })
     }
 
     /// The store below.
@@ -116,7 +120,7 @@ impl Registry {
 
     /// The resources served now.
     pub fn catalog(&self) -> Arc<Catalog> {
-        Arc::default()
+        self.inner.catalog.load_full()
     }
 
     /// Makes the objects that exist on every host: namespaces `default`, `kube-system`, `kube-public`, …

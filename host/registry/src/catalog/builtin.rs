@@ -1,0 +1,155 @@
+//! The built-in resources, read from `data/resources.json`, and our own kind from `data/plugins.json`.
+
+use std::sync::Arc;
+
+use quadrille_object::{GroupResource, GroupVersion, Gvk, Gvr};
+use serde::Deserialize;
+
+use crate::catalog::{
+    Catalog, Column, NameRule, Resource, ScalePaths, Subresource, Traits, custom,
+};
+use crate::status::{Reason, Status};
+
+/// The verbs of an ordinary stored resource.
+pub(crate) const VERBS: [&str; 8] =
+    ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+/// The verbs of an ordinary subresource.
+pub(crate) const SUB_VERBS: [&str; 3] = ["get", "patch", "update"];
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Entry {
+    group: Arc<str>,
+    version: Arc<str>,
+    name: Arc<str>,
+    kind: Arc<str>,
+    singular: Option<Arc<str>>,
+    #[serde(default)]
+    namespaced: bool,
+    #[serde(default)]
+    short_names: Vec<Arc<str>>,
+    #[serde(default)]
+    categories: Vec<Arc<str>>,
+    verbs: Option<Vec<String>>,
+    #[serde(default)]
+    subresources: Vec<SubEntry>,
+    #[serde(default)]
+    columns: Vec<(String, String, String, i64)>,
+    #[serde(default)]
+    generation: bool,
+    #[serde(default)]
+    create_on_update: bool,
+    #[serde(default = "yes")]
+    unconditional_update: bool,
+    name_rule: Option<String>,
+    stored_as: Option<Arc<str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SubEntry {
+    name: Arc<str>,
+    verbs: Option<Vec<String>>,
+    kind: Option<(Arc<str>, Arc<str>, Arc<str>)>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Every resource that is there before the first definition.
+///
+/// # Errors
+/// When the data beside the code does not parse.
+pub(crate) fn catalog() -> Result<Catalog, Status> {
+    let bad = |what: String| Status::new(Reason::InternalError, what);
+    let entries: Vec<Entry> = serde_json::from_str(include_str!("../../data/resources.json"))
+        .map_err(|error| bad(format!("cannot read the built-in resources: {error}")))?;
+    let mut catalog = Catalog::default();
+    for entry in entries {
+        catalog.insert(entry.into_resource());
+    }
+    let plugin = serde_json::from_str(include_str!("../../data/plugins.json"))
+        .map_err(|error| bad(format!("cannot read the definition of plugins: {error}")))?;
+    for mut resource in custom::resources(&plugin) {
+        resource.subresources.push(Subresource {
+            name: "component".into(),
+            kind: resource.kind.clone(),
+            verbs: vec!["get", "update"],
+        });
+        catalog.insert(resource);
+    }
+    Ok(catalog)
+}
+
+impl Entry {
+    fn into_resource(self) -> Resource {
+        let kind = Gvk::new(&*self.group, &*self.version, &*self.kind);
+        let traits = self.traits();
+        let stored_as = match &self.stored_as {
+            Some(core) => GroupResource::new("", &**core),
+            None => GroupResource::new(&*self.group, &*self.name),
+        };
+        let storage = GroupVersion::new(&*stored_as.group, &*self.version);
+        let subresources: Vec<Subresource> =
+            self.subresources.into_iter().map(|sub| sub.into_subresource(&kind)).collect();
+        let has_scale = subresources.iter().any(|sub| *sub.name == *"scale");
+        Resource {
+            gvr: Gvr::new(&*self.group, &*self.version, &*self.name),
+            list_kind: format!("{}List", self.kind).into(),
+            singular: self.singular.unwrap_or_else(|| self.kind.to_lowercase().into()),
+            short_names: self.short_names,
+            categories: self.categories,
+            namespaced: self.namespaced,
+            verbs: verbs(self.verbs.as_deref(), &VERBS),
+            columns: self.columns.into_iter().map(column).collect(),
+            storage_version: self.version,
+            storage_api_version: storage.to_string().into(),
+            custom: false,
+            scale: has_scale.then(builtin_scale),
+            traits,
+            subresources,
+            stored_as,
+            api_version: kind.group_version().to_string().into(),
+            kind,
+        }
+    }
+
+    fn traits(&self) -> Traits {
+        Traits {
+            generation: self.generation,
+            create_on_update: self.create_on_update,
+            unconditional_update: self.unconditional_update,
+            name_rule: match self.name_rule.as_deref() {
+                Some("label") => NameRule::Label,
+                Some("pathSegment") => NameRule::PathSegment,
+                _ => NameRule::Subdomain,
+            },
+        }
+    }
+}
+
+impl SubEntry {
+    fn into_subresource(self, owner: &Gvk) -> Subresource {
+        let kind = self.kind.map_or_else(|| owner.clone(), |(g, v, k)| Gvk::new(g, v, k));
+        Subresource { name: self.name, kind, verbs: verbs(self.verbs.as_deref(), &SUB_VERBS) }
+    }
+}
+
+fn column((name, r#type, format, priority): (String, String, String, i64)) -> Column {
+    Column { name, r#type, format, description: String::new(), priority, json_path: None }
+}
+
+fn builtin_scale() -> ScalePaths {
+    let path = |head: &str| vec![head.to_owned(), "replicas".to_owned()];
+    ScalePaths {
+        spec_replicas: path("spec"),
+        status_replicas: path("status"),
+        label_selector: None,
+    }
+}
+
+fn verbs(given: Option<&[String]>, usual: &[&'static str]) -> Vec<&'static str> {
+    let Some(given) = given else { return usual.to_vec() };
+    VERBS.iter().copied().filter(|verb| given.iter().any(|g| g == verb)).collect()
+}
