@@ -30,7 +30,7 @@ impl Template {
             comma_key(&mut out, &mut first, key);
             match (key.as_str(), value) {
                 ("metadata", Value::Object(metadata)) => {
-                    revision_at = encode_metadata(&mut out, metadata)
+                    revision_at = encode_metadata(&mut out, metadata);
                 }
                 ("metadata", _) => revision_at = encode_metadata(&mut out, &Map::new()),
                 _ => write_value(&mut out, value),

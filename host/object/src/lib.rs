@@ -4,16 +4,19 @@
 //! It owns pure functions over `serde_json::Value` and bytes. It must never know of storage, HTTP, tasks,
 //! a clock or chance: whatever depends on time is handed a [`Timestamp`].
 
+pub mod decode;
 pub mod encode;
 pub mod error;
 pub mod meta;
 pub mod name;
 pub mod selector;
 pub mod time;
+pub mod validate_name;
 
+pub use decode::{DecodeError, Decoded};
 pub use encode::Template;
 pub use error::{FieldError, FieldErrorKind};
 pub use meta::{Meta, OwnerReference};
 pub use name::{GroupResource, GroupVersion, Gvk, Gvr, ObjectRef};
-pub use selector::LabelSelector;
+pub use selector::{FieldSelector, LabelSelector, SelectorError};
 pub use time::Timestamp;

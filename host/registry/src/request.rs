@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use quadrille_object::Decoded;
 use serde_json::Value;
 
 use crate::catalog::Resource;
@@ -27,14 +28,20 @@ pub struct Actor {
 pub struct Body {
     /// The object, patch or options.
     pub value: Value,
-    /// Keys that stood twice in the text, as `duplicate field "spec.replicas"` wants them; for
-    /// `fieldValidation`.
+    /// What strict decoding objects to, as whole messages: `duplicate field "spec.replicas"` for JSON, `line 7:
+    /// key "k" already set in map` for YAML; for `fieldValidation`.
     pub duplicates: Vec<String>,
 }
 
 impl From<Value> for Body {
     fn from(value: Value) -> Self {
         Self { value, duplicates: Vec::new() }
+    }
+}
+
+impl From<Decoded> for Body {
+    fn from(decoded: Decoded) -> Self {
+        Self { value: decoded.value, duplicates: decoded.duplicates }
     }
 }
 
