@@ -1,0 +1,168 @@
+//! The JSON types of built-in kinds, with the messages of the decoder that clients know.
+//!
+//! The order is that of the object's keys; the first wrong value ends the check, as it ends decoding.
+
+use serde_json::{Map, Value};
+
+use super::builtin::{OBJECT_META, builtin};
+use super::{Arena, Kind, Node, NodeId, Schema};
+
+pub(crate) fn check_types(schema: &Schema, object: &Map<String, Value>) -> Result<(), String> {
+    let mut checker = Checker { schema, fields: Vec::new() };
+    checker.object(schema.root(), object)
+}
+
+pub(crate) fn check_metadata(metadata: &Value) -> Result<(), String> {
+    let root = builtin().named(OBJECT_META).expect("the shapes hold ObjectMeta");
+    let schema = Schema { arena: Arena::Builtin, root };
+    let mut checker = Checker { schema: &schema, fields: Vec::new() };
+    match metadata {
+        Value::Object(fields) => checker.object(schema.root(), fields),
+        Value::Null => Ok(()),
+        other => Err(format!(
+            "json: cannot unmarshal {} into Go value of type v1.ObjectMeta",
+            value_name(other)
+        )),
+    }
+}
+
+struct Checker<'a> {
+    schema: &'a Schema,
+    /// The names of the fields on the way here.
+    fields: Vec<&'a str>,
+}
+
+impl<'a> Checker<'a> {
+    fn object(&mut self, node: &'a Node, map: &'a Map<String, Value>) -> Result<(), String> {
+        for (key, value) in map {
+            if let Some(property) = node.property(key) {
+                self.fields.push(key);
+                self.value(node, property.node, value)?;
+                self.fields.pop();
+            } else if let Some(additional) = node.additional {
+                self.value(node, additional, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `holder` is the innermost named type on the way, which the message names.
+    fn value(&mut self, holder: &'a Node, id: NodeId, value: &'a Value) -> Result<(), String> {
+        let node = self.schema.node(id);
+        match (node.kind, value) {
+            (_, Value::Null) | (Kind::Any, _) => Ok(()),
+            (Kind::Object, Value::Object(_)) if node.open && node.properties.is_empty() => Ok(()),
+            (Kind::Object, Value::Object(map)) if node.name.is_empty() => {
+                for value in map.values() {
+                    let Some(additional) = node.additional else { break };
+                    self.value(holder, additional, value)?;
+                }
+                Ok(())
+            }
+            (Kind::Object, Value::Object(map)) => self.object(node, map),
+            (Kind::Array, Value::Array(items)) => {
+                let Some(item) = node.items else { return Ok(()) };
+                items.iter().try_for_each(|value| self.value(holder, item, value))
+            }
+            (Kind::String, Value::String(text)) => check_format(&node.format, text),
+            (Kind::Boolean, Value::Bool(_)) | (Kind::Number, Value::Number(_)) => Ok(()),
+            (Kind::IntOrString, Value::String(_)) => Ok(()),
+            (Kind::IntOrString, Value::Number(number)) => match number.is_f64() {
+                true if !node.name.ends_with("Quantity") => Err(self.wrong(holder, id, value)),
+                _ => Ok(()),
+            },
+            (Kind::Integer, Value::Number(number)) if fits(number, &node.format) => Ok(()),
+            _ if node.name.ends_with("Quantity") => Err(QUANTITY.to_owned()),
+            _ => Err(self.wrong(holder, id, value)),
+        }
+    }
+
+    fn wrong(&self, holder: &Node, id: NodeId, value: &Value) -> String {
+        let short = holder.name.rsplit('.').next().unwrap_or_default();
+        let wanted = self.type_name(id);
+        // A number is quoted where its size or fraction is the matter.
+        let found = match value {
+            Value::Number(number) if self.schema.node(id).kind == Kind::Integer => {
+                format!("number {number}")
+            }
+            other => value_name(other).to_owned(),
+        };
+        let path = self.fields.join(".");
+        format!(
+            "json: cannot unmarshal {found} into Go struct field {short}.{path} of type {wanted}"
+        )
+    }
+
+    fn type_name(&self, id: NodeId) -> String {
+        let node = self.schema.node(id);
+        if !node.name.is_empty() {
+            let mut parts = node.name.rsplit('.');
+            let (kind, package) =
+                (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            return format!("{package}.{kind}");
+        }
+        let inner = |id: Option<NodeId>| id.map(|id| self.type_name(id)).unwrap_or_default();
+        match (node.kind, &*node.format) {
+            (Kind::Integer, "int64") => "int64".to_owned(),
+            (Kind::Integer, _) => "int32".to_owned(),
+            (Kind::Number, _) => "float64".to_owned(),
+            (Kind::Boolean, _) => "bool".to_owned(),
+            (Kind::String, "byte") => "[]uint8".to_owned(),
+            (Kind::Array, _) => format!("[]{}", inner(node.items)),
+            (Kind::Object, _) => format!("map[string]{}", inner(node.additional)),
+            (Kind::String | Kind::Any | Kind::IntOrString, _) => "string".to_owned(),
+        }
+    }
+}
+
+const QUANTITY: &str = "quantities must match the regular expression \
+     '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+
+fn value_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn fits(number: &serde_json::Number, format: &str) -> bool {
+    match (format, number.as_i64()) {
+        ("int64", whole) => whole.is_some(),
+        (_, whole) => whole.is_some_and(|whole| i32::try_from(whole).is_ok()),
+    }
+}
+
+fn check_format(format: &str, text: &str) -> Result<(), String> {
+    match format {
+        "byte" => check_base64(text),
+        "date-time" => check_time(text),
+        _ => Ok(()),
+    }
+}
+
+fn check_base64(text: &str) -> Result<(), String> {
+    use base64::DecodeError;
+    use base64::Engine as _;
+    let standard = base64::engine::general_purpose::STANDARD;
+    let mut room = vec![0; base64::decoded_len_estimate(text.len())];
+    let at = match standard.decode_slice(text, &mut room) {
+        Ok(_) => return Ok(()),
+        Err(base64::DecodeSliceError::DecodeError(
+            DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _),
+        )) => at,
+        Err(_) => text.len() / 4 * 4,
+    };
+    Err(format!("illegal base64 data at input byte {at}"))
+}
+
+fn check_time(text: &str) -> Result<(), String> {
+    const LAYOUT: &str = "2006-01-02T15:04:05Z07:00";
+    if text.is_empty() || crate::time::Timestamp::parse_rfc3339(text).is_some() {
+        return Ok(());
+    }
+    Err(format!("parsing time {text:?} as {LAYOUT:?}: cannot parse {text:?} as \"2006\""))
+}

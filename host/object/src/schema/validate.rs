@@ -1,0 +1,393 @@
+//! Checking a custom resource against its schema, in the words of kube-apiserver.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use serde_json::{Map, Number, Value};
+
+use super::rules::{Bound, Rules};
+use super::text::{json, quoted};
+use super::{Kind, ListKind, Node, NodeId, Schema, format};
+use crate::error::{FieldError, FieldErrorKind};
+
+/// Where kube-apiserver names no field: its validator reports the failure of a whole group of schemas that way.
+const NOWHERE: &str = "<nil>";
+
+pub(crate) fn validate(
+    schema: &Schema,
+    object: &Map<String, Value>,
+    prefix: &str,
+) -> Vec<FieldError> {
+    let mut validator = Validator::new(schema, prefix);
+    validator.object(schema.root(), object);
+    let fields = schema.root().rules.as_deref();
+    if let Some(rules) = fields {
+        validator.object_rules(rules, object);
+        let (metadata, value) = (rules.metadata, object.get("metadata"));
+        if let (Some(metadata), Some(value)) = (metadata, value) {
+            validator.under("metadata", |v| v.value(metadata, value));
+        }
+    }
+    validator.errors
+}
+
+/// The same for a part of an object; the errors' fields begin with `prefix`.
+pub(crate) fn validate_value(schema: &Schema, value: &Value, prefix: &str) -> Vec<FieldError> {
+    let mut validator = Validator::new(schema, prefix);
+    validator.value(schema.root, value);
+    validator.errors
+}
+
+struct Validator<'a> {
+    schema: &'a Schema,
+    prefix: &'a str,
+    path: String,
+    errors: Vec<FieldError>,
+}
+
+impl<'a> Validator<'a> {
+    fn new(schema: &'a Schema, prefix: &'a str) -> Self {
+        Self { schema, prefix, path: String::new(), errors: Vec::new() }
+    }
+
+    fn under(&mut self, key: &str, check: impl FnOnce(&mut Self)) {
+        let length = self.path.len();
+        if !self.path.is_empty() {
+            self.path.push('.');
+        }
+        self.path.push_str(key);
+        check(self);
+        self.path.truncate(length);
+    }
+
+    fn at(&mut self, index: usize, check: impl FnOnce(&mut Self)) {
+        let length = self.path.len();
+        write!(self.path, "[{index}]").expect("writing into memory cannot fail");
+        check(self);
+        self.path.truncate(length);
+    }
+
+    fn report(&mut self, kind: FieldErrorKind, message: String) {
+        let field = match (self.prefix, self.path.as_str()) {
+            ("", path) => path.to_owned(),
+            (prefix, "") => prefix.to_owned(),
+            (prefix, path) if path.starts_with('[') => format!("{prefix}{path}"),
+            (prefix, path) => format!("{prefix}.{path}"),
+        };
+        self.errors.push(FieldError::new(kind, field, message));
+    }
+
+    fn invalid(&mut self, value: &Value, why: &str) {
+        let message = format!("Invalid value: {}: {} in body {why}", json(value), self.path);
+        self.report(FieldErrorKind::Invalid, message);
+    }
+
+    fn nowhere(&mut self, why: String) {
+        let message = format!("Invalid value: \"\": {why}");
+        self.errors.push(FieldError::new(FieldErrorKind::Invalid, NOWHERE, message));
+    }
+
+    fn value(&mut self, id: NodeId, value: &Value) {
+        let node = self.schema.node(id);
+        if value.is_null() && node.nullable {
+            return;
+        }
+        if !fits(node.kind, value) {
+            self.wrong_type(node, value);
+            return;
+        }
+        match value {
+            Value::Object(map) => self.object(node, map),
+            Value::Array(items) => self.list(node, items),
+            Value::String(text) => self.text_format(node, value, text),
+            Value::Number(number) => self.number_format(node, number),
+            Value::Null | Value::Bool(_) => {}
+        }
+        if let Some(rules) = &node.rules {
+            self.rules(rules, value);
+        }
+    }
+
+    fn wrong_type(&mut self, node: &Node, value: &Value) {
+        let found = type_name(value);
+        if node.kind == Kind::Integer && found == "number" {
+            self.nowhere(format!(
+                "Checked value must be of type integer (default format) in {}",
+                self.path
+            ));
+        }
+        let wanted = match node.kind {
+            Kind::IntOrString => "integer,string",
+            kind => kind.name(),
+        };
+        let message = format!(
+            "Invalid value: \"{found}\": {} in body must be of type {wanted}: \"{found}\"",
+            self.path
+        );
+        self.report(FieldErrorKind::TypeInvalid, message);
+    }
+
+    fn object(&mut self, node: &Node, map: &Map<String, Value>) {
+        for name in &node.required {
+            if !map.contains_key(&**name) {
+                self.under(name, |v| {
+                    v.report(FieldErrorKind::Required, "Required value".to_owned());
+                });
+            }
+        }
+        for (key, value) in map {
+            let Some(child) = node.field(key) else { continue };
+            if child.is_builtin() || (value.is_null() && !self.schema.node(child).nullable) {
+                // Metadata is checked elsewhere; a null that is not allowed was dropped with the defaults.
+                continue;
+            }
+            self.under(key, |v| v.value(child, value));
+        }
+    }
+
+    fn list(&mut self, node: &Node, items: &[Value]) {
+        if let Some(item) = node.items {
+            for (index, value) in items.iter().enumerate() {
+                self.at(index, |v| v.value(item, value));
+            }
+        }
+        match &node.list {
+            ListKind::Atomic => {}
+            ListKind::Set => self.duplicates(items.iter().map(Cow::Borrowed)),
+            ListKind::Map(keys) => {
+                let keyed = items.iter().filter_map(Value::as_object).map(|item| {
+                    let key = |key: &str| Some((key.to_owned(), item.get(key)?.clone()));
+                    Cow::Owned(Value::Object(keys.iter().filter_map(|k| key(k)).collect()))
+                });
+                self.duplicates(keyed.collect::<Vec<_>>().into_iter());
+            }
+        }
+    }
+
+    fn duplicates<'v>(&mut self, keys: impl Iterator<Item = Cow<'v, Value>>) {
+        let mut seen = HashMap::new();
+        for (index, key) in keys.enumerate() {
+            let text = json(&key);
+            if seen.insert(text.clone(), ()).is_some() {
+                self.at(index, |v| {
+                    v.report(FieldErrorKind::Duplicate, format!("Duplicate value: {text}"));
+                });
+            }
+        }
+    }
+
+    fn text_format(&mut self, node: &Node, value: &Value, text: &str) {
+        if !node.format.is_empty() && !format::holds(&node.format, text) {
+            let message = format!(
+                "Invalid value: {}: {} in body must be of type {}: {}",
+                json(value),
+                self.path,
+                node.format,
+                quoted(text)
+            );
+            self.report(FieldErrorKind::TypeInvalid, message);
+        }
+    }
+
+    fn number_format(&mut self, node: &Node, number: &Number) {
+        let fits = match &*node.format {
+            "int32" => number.as_i64().is_some_and(|whole| i32::try_from(whole).is_ok()),
+            "int64" => number.as_i64().is_some(),
+            _ => true,
+        };
+        let whole = number.as_f64().is_some_and(|float| float.fract() == 0.0);
+        if !fits && !(number.is_f64() && whole && node.kind != Kind::Integer) {
+            let kind = node.kind.name();
+            self.nowhere(format!(
+                "Checked value must be of type {kind} with format {} in {}",
+                node.format, self.path
+            ));
+        }
+    }
+
+    fn rules(&mut self, rules: &Rules, value: &Value) {
+        match value {
+            Value::Object(map) => self.object_rules(rules, map),
+            Value::Array(items) => self.list_rules(rules, items),
+            Value::String(text) => self.text_rules(rules, value, text),
+            Value::Number(number) => self.number_rules(rules, value, number),
+            Value::Null | Value::Bool(_) => {}
+        }
+        if !rules.values.is_empty() && !rules.values.iter().any(|allowed| same(allowed, value)) {
+            let allowed: Vec<String> = rules.values.iter().map(json).collect();
+            let message = format!(
+                "Unsupported value: {}: supported values: {}",
+                json(value),
+                allowed.join(", ")
+            );
+            self.report(FieldErrorKind::NotSupported, message);
+        }
+        self.junctors(rules, value);
+    }
+
+    fn object_rules(&mut self, rules: &Rules, map: &Map<String, Value>) {
+        let count = map.len() as u64;
+        if let Some(least) = rules.properties_min.filter(|least| count < *least) {
+            self.invalid(&count.into(), &format!("should have at least {least} properties"));
+        }
+        if let Some(most) = rules.properties_max.filter(|most| count > *most) {
+            self.too_many(count, most);
+        }
+    }
+
+    fn list_rules(&mut self, rules: &Rules, items: &[Value]) {
+        let count = items.len() as u64;
+        if let Some(least) = rules.items_min.filter(|least| count < *least) {
+            self.invalid(&count.into(), &format!("should have at least {least} items"));
+        }
+        if let Some(most) = rules.items_max.filter(|most| count > *most) {
+            self.too_many(count, most);
+        }
+        if rules.unique_items {
+            self.duplicates(items.iter().map(Cow::Borrowed));
+        }
+    }
+
+    fn too_many(&mut self, count: u64, most: u64) {
+        let items = if most == 1 { "item" } else { "items" };
+        let message = format!("Too many: {count}: must have at most {most} {items}");
+        self.report(FieldErrorKind::TooMany, message);
+    }
+
+    fn text_rules(&mut self, rules: &Rules, value: &Value, text: &str) {
+        // Counting is needed only when the bytes leave a doubt.
+        let bytes = text.len() as u64;
+        let shorter = |least: u64| bytes < least || (text.chars().count() as u64) < least;
+        let longer = |most: u64| bytes > most && text.chars().count() as u64 > most;
+        if let Some(most) = rules.length_max.filter(|most| longer(*most)) {
+            let unit = if most == 1 { "byte" } else { "bytes" };
+            let message = format!("Too long: may not be more than {most} {unit}");
+            self.report(FieldErrorKind::TooLong, message);
+        }
+        if let Some(least) = rules.length_min.filter(|least| shorter(*least)) {
+            self.invalid(value, &format!("should be at least {least} chars long"));
+        }
+        if let Some(pattern) = rules.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
+            self.invalid(value, &format!("should match '{}'", pattern.as_str()));
+        }
+    }
+
+    fn number_rules(&mut self, rules: &Rules, value: &Value, number: &Number) {
+        use std::cmp::Ordering::{Equal, Greater, Less};
+        let breaks = |bound: &Bound, beyond| match compare(number, &bound.value) {
+            Some(Equal) => bound.exclusive,
+            found => found == Some(beyond),
+        };
+        if let Some(bound) = rules.minimum.as_ref().filter(|bound| breaks(bound, Less)) {
+            let or_equal = if bound.exclusive { "" } else { "or equal to " };
+            self.invalid(value, &format!("should be greater than {or_equal}{}", bound.value));
+        }
+        if let Some(bound) = rules.maximum.as_ref().filter(|bound| breaks(bound, Greater)) {
+            let or_equal = if bound.exclusive { "" } else { "or equal to " };
+            self.invalid(value, &format!("should be less than {or_equal}{}", bound.value));
+        }
+        if let Some(factor) = rules.multiple_of.as_ref().filter(|of| !is_multiple(number, of)) {
+            self.invalid(value, &format!("should be a multiple of {factor}"));
+        }
+    }
+
+    fn junctors(&mut self, rules: &Rules, value: &Value) {
+        for id in &rules.all_of {
+            self.value(*id, value);
+        }
+        let path = self.path.clone();
+        if !rules.any_of.is_empty() {
+            let (valid, closest) = self.attempts(&rules.any_of, value);
+            if valid == 0 {
+                self.nowhere(format!("\"{path}\" must validate at least one schema (anyOf)"));
+                self.errors.extend(closest);
+            }
+        }
+        if !rules.one_of.is_empty() {
+            let (valid, closest) = self.attempts(&rules.one_of, value);
+            let why = format!("\"{path}\" must validate one and only one schema (oneOf).");
+            if valid == 0 {
+                self.nowhere(format!("{why} Found none valid"));
+                self.errors.extend(closest);
+            } else if valid > 1 {
+                self.nowhere(format!("{why} Found {valid} valid alternatives"));
+            }
+        }
+        if let Some(not) = rules.not {
+            if self.attempts(&[not], value).0 == 1 {
+                self.nowhere(format!("\"{path}\" must not validate the schema (not)"));
+            }
+        }
+    }
+
+    /// How many of the schemas hold, and what the closest of the others has against the value.
+    fn attempts(&mut self, schemas: &[NodeId], value: &Value) -> (usize, Vec<FieldError>) {
+        let before = std::mem::take(&mut self.errors);
+        let (mut valid, mut closest) = (0, Vec::new());
+        for id in schemas {
+            self.value(*id, value);
+            let errors = std::mem::take(&mut self.errors);
+            if errors.is_empty() {
+                valid += 1;
+            } else if closest.is_empty() || errors.len() < closest.len() {
+                closest = errors;
+            }
+        }
+        self.errors = before;
+        (valid, closest)
+    }
+}
+
+fn fits(kind: Kind, value: &Value) -> bool {
+    match (kind, value) {
+        (Kind::Any, _)
+        | (Kind::Object, Value::Object(_))
+        | (Kind::Array, Value::Array(_))
+        | (Kind::String | Kind::IntOrString, Value::String(_))
+        | (Kind::Boolean, Value::Bool(_))
+        | (Kind::Number, Value::Number(_)) => true,
+        (Kind::Integer | Kind::IntOrString, Value::Number(number)) => is_whole(number),
+        _ => false,
+    }
+}
+
+fn is_whole(number: &Number) -> bool {
+    !number.is_f64() || number.as_f64().is_some_and(|float| float.fract() == 0.0)
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if is_whole(number) => "integer",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// Equal as JSON values, whatever the notation of numbers.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => compare(a, b) == Some(std::cmp::Ordering::Equal),
+        _ => a == b,
+    }
+}
+
+fn compare(a: &Number, b: &Number) -> Option<std::cmp::Ordering> {
+    match (a.as_i128(), b.as_i128()) {
+        (Some(a), Some(b)) => Some(a.cmp(&b)),
+        _ => a.as_f64()?.partial_cmp(&b.as_f64()?),
+    }
+}
+
+fn is_multiple(number: &Number, factor: &Number) -> bool {
+    if let (Some(number), Some(factor)) = (number.as_i128(), factor.as_i128()) {
+        return factor != 0 && number % factor == 0;
+    }
+    let (Some(number), Some(factor)) = (number.as_f64(), factor.as_f64()) else { return false };
+    let times = number / factor;
+    times.is_finite() && (times - times.round()).abs() < 1e-9
+}
