@@ -27,6 +27,7 @@ pub struct Context {
     owner_namespaced: bool,
     generation: i64,
     observes_generation: bool,
+    terminating: bool,
     ensured: RefCell<BTreeSet<ObjectRef>>,
 }
 
@@ -45,6 +46,7 @@ impl Context {
             owner_namespaced: T::NAMESPACED,
             generation: primary.meta().generation,
             observes_generation: T::OBSERVES_GENERATION,
+            terminating: primary.meta().is_terminating(),
             ensured: RefCell::default(),
         }
     }
@@ -175,12 +177,12 @@ impl Context {
     /// # Errors
     /// Every refusal of the API.
     pub fn patch<T: Resource>(&self, object: &T, patch: &Value) -> Result<T> {
-        let object = object.object_ref();
-        let text = self
-            .host
-            .patch(&object, PatchFormat::Merge, &patch.to_string())
-            .map_err(|source| refused("patch", &object, source))?;
-        T::from_json(&text)
+        T::from_json(&self.patch_json(&object.object_ref(), patch)?)
+    }
+
+    pub(crate) fn patch_json(&self, object: &ObjectRef, patch: &Value) -> Result<String> {
+        let patched = self.host.patch(object, PatchFormat::Merge, &patch.to_string());
+        patched.map_err(|source| refused("patch", object, source))
     }
 
     /// Deletes this incarnation of an object. One that is gone already is no error.
@@ -283,6 +285,21 @@ impl Context {
     }
 
     // Ownership.
+
+    /// The uid of the primary object.
+    pub fn owner_uid(&self) -> &str {
+        &self.owner.uid
+    }
+
+    /// The reference that makes the primary object the controller of another.
+    pub fn owner_reference(&self) -> OwnerReference {
+        self.owner.clone()
+    }
+
+    /// Whether deletion of the primary object was asked for.
+    pub fn is_terminating(&self) -> bool {
+        self.terminating
+    }
 
     fn namespace_for<T: Resource>(&self) -> &str {
         if T::NAMESPACED { &self.request.object.namespace } else { "" }

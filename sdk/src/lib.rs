@@ -4,6 +4,7 @@
 //! else it may read) to writes. [`plugin!`] makes a component of it; natively the same code runs in unit tests.
 //! The crate owns the author's side of the contract in `wit/`. It must know nothing of the host's insides.
 
+mod claim;
 pub mod condition;
 pub mod context;
 pub mod controller;

@@ -1,0 +1,128 @@
+//! The job controller: pods that run until enough of them have succeeded.
+//!
+//! Every pod is counted exactly once: pods are held by a finalizer, and the commit that counts a finished one also
+//! takes its finalizer away. It owns the counts, the limits (retries, time) and the conditions. Not here:
+//! `podFailurePolicy`, `successPolicy`, `backoffLimitPerIndex`.
+
+mod count;
+mod finish;
+mod index;
+mod orphan;
+mod pods;
+
+use quadrille_sdk::Propagation;
+use quadrille_sdk::k8s::{Job, JobCondition, JobStatus, UncountedPods};
+use quadrille_sdk::prelude::*;
+
+/// Holds a pod until it is counted.
+const TRACKING: &str = "batch.kubernetes.io/job-tracking";
+
+/// Runs jobs.
+#[derive(Debug)]
+pub struct Jobs;
+
+impl Controller for Jobs {
+    type Primary = Job;
+    const NAME: &'static str = "job";
+    const CAPABILITIES: &'static [Capability] =
+        &[verbs::<Job>(&["delete"]), verbs::<Pod>(&["get", "list", "create", "patch", "delete"])];
+    const RECONCILES_TERMINATING: bool = true;
+
+    fn reconcile(job: &Job, ctx: &Context) -> Result<Next> {
+        if let Some(condition) = finish::finished(job) {
+            return after_the_end(job, condition, ctx);
+        }
+        let pods = ctx.claim::<Pod>(&job.spec.selector)?;
+        let mut work = Work { job, ctx, status: job.status.clone(), pods };
+        let next = work.run()?;
+        ctx.set_status(&work.status)?;
+        Ok(next)
+    }
+}
+
+quadrille_sdk::plugin!(Jobs, orphan::Orphans);
+
+/// Releases what is left, and deletes the job when its time after the end is over.
+fn after_the_end(job: &Job, condition: &JobCondition, ctx: &Context) -> Result<Next> {
+    for pod in ctx.owned::<Pod>()? {
+        pods::release(ctx, &pod)?;
+    }
+    let Some(seconds) = job.spec.ttl_seconds_after_finished else { return Next::done() };
+    if ctx.is_terminating() {
+        return Next::done();
+    }
+    let ended = condition.last_transition_time.unwrap_or(ctx.now());
+    let due = ended + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    if due <= ctx.now() {
+        // What the job owns goes first, as the kind has it.
+        ctx.delete_with(job, Propagation::Foreground)?;
+        return Next::done();
+    }
+    Next::after(due.since(ctx.now()))
+}
+
+/// One run on one job.
+struct Work<'a> {
+    job: &'a Job,
+    ctx: &'a Context,
+    status: JobStatus,
+    pods: Vec<Pod>,
+}
+
+impl Work<'_> {
+    fn run(&mut self) -> Result<Next> {
+        self.status.uncounted_terminated_pods = Some(UncountedPods::default());
+        if self.status.start_time.is_none() && !self.is_suspended() {
+            self.status.start_time = Some(self.ctx.now());
+        }
+        self.count_finished()?;
+        let mut next = Next::Done;
+        if let Some((reason, message)) = self.failure() {
+            self.stop("Failed", reason, &message)?;
+        } else if self.is_complete() {
+            self.stop(
+                "Complete",
+                "CompletionsReached",
+                "Reached expected number of succeeded pods",
+            )?;
+        } else if self.ctx.is_terminating() {
+            // Nothing new for a job that goes away.
+        } else if self.is_suspended() {
+            self.suspend()?;
+        } else {
+            self.resume()?;
+            next = self.balance()?;
+        }
+        self.tally();
+        Ok(next)
+    }
+
+    fn is_suspended(&self) -> bool {
+        self.job.spec.suspend == Some(true)
+    }
+
+    fn is_indexed(&self) -> bool {
+        self.job.spec.completion_mode.as_deref() == Some("Indexed")
+    }
+
+    fn succeeded(&self) -> i64 {
+        self.status.succeeded.unwrap_or(0)
+    }
+
+    fn failed(&self) -> i64 {
+        self.status.failed.unwrap_or(0)
+    }
+
+    /// The counts of the pods that are there now.
+    fn tally(&mut self) {
+        let count = |pick: fn(&&Pod) -> bool| {
+            i64::try_from(self.pods.iter().filter(pick).count()).unwrap_or(i64::MAX)
+        };
+        let active = count(|pod| pod.is_active());
+        let ready = count(|pod| pod.is_active() && pod.is_ready());
+        let terminating = count(|pod| pod.metadata.is_terminating());
+        self.status.active = Some(active).filter(|active| *active > 0);
+        self.status.ready = Some(ready);
+        self.status.terminating = Some(terminating);
+    }
+}
