@@ -1,1 +1,33 @@
-//! Skeleton.
+//! The Kubernetes HTTP API over the registry and the store.
+//!
+//! It owns TLS, HTTP/1.1 and HTTP/2, who asks (tokens) and whether they may (the [`Authorizer`]), the verbs
+//! that read, and the forms of answers. Whatever writes goes to the registry. It must never know of Wasm,
+//! queues or the record: what those add to the API comes in through the traits of [`extension`].
+
+pub mod authentication;
+pub mod authorization;
+pub mod config;
+pub mod extension;
+pub mod identity;
+pub mod server;
+
+mod answer;
+mod app;
+mod connection;
+mod forms;
+mod gather;
+mod negotiate;
+mod params;
+mod past;
+mod path;
+mod present;
+mod routes;
+mod shape;
+mod token;
+mod verbs;
+
+pub use authentication::{Tokens, User};
+pub use authorization::{Attributes, Authorizer, BuiltinRules, ResourceAttributes};
+pub use config::{Config, Limits};
+pub use extension::{Insight, LogOptions, LogStream, PluginUploads, Upload};
+pub use server::{Parts, Server, ServerError};

@@ -1,0 +1,295 @@
+//! From a request to its answer: who asks, what for, whether they may; then the verb.
+
+use std::future::{Future, Ready, ready};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::future::Either;
+use http::header::{ACCEPT, HeaderValue, USER_AGENT};
+use http::request::Parts;
+use http::{Method, Request};
+use hyper::body::Incoming;
+use quadrille_kit::{Clock, Random, Shutdown};
+use quadrille_registry::{Actor, Reason, Registry, Resource, Status};
+use quadrille_store::{Cause, RequestCause};
+
+use crate::answer::{Answer, audit_id, no_such_path, refusal};
+use crate::authentication::{Tokens, User};
+use crate::authorization::{Attributes, Authorizer, ResourceAttributes, forbidden};
+use crate::config::Config;
+use crate::extension::{Insight, PluginUploads};
+use crate::negotiate::{Encoding, Shape, Wanted, negotiate};
+use crate::params::Params;
+use crate::past::Past;
+use crate::path::{Path, ResourcePath};
+use crate::routes::{Found, RouteCache};
+use crate::verbs;
+
+/// Everything that requests share.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) registry: Registry,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) tokens: Tokens,
+    pub(crate) authorizer: Arc<dyn Authorizer>,
+    pub(crate) uploads: Option<Arc<dyn PluginUploads>>,
+    pub(crate) insight: Option<Arc<dyn Insight>>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) past: Past,
+    pub(crate) routes: RouteCache,
+    pub(crate) audit: AuditIds,
+}
+
+/// Ids of requests: random per process, then counted.
+#[derive(Debug)]
+pub(crate) struct AuditIds {
+    prefix: String,
+    next: AtomicU64,
+}
+
+impl AuditIds {
+    pub(crate) fn new(random: &dyn Random) -> Self {
+        let uuid = random.uuid();
+        let prefix = uuid.get(..24).unwrap_or_default().to_owned();
+        Self { prefix, next: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> HeaderValue {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{}{:012x}", self.prefix, number & 0xffff_ffff_ffff);
+        HeaderValue::from_maybe_shared(bytes::Bytes::from(id))
+            .expect("hexadecimal digits and dashes are a header value")
+    }
+}
+
+/// A request to a resource that exists, by somebody who may make it.
+#[derive(Debug)]
+pub(crate) struct ResourceRequest<'a> {
+    pub(crate) parts: &'a Parts,
+    pub(crate) user: &'a User,
+    pub(crate) peer: &'a Arc<str>,
+    pub(crate) path: ResourcePath<'a>,
+    pub(crate) params: Params<'a>,
+    pub(crate) resource: &'a Arc<Resource>,
+    pub(crate) verb: &'static str,
+    pub(crate) wanted: Wanted,
+}
+
+impl ResourceRequest<'_> {
+    /// Who asks, for the write path.
+    pub(crate) fn actor(&self) -> Actor {
+        Actor {
+            user: Arc::clone(&self.user.name),
+            uid: Arc::clone(&self.user.uid),
+            groups: Arc::clone(&self.user.groups),
+            client: user_agent(self.parts).into(),
+            address: Arc::clone(self.peer),
+        }
+    }
+
+    /// The cause that the record keeps.
+    pub(crate) fn cause(&self) -> Cause {
+        Cause::Request(RequestCause {
+            user: self.user.name.as_ref().to_owned(),
+            client: user_agent(self.parts).to_owned(),
+            address: self.peer.as_ref().to_owned(),
+            verb: self.verb.to_owned(),
+        })
+    }
+}
+
+pub(crate) fn user_agent(parts: &Parts) -> &str {
+    parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// The answer of a request, now or later.
+pub(crate) type Responding = Either<Ready<Answer>, Pin<Box<dyn Future<Output = Answer> + Send>>>;
+
+impl App {
+    /// Answers a request. A read of one object is answered on the spot; everything else becomes a future, so
+    /// that it runs beside the connection and not in front of its other requests.
+    pub(crate) fn handle(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        peer: &Arc<str>,
+    ) -> Responding {
+        let (parts, body) = request.into_parts();
+        if let Some(answer) = self.quick(&parts) {
+            return Either::Left(ready(self.finish(&parts, answer)));
+        }
+        let (app, peer) = (Arc::clone(self), Arc::clone(peer));
+        Either::Right(Box::pin(async move {
+            tokio::task::yield_now().await;
+            let answer = app.respond(&parts, body, &peer).await;
+            let answer = answer.unwrap_or_else(|status| refusal(&status));
+            app.finish(&parts, answer)
+        }))
+    }
+
+    /// GET of one object as JSON; `None` for everything else.
+    fn quick(&self, parts: &Parts) -> Option<Answer> {
+        if parts.method != Method::GET || parts.uri.query().is_some() {
+            return None;
+        }
+        let Some(Path::Resource(path)) = Path::parse(parts.uri.path()) else { return None };
+        let name = path.name.as_deref()?;
+        if path.subresource.is_some() || path.watch {
+            return None;
+        }
+        let wanted = negotiate(parts.headers.get(ACCEPT).map(HeaderValue::as_bytes)).ok()?;
+        if wanted != (Wanted { encoding: Encoding::Json, shape: Shape::Whole }) {
+            return None;
+        }
+        let user = self.tokens.user(&parts.headers).ok()?;
+        let attributes = Attributes {
+            verb: "get",
+            path: parts.uri.path(),
+            resource: Some(resource_attributes(&path)),
+        };
+        if !self.authorizer.allows(user, &attributes) {
+            return None;
+        }
+        let routes = self.routes.current(&self.registry);
+        let Found::Resource(resource) = routes.find(path.group, path.version, &path.resource)
+        else {
+            return None;
+        };
+        if resource.namespaced == path.namespace.is_empty() || !resource.verbs.contains(&"get") {
+            return None;
+        }
+        let found = verbs::get::object(self, resource, &path.namespace, name);
+        Some(match found {
+            Ok(bytes) => crate::answer::json_bytes(http::StatusCode::OK, bytes),
+            Err(status) => refusal(&status),
+        })
+    }
+
+    async fn respond(
+        &self,
+        parts: &Parts,
+        body: Incoming,
+        peer: &Arc<str>,
+    ) -> Result<Answer, Status> {
+        let user = self.tokens.user(&parts.headers)?;
+        let url = parts.uri.path();
+        let Some(path) = Path::parse(url) else {
+            return Err(Status::new(Reason::BadRequest, format!("malformed path {url:?}")));
+        };
+        let path = match path {
+            Path::Resource(path) => path,
+            Path::Other(other) => {
+                let verb = parts.method.as_str().to_ascii_lowercase();
+                let attributes = Attributes { verb: &verb, path: url, resource: None };
+                self.authorize(user, &attributes)?;
+                return verbs::other::answer(self, parts, other).await;
+            }
+        };
+        let params = Params::parse(parts.uri.query());
+        let watch = path.watch || params.as_ref().is_ok_and(|params| params.watch);
+        let verb = verb_of(&parts.method, &path, watch);
+        let resource_attributes = Some(resource_attributes(&path));
+        let attributes = Attributes { verb, path: url, resource: resource_attributes };
+        self.authorize(user, &attributes)?;
+        if verbs::plugin::is_extension(&path) {
+            return verbs::plugin::answer(self, parts, body, &path, user, peer).await;
+        }
+        let routes = self.routes.current(&self.registry);
+        let resource = match routes.find(path.group, path.version, &path.resource) {
+            Found::Resource(resource) => resource,
+            Found::NoResource => return Err(no_such_resource()),
+            Found::NoVersion => return Ok(no_such_path()),
+        };
+        check_place(&path, resource, verb)?;
+        let wanted = negotiate(parts.headers.get(ACCEPT).map(HeaderValue::as_bytes))?;
+        let params = params?;
+        let request = ResourceRequest { parts, user, peer, path, params, resource, verb, wanted };
+        verbs::answer(self, request, body).await
+    }
+
+    pub(crate) fn authorize(&self, user: &User, attributes: &Attributes<'_>) -> Result<(), Status> {
+        if self.authorizer.allows(user, attributes) {
+            return Ok(());
+        }
+        Err(forbidden(user, attributes))
+    }
+
+    fn finish(&self, parts: &Parts, mut answer: Answer) -> Answer {
+        let id = parts.headers.get(audit_id()).filter(|id| id.len() <= 64).cloned();
+        answer.headers_mut().insert(audit_id(), id.unwrap_or_else(|| self.audit.next()));
+        answer
+    }
+}
+
+fn resource_attributes<'a>(path: &'a ResourcePath<'a>) -> ResourceAttributes<'a> {
+    let name = path.name.as_deref().unwrap_or_default();
+    // A Namespace is its own namespace where permissions are concerned.
+    let is_namespace = path.group.is_empty() && path.resource == "namespaces";
+    ResourceAttributes {
+        group: path.group,
+        version: path.version,
+        resource: &path.resource,
+        subresource: path.subresource.as_deref().unwrap_or_default(),
+        namespace: if is_namespace { name } else { &path.namespace },
+        name,
+    }
+}
+
+fn verb_of(method: &Method, path: &ResourcePath<'_>, watch: bool) -> &'static str {
+    match (method.as_str(), &path.name) {
+        ("GET" | "HEAD", Some(_)) if path.watch => "watch",
+        ("GET" | "HEAD", Some(_)) => "get",
+        ("GET" | "HEAD", None) if watch => "watch",
+        ("GET" | "HEAD", None) => "list",
+        ("POST", _) => "create",
+        ("PUT", _) => "update",
+        ("PATCH", _) => "patch",
+        ("DELETE", Some(_)) => "delete",
+        ("DELETE", None) => "deletecollection",
+        _ => "",
+    }
+}
+
+/// Whether the resource is served at such a path, and answers the verb.
+fn check_place(
+    path: &ResourcePath<'_>,
+    resource: &Resource,
+    verb: &'static str,
+) -> Result<(), Status> {
+    let whole = path.name.is_none();
+    if !resource.namespaced && !path.namespace.is_empty() {
+        return Err(no_such_resource());
+    }
+    if resource.namespaced && path.namespace.is_empty() {
+        if !whole {
+            return Err(no_such_resource());
+        }
+        if !matches!(verb, "list" | "watch") {
+            return Err(method_not_allowed());
+        }
+    }
+    let verbs = match &path.subresource {
+        Some(name) => &resource.subresource(name).ok_or_else(no_such_resource)?.verbs,
+        None => &resource.verbs,
+    };
+    let fits = match verb {
+        "create" => whole || path.subresource.is_some(),
+        "update" | "patch" => !whole,
+        _ => true,
+    };
+    if fits && verbs.contains(&verb) { Ok(()) } else { Err(method_not_allowed()) }
+}
+
+/// The 404 for a resource that is not served.
+pub(crate) fn no_such_resource() -> Status {
+    let message = "the server could not find the requested resource";
+    Status { details: Some(Box::default()), ..Status::new(Reason::NotFound, message) }
+}
+
+/// The 405.
+pub(crate) fn method_not_allowed() -> Status {
+    let message = "the server does not allow this method on the requested resource";
+    Status { details: Some(Box::default()), ..Status::new(Reason::MethodNotAllowed, message) }
+}

@@ -1,0 +1,73 @@
+//! How a server is set up, and its bounds.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// How a server is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen; port 0 takes a free one. Loopback unless asked for.
+    pub listen: SocketAddr,
+    /// The host's own version, added to Kubernetes' in `/version`.
+    pub version: String,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7443)),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What a client may cost.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Open connections; further ones wait in the listen queue.
+    pub connections_max: usize,
+    /// Requests at the same time on one HTTP/2 connection. client-go opens one stream per watch.
+    pub streams_max: u32,
+    /// Bytes of a request body; Kubernetes' own limit. Refused with 413 beyond it.
+    pub body_bytes_max: usize,
+    /// Bytes of an uploaded component.
+    pub component_bytes_max: usize,
+    /// Bytes of all headers of a request.
+    pub header_bytes_max: u32,
+    /// Time for the TLS handshake, and for the head of an HTTP/1.1 request, idle time before it included.
+    pub head_timeout: Duration,
+    /// Time for a request body.
+    pub body_timeout: Duration,
+    /// How often an idle HTTP/2 connection is asked whether anybody is there.
+    pub ping_interval: Duration,
+    /// How long the answer to that may take before the connection is closed.
+    pub ping_timeout: Duration,
+    /// How long requests may go on after the shutdown began.
+    pub drain_timeout: Duration,
+    /// How long a watch lives at least when the client names no time; at most twice as long.
+    pub watch_timeout: Duration,
+    /// How often a watch gets a bookmark when it asked for them.
+    pub bookmark_interval: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            streams_max: 2_000,
+            body_bytes_max: 3 * 1024 * 1024,
+            component_bytes_max: 64 * 1024 * 1024,
+            header_bytes_max: 64 * 1024,
+            head_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(60),
+            ping_interval: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(20),
+            drain_timeout: Duration::from_secs(10),
+            watch_timeout: Duration::from_secs(1800),
+            bookmark_interval: Duration::from_secs(60),
+        }
+    }
+}

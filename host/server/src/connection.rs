@@ -1,0 +1,140 @@
+//! One connection: TLS, then HTTP/2 or HTTP/1.1 as the client chose, each within its bounds.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use futures_util::FutureExt as _;
+use futures_util::future::Map;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use crate::answer::{Answer, Body};
+use crate::app::{App, Responding};
+use crate::gather::Gather;
+
+/// What a client may send ahead on one stream: a whole request body of the usual size.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+/// What a client may send ahead on one connection.
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// What is buffered of one answer beyond what the client has asked for.
+const SEND_BUFFER: usize = 1024 * 1024;
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(app: Arc<App>, tls: TlsAcceptor, socket: TcpStream, peer: SocketAddr) {
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "cannot turn off delayed sending");
+    }
+    let handshake = tls.accept(Gather::new(socket));
+    let stream = tokio::select! {
+        stream = handshake => stream,
+        () = app.clock.sleep(app.config.limits.head_timeout) => return,
+    };
+    let stream = match stream {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::debug!(%peer, %error, "TLS handshake failed");
+            return;
+        }
+    };
+    let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let service = Service { app: Arc::clone(&app), peer: peer.ip().to_string().into() };
+    let io = TokioIo::new(stream);
+    let limits = &app.config.limits;
+    let result = if is_h2 {
+        let mut builder = http2::Builder::new(Streams);
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams_max)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(limits.header_bytes_max)
+            .max_send_buf_size(SEND_BUFFER)
+            .keep_alive_interval(limits.ping_interval)
+            .keep_alive_timeout(limits.ping_timeout);
+        let connection = builder.serve_connection(io, service);
+        drain(&app, connection, http2::Connection::graceful_shutdown).await
+    } else {
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head_timeout)
+            .half_close(false)
+            .max_buf_size(limits.header_bytes_max as usize);
+        let connection = builder.serve_connection(io, service);
+        drain(&app, connection, http1::Connection::graceful_shutdown).await
+    };
+    if let Err(error) = result {
+        tracing::debug!(%peer, error = %error, "connection ended early");
+    }
+}
+
+/// Runs a connection; at the shutdown lets its requests finish, but not for ever.
+async fn drain<C>(
+    app: &App,
+    connection: C,
+    graceful_shutdown: impl FnOnce(Pin<&mut C>),
+) -> Result<(), hyper::Error>
+where
+    C: Future<Output = Result<(), hyper::Error>>,
+{
+    let mut connection = pin!(connection);
+    tokio::select! {
+        result = &mut connection => return result,
+        () = app.shutdown.started() => {}
+    }
+    graceful_shutdown(connection.as_mut());
+    tokio::select! {
+        result = &mut connection => result,
+        () = app.clock.sleep(app.config.limits.drain_timeout) => Ok(()),
+    }
+}
+
+#[derive(Debug)]
+struct Service {
+    app: Arc<App>,
+    peer: Arc<str>,
+}
+
+type Answering = Map<Responding, fn(Answer) -> Result<Response<Body>, Infallible>>;
+
+impl hyper::service::Service<Request<Incoming>> for Service {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: Request<Incoming>) -> Answering {
+        self.app.handle(request, &self.peer).map(Ok)
+    }
+}
+
+/// Runs the requests of an HTTP/2 connection. A request whose answer is ready at once is finished inside the
+/// connection's own task: a task of its own would cost more than the answer. All others get one.
+#[derive(Clone, Copy, Debug)]
+struct Streams;
+
+impl<F> Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "bounded by streams_max, ends with the connection"
+    )]
+    fn execute(&self, future: F) {
+        let mut future = Box::pin(future);
+        // Whoever is not ready is polled again by its task at once, so no wake-up is lost here.
+        if let Poll::Pending = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            tokio::spawn(future);
+        }
+    }
+}

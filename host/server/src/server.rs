@@ -1,0 +1,168 @@
+//! The server's three faces: `Config`, [`Server::build`], [`Server::run`].
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quadrille_kit::{Clock, Random, Supervisor};
+use quadrille_registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+use crate::app::{App, AuditIds};
+use crate::authentication::Tokens;
+use crate::authorization::{Authorizer, BuiltinRules};
+use crate::config::Config;
+use crate::connection;
+use crate::extension::{Insight, PluginUploads};
+use crate::identity::{IdentityError, PemPair, tls_config};
+use crate::past::Past;
+use crate::routes::RouteCache;
+
+/// How long to wait before the next attempt when the system has no file descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a server cannot be built or has ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The address cannot be had.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The certificate cannot be used.
+    #[error("cannot set up TLS")]
+    Tls(#[source] IdentityError),
+}
+
+/// The parts that a server is built from.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The registry, and the store below it.
+    pub registry: Registry,
+    /// The certificate to serve with.
+    pub certificate: PemPair,
+    /// The tokens that are known.
+    pub tokens: Tokens,
+    /// Who may do what.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// The code and logs of plugins; `None` for a host without them.
+    pub uploads: Option<Arc<dyn PluginUploads>>,
+    /// What the record can tell; `None` for a host that does not say.
+    pub insight: Option<Arc<dyn Insight>>,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where chance comes from.
+    pub random: Arc<dyn Random>,
+}
+
+impl Parts {
+    /// The parts of a server without plugins and insight, with the built-in rules.
+    pub fn new(registry: Registry, certificate: PemPair, tokens: Tokens) -> Self {
+        let (clock, random) = (Arc::clone(registry.clock()), Arc::clone(registry.random()));
+        let authorizer = Arc::new(BuiltinRules);
+        let (uploads, insight) = (None, None);
+        Self { registry, certificate, tokens, authorizer, uploads, insight, clock, random }
+    }
+}
+
+/// A server that listens and does not answer yet.
+#[derive(Debug)]
+pub struct Server {
+    app: Arc<App>,
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Arc<rustls::ServerConfig>,
+    supervisor: Supervisor,
+}
+
+impl Server {
+    /// Binds the address and checks the certificate; spawns nothing.
+    ///
+    /// # Errors
+    /// When the address is taken or the certificate cannot be used.
+    pub async fn build(
+        config: Config,
+        parts: Parts,
+        supervisor: &Supervisor,
+    ) -> Result<Self, ServerError> {
+        let tls = tls_config(&parts.certificate).map_err(ServerError::Tls)?;
+        let listen = |source| ServerError::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let app = Arc::new(App {
+            audit: AuditIds::new(parts.random.as_ref()),
+            config,
+            registry: parts.registry,
+            clock: parts.clock,
+            random: parts.random,
+            tokens: parts.tokens,
+            authorizer: parts.authorizer,
+            uploads: parts.uploads,
+            insight: parts.insight,
+            shutdown: supervisor.shutdown(),
+            past: Past::default(),
+            routes: RouteCache::default(),
+        });
+        Ok(Self { app, listener, address, tls, supervisor: supervisor.clone() })
+    }
+
+    /// The address that it listens on, with the port that was chosen.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the supervisor's shutdown, then waits until the connections have drained.
+    ///
+    /// # Errors
+    /// Never at present: what goes wrong with one connection ends that connection.
+    pub async fn run(self) -> Result<(), ServerError> {
+        let Self { app, listener, tls, supervisor, .. } = self;
+        let connections_max = app.config.limits.connections_max;
+        let free = Arc::new(Semaphore::new(connections_max));
+        let tls = TlsAcceptor::from(tls);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = app.shutdown.started() => break,
+                accepted = accept(&listener, &free) => accepted,
+            };
+            let Some((socket, peer, permit)) = accepted else {
+                app.clock.sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            let serving = connection::serve(Arc::clone(&app), tls.clone(), socket, peer);
+            supervisor.spawn_brief("connection", async move {
+                serving.await;
+                drop(permit);
+            });
+        }
+        drop(listener);
+        let all = u32::try_from(connections_max).unwrap_or(u32::MAX);
+        let drained = free.acquire_many(all);
+        tokio::select! {
+            _ = drained => {}
+            () = app.clock.sleep(app.config.limits.drain_timeout * 2) => {}
+        }
+        Ok(())
+    }
+}
+
+type Accepted = (tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
+
+/// The next connection, once there is room for it; `None` when the system cannot give one.
+async fn accept(listener: &TcpListener, free: &Arc<Semaphore>) -> Option<Accepted> {
+    let permit = Arc::clone(free).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((socket, peer)) => Some((socket, peer, permit)),
+        Err(error) => {
+            tracing::warn!(%error, "cannot accept a connection");
+            None
+        }
+    }
+}

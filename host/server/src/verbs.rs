@@ -1,0 +1,38 @@
+//! The verbs of the Kubernetes API, one module each.
+
+pub(crate) mod body;
+pub(crate) mod delete;
+pub(crate) mod get;
+pub(crate) mod list;
+pub(crate) mod options;
+pub(crate) mod other;
+pub(crate) mod plugin;
+pub(crate) mod watch;
+pub(crate) mod write;
+
+use http::Method;
+use hyper::body::Incoming;
+use quadrille_registry::Status;
+
+use crate::answer::Answer;
+use crate::app::{App, ResourceRequest, method_not_allowed};
+
+/// Answers a request to a resource.
+pub(crate) async fn answer(
+    app: &App,
+    request: ResourceRequest<'_>,
+    body: Incoming,
+) -> Result<Answer, Status> {
+    if request.parts.method == Method::HEAD {
+        return Err(method_not_allowed());
+    }
+    match request.verb {
+        "get" => get::get(app, &request),
+        "list" => list::list(app, &request).await,
+        "watch" => watch::watch(app, &request),
+        "create" | "update" | "patch" => write::write(app, &request, body).await,
+        "delete" => delete::delete(app, &request, body).await,
+        "deletecollection" => delete::delete_collection(app, &request, body).await,
+        _ => Err(method_not_allowed()),
+    }
+}

@@ -1,0 +1,121 @@
+//! Bodies of requests: read within bounds of size and time, decoded by their `Content-Type`.
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::request::Parts;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use quadrille_object::decode::{self, Decoded, TextEncoding};
+use quadrille_registry::{Body, Reason, Status};
+
+use crate::app::App;
+use crate::negotiate::Media;
+
+/// How a body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// JSON, also where nothing is said.
+    Json,
+    /// YAML.
+    Yaml,
+    /// Kubernetes' protobuf envelope.
+    Protobuf,
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// 413 beyond `limit` bytes, 504 when it does not arrive in time, 400 when the client breaks off.
+pub(crate) async fn read(
+    app: &App,
+    parts: &Parts,
+    body: Incoming,
+    limit: usize,
+) -> Result<Bytes, Status> {
+    let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    if length.and_then(|text| text.parse::<usize>().ok()).is_some_and(|length| length > limit) {
+        return Err(too_large(limit));
+    }
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    tokio::select! {
+        biased;
+        bytes = collect(body, limit) => bytes,
+        () = app.clock.sleep(app.config.limits.body_timeout) => {
+            Err(Status::new(Reason::Timeout, "the body of the request did not arrive in time"))
+        }
+    }
+}
+
+async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, Status> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Status::new(Reason::BadRequest, format!("cannot read the body: {error}"))
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + all.len() + data.len() > limit {
+            return Err(too_large(limit));
+        }
+        if first.is_empty() && all.is_empty() {
+            // The usual body is one frame, which is passed on without a copy.
+            first = data;
+        } else {
+            all.extend_from_slice(&std::mem::take(&mut first));
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+fn too_large(limit: usize) -> Status {
+    let message = format!("Request entity too large: limit is {limit}");
+    Status::new(Reason::RequestEntityTooLarge, message)
+}
+
+/// The encoding of a body that holds an object.
+///
+/// # Errors
+/// 415 for any type but JSON, YAML and protobuf.
+pub(crate) fn encoding(parts: &Parts) -> Result<Encoding, Status> {
+    let Some(value) = parts.headers.get(CONTENT_TYPE) else { return Ok(Encoding::Json) };
+    let text = value.to_str().unwrap_or_default();
+    // An empty parameter makes the whole value malformed, as Go's parser has it.
+    let well_formed = !text.contains(";;");
+    match Media::parse(text).essence {
+        "application/json" if well_formed => Ok(Encoding::Json),
+        "application/yaml" if well_formed => Ok(Encoding::Yaml),
+        "application/vnd.kubernetes.protobuf" if well_formed => Ok(Encoding::Protobuf),
+        _ => Err(Status::new(
+            Reason::UnsupportedMediaType,
+            "the body of the request was in an unknown format - accepted media types include: \
+             application/json, application/yaml, application/vnd.kubernetes.protobuf",
+        )),
+    }
+}
+
+/// Decodes a body that holds an object of `kind`.
+///
+/// # Errors
+/// 400 when it cannot be read, in kube-apiserver's words.
+pub(crate) fn object(bytes: &[u8], encoding: Encoding, kind: &str) -> Result<Body, Status> {
+    let text = match encoding {
+        Encoding::Json => TextEncoding::Json,
+        Encoding::Yaml => TextEncoding::Yaml,
+        Encoding::Protobuf => return protobuf(bytes, kind),
+    };
+    decoded(decode::object(bytes, text, kind))
+}
+
+fn protobuf(_bytes: &[u8], kind: &str) -> Result<Body, Status> {
+    let message = format!("protobuf bodies of {kind} are not served");
+    Err(Status::new(Reason::UnsupportedMediaType, message))
+}
+
+/// Turns a decoder's answer into a body or a 400.
+pub(crate) fn decoded(result: Result<Decoded, decode::DecodeError>) -> Result<Body, Status> {
+    let decoded = result.map_err(|error| Status::new(Reason::BadRequest, error.0))?;
+    Ok(Body { value: decoded.value, duplicates: decoded.duplicates })
+}

@@ -1,0 +1,361 @@
+//! LIST: a consistent state of a collection, whole or in pages, assembled from stored bytes.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures_util::stream;
+use http::StatusCode;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, VARY};
+use quadrille_object::LabelSelector;
+use quadrille_object::selector::FieldSelector;
+use quadrille_registry::{Reason, Resource, Status};
+use quadrille_store::{Object, Query, Range, Revision, Selection};
+
+use super::{get, options};
+use crate::answer::{Answer, Body, JSON, answer as answer_with, json_value};
+use crate::app::{App, ResourceRequest};
+use crate::negotiate::{Encoding, MetaVersion, Shape};
+use crate::past::PastView;
+use crate::shape::{self, ItemWriter};
+use crate::token::ContinueToken;
+use crate::{forms, present};
+
+/// How much of a list is assembled at once: large enough to amortise a frame, small enough to share a core.
+const PIECE_BYTES: usize = 256 * 1024;
+/// Lists below this size are not worth compressing, as in kube-apiserver.
+const GZIP_BYTES_MIN: usize = 128 * 1024;
+
+/// Which objects a request selects.
+#[derive(Debug)]
+pub(crate) struct Selectors {
+    pub(crate) labels: LabelSelector,
+    pub(crate) fields: FieldSelector,
+}
+
+impl Selectors {
+    pub(crate) fn are_everything(&self) -> bool {
+        self.labels.is_everything() && self.fields.is_everything()
+    }
+
+    pub(crate) fn match_object(&self, object: &Object) -> bool {
+        self.labels.matches(&object.meta) && self.match_fields(object)
+    }
+
+    fn match_fields(&self, object: &Object) -> bool {
+        let key = &object.key;
+        self.fields.is_everything() || self.fields.matches(&key.name, &key.namespace, &object.bytes)
+    }
+}
+
+/// What a list contains.
+#[derive(Debug)]
+pub(crate) struct Selected {
+    pub(crate) objects: Vec<Arc<Object>>,
+    pub(crate) revision: Revision,
+    pub(crate) metadata: ListMetadata,
+}
+
+/// What a list says about its pages.
+#[derive(Debug, Default)]
+pub(crate) struct ListMetadata {
+    pub(crate) r#continue: Option<String>,
+    pub(crate) remaining: Option<usize>,
+}
+
+/// Answers a list.
+pub(crate) async fn list(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, Status> {
+    options::check_list(&request.params)?;
+    match (select(app, request), request.params.r#continue.as_deref()) {
+        (Ok(selected), _) => answer(app, request, selected),
+        (Err(status), Some(token)) if status.reason == Reason::Expired => expired(token),
+        (Err(status), _) => Err(status),
+    }
+}
+
+/// The selectors of a request.
+pub(crate) fn selectors(request: &ResourceRequest<'_>) -> Result<Selectors, Status> {
+    let bad =
+        |error: quadrille_object::selector::SelectorError| Status::new(Reason::BadRequest, error.0);
+    let params = &request.params;
+    let labels = params.label_selector.as_deref().map(LabelSelector::parse).transpose();
+    let fields = params.field_selector.as_deref().map(FieldSelector::parse).transpose();
+    let (labels, mut fields) =
+        (labels.map_err(bad)?.unwrap_or_default(), fields.map_err(bad)?.unwrap_or_default());
+    let selectable: Option<&[String]> = request.resource.custom.then_some(&[]);
+    fields.check(&request.resource.kind, selectable).map_err(bad)?;
+    if let Some(name) = request.path.name.as_deref() {
+        // The deprecated watch of one object is a watch of the collection with a selector.
+        let named = FieldSelector::parse(&format!("metadata.name={name}")).map_err(bad)?;
+        fields.requirements.extend(named.requirements);
+    }
+    Ok(Selectors { labels, fields })
+}
+
+/// The range of objects that a request is about, before its field selector.
+pub(crate) fn range(request: &ResourceRequest<'_>, selectors: &Selectors) -> Range {
+    let namespace = &request.path.namespace;
+    let selection = match selectors.fields.exact("metadata.name") {
+        Some(name) if selectors.labels.is_everything() => Selection::Names(vec![name.into()]),
+        _ if selectors.labels.is_everything() => Selection::All,
+        _ => Selection::Labels(selectors.labels.clone()),
+    };
+    Range {
+        resource: request.resource.group_resource(),
+        namespace: (!namespace.is_empty()).then(|| namespace.as_ref().into()),
+        selection,
+    }
+}
+
+/// Finds what a list contains.
+pub(crate) fn select(app: &App, request: &ResourceRequest<'_>) -> Result<Selected, Status> {
+    let selectors = selectors(request)?;
+    let token = request.params.r#continue.as_deref().map(ContinueToken::decode).transpose()?;
+    let range = range(request, &selectors);
+    let (view, limit) = view(app, request, token.as_ref())?;
+    let after = token.as_ref().map(|token| {
+        let (namespace, name) = token.after();
+        (Arc::from(namespace), Arc::from(name))
+    });
+    // One more than asked for tells whether there is another page.
+    let everything = selectors.are_everything();
+    let pushed_down = limit.filter(|_| selectors.fields.is_everything()).map(|limit| limit + 1);
+    let mut objects = view.list(&Query { range: range.clone(), after, limit: pushed_down });
+    if !selectors.fields.is_everything() {
+        objects.retain(|object| selectors.match_object(object));
+    }
+    let mut metadata = ListMetadata::default();
+    if let Some(limit) = limit.filter(|limit| objects.len() > *limit) {
+        objects.truncate(limit);
+        let sent = token.as_ref().map_or(0, ContinueToken::sent) + objects.len();
+        if let Some(last) = objects.last() {
+            let key = &last.key;
+            let revision = Some(view.revision().0);
+            let next = ContinueToken::new(revision, &key.namespace, &key.name, sent);
+            metadata.r#continue = Some(next.encode());
+        }
+        metadata.remaining = everything.then(|| count(&view, range).saturating_sub(sent));
+        if let PastView::Snapshot(snapshot) = &view {
+            app.past.keep(app.clock.monotonic(), snapshot);
+        }
+    }
+    Ok(Selected { objects, revision: view.revision(), metadata })
+}
+
+fn count(view: &PastView, range: Range) -> usize {
+    match view {
+        PastView::Snapshot(snapshot) => snapshot.count(&range.resource, range.namespace.as_deref()),
+        PastView::Rebuilt(..) => view.list(&Query::whole(range)).len(),
+    }
+}
+
+/// Where a list reads, and how many objects it may contain, by the rules for resourceVersion and limit.
+fn view(
+    app: &App,
+    request: &ResourceRequest<'_>,
+    token: Option<&ContinueToken>,
+) -> Result<(PastView, Option<usize>), Status> {
+    let params = &request.params;
+    let store = app.registry.store();
+    let resource = request.resource.group_resource();
+    let limit = usize::try_from(params.limit).ok().filter(|limit| *limit > 0);
+    let newest = || PastView::Snapshot(store.snapshot());
+    let asked = params.resource_version.as_deref();
+    if let Some(token) = token {
+        if asked.is_some_and(|version| version != "0") {
+            let message = "specifying resource version is not allowed when using continue";
+            return Err(Status::new(Reason::BadRequest, message));
+        }
+        let view = match token.revision() {
+            Some(revision) => app.past.at(store, Revision(revision), &resource)?,
+            None => newest(),
+        };
+        return Ok((view, limit));
+    }
+    let Some(text) = asked else { return Ok((newest(), limit)) };
+    let revision = get::parse_version(text).map_err(|message| {
+        Status::new(Reason::BadRequest, format!("invalid resource version: {message}"))
+    })?;
+    if revision == Revision(0) {
+        // Kubernetes answers these from its cache, which knows no pages.
+        return Ok((newest(), None));
+    }
+    get::check_not_future(app, revision)?;
+    let exact = match params.resource_version_match.as_deref() {
+        Some("Exact") => true,
+        Some(_) => false,
+        None => limit.is_some(),
+    };
+    let view = if exact { app.past.at(store, revision, &resource)? } else { newest() };
+    Ok((view, limit))
+}
+
+/// The 410 of a continue token carries one that goes on at the newest state, as kube-apiserver's does.
+fn expired(token: &str) -> Result<Answer, Status> {
+    let token = ContinueToken::decode(token)?;
+    let (namespace, name) = token.after();
+    let fresh = ContinueToken::new(None, namespace, name, token.sent()).encode();
+    let message = "The provided continue parameter is too old to display a consistent list result. \
+         You can start a new list without the continue parameter, or use the continue token in this \
+         response to retrieve the remainder of the results. Continuing with the provided token \
+         results in an inconsistent list - objects that were created, modified, or deleted between \
+         the time the first chunk was returned and now may show up in the list.";
+    let mut value = Status::new(Reason::Expired, message).to_value();
+    value["metadata"] = serde_json::json!({ "continue": fresh });
+    Ok(json_value(StatusCode::GONE, &value))
+}
+
+/// A list as an answer.
+pub(crate) fn answer(
+    app: &App,
+    request: &ResourceRequest<'_>,
+    selected: Selected,
+) -> Result<Answer, Status> {
+    let resource = Arc::clone(request.resource);
+    let rows: Rows = match request.wanted.shape {
+        Shape::Table(version) => {
+            let table = forms::table(app, request, version, &selected)?;
+            return Ok(present::encoded(request, StatusCode::OK, table));
+        }
+        Shape::Whole => {
+            let writer = ItemWriter::new(&resource);
+            let registry = app.registry.clone();
+            Box::new(move |out, object| {
+                if resource.is_storage_form() {
+                    writer.write(out, &object.bytes);
+                } else {
+                    writer.write(out, &registry.present(object, &resource));
+                }
+            })
+        }
+        Shape::Partial(version) => {
+            Box::new(move |out, object| out.put_slice(&shape::partial(&object.bytes, version)))
+        }
+    };
+    let head = head(request.resource, request.wanted.shape, &selected);
+    let mut pieces = ListPieces { head: Some(head), objects: selected.objects.into_iter(), rows };
+    let first = pieces.next().unwrap_or_default();
+    if pieces.is_done()
+        || present::wants_pretty(request)
+        || request.wanted.encoding == Encoding::Yaml
+    {
+        let whole = pieces.fold(BytesMut::from(first), |mut whole, piece| {
+            whole.put_slice(&piece);
+            whole
+        });
+        let whole = whole.freeze();
+        if whole.len() < GZIP_BYTES_MIN || !takes_gzip(request) {
+            return Ok(present::encoded(request, StatusCode::OK, whole));
+        }
+        return Ok(compressed(std::iter::once(whole)));
+    }
+    if takes_gzip(request) {
+        return Ok(compressed(std::iter::once(first).chain(pieces)));
+    }
+    let pieces = stream::iter(std::iter::once(first).chain(pieces));
+    Ok(answer_with(StatusCode::OK, JSON, Body::pieces(pieces)))
+}
+
+fn takes_gzip(request: &ResourceRequest<'_>) -> bool {
+    let accepted = request.parts.headers.get(ACCEPT_ENCODING).and_then(|v| v.to_str().ok());
+    accepted.is_some_and(|accepted| {
+        accepted.split(',').any(|entry| entry.split(';').next().is_some_and(|e| e.trim() == "gzip"))
+    })
+}
+
+/// A list whose pieces are compressed one by one, as fast as the client takes them.
+fn compressed(pieces: impl Iterator<Item = Bytes> + Send + 'static) -> Answer {
+    let encoder = GzEncoder::new(Vec::with_capacity(PIECE_BYTES / 4), Compression::fast());
+    let state = (pieces.fuse(), Some(encoder));
+    let packed = stream::unfold(state, |(mut pieces, encoder)| async move {
+        let mut encoder = encoder?;
+        loop {
+            let Some(piece) = pieces.next() else {
+                let rest = encoder.finish().unwrap_or_default();
+                return Some((Bytes::from(rest), (pieces, None)));
+            };
+            // Writing into memory cannot fail; were it to, the client would see a truncated stream.
+            encoder.write_all(&piece).ok()?;
+            if !encoder.get_ref().is_empty() {
+                let out = std::mem::take(encoder.get_mut());
+                return Some((Bytes::from(out), (pieces, Some(encoder))));
+            }
+        }
+    });
+    let mut answer = answer_with(StatusCode::OK, JSON, Body::pieces(packed));
+    answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    answer
+}
+
+type Rows = Box<dyn Fn(&mut BytesMut, &Object) + Send>;
+
+/// The bytes of a list, piece by piece.
+struct ListPieces {
+    head: Option<String>,
+    objects: std::vec::IntoIter<Arc<Object>>,
+    rows: Rows,
+}
+
+impl ListPieces {
+    fn is_done(&self) -> bool {
+        self.head.is_none() && self.objects.len() == 0
+    }
+}
+
+impl Iterator for ListPieces {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let head = self.head.take();
+        let mut first = head.is_some();
+        if !first && self.objects.len() == 0 {
+            return None;
+        }
+        let size: usize =
+            self.objects.as_slice().iter().take(PIECE_BYTES / 256).map(|o| o.bytes.len() + 1).sum();
+        let mut out = BytesMut::with_capacity(size.min(PIECE_BYTES) + 4096);
+        out.put_slice(head.unwrap_or_default().as_bytes());
+        while out.len() < PIECE_BYTES {
+            let Some(object) = self.objects.next() else { break };
+            if !std::mem::take(&mut first) {
+                out.put_u8(b',');
+            }
+            (self.rows)(&mut out, &object);
+        }
+        if self.objects.len() == 0 {
+            out.put_slice(b"]}\n");
+        }
+        Some(out.freeze())
+    }
+}
+
+fn head(resource: &Resource, shape: Shape, selected: &Selected) -> String {
+    let (api_version, kind) = match shape {
+        Shape::Partial(version) => (version.api_version(), "PartialObjectMetadataList"),
+        Shape::Whole | Shape::Table(MetaVersion::V1 | MetaVersion::V1Beta1) => {
+            (&*resource.api_version, &*resource.list_kind)
+        }
+    };
+    let metadata = metadata(resource, selected);
+    format!(
+        "{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":["
+    )
+}
+
+/// The metadata of a list; lists of custom resources always say `continue`.
+pub(crate) fn metadata(resource: &Resource, selected: &Selected) -> String {
+    let mut text = format!("{{\"resourceVersion\":\"{}\"", selected.revision);
+    if let Some(next) = &selected.metadata.r#continue {
+        text.push_str(&format!(",\"continue\":\"{next}\""));
+    } else if resource.custom {
+        text.push_str(",\"continue\":\"\"");
+    }
+    if let Some(remaining) = selected.metadata.remaining {
+        text.push_str(&format!(",\"remainingItemCount\":{remaining}"));
+    }
+    text.push('}');
+    text
+}

@@ -1,0 +1,97 @@
+//! Paths that are no resources: health, version, discovery, OpenAPI and what the record can tell.
+
+use http::request::Parts;
+use http::{Method, StatusCode};
+use quadrille_registry::{Reason, Status};
+use serde_json::json;
+
+use crate::answer::{Answer, json_value, no_such_path, text};
+use crate::app::{App, method_not_allowed};
+use crate::path::decode;
+
+/// The Kubernetes version whose API is spoken.
+const KUBERNETES: (&str, &str, &str) = ("1", "36", "v1.36.2");
+
+/// Answers a path without its trailing slash.
+pub(crate) async fn answer(app: &App, parts: &Parts, path: &str) -> Result<Answer, Status> {
+    if let Some(below) = path.strip_prefix("/quadrille/") {
+        return insight(app, parts, below).await;
+    }
+    match path {
+        "/version" => Ok(version(app)),
+        "/healthz" | "/livez" | "/readyz" => Ok(health(app, parts, path)),
+        "/healthz/etcd" | "/healthz/ping" | "/livez/ping" | "/readyz/ping" | "/livez/etcd" => {
+            Ok(text(StatusCode::OK, "ok"))
+        }
+        "/readyz/shutdown" if app.shutdown.is_started() => Ok(failed("shutdown")),
+        "/readyz/shutdown" => Ok(text(StatusCode::OK, "ok")),
+        _ => Ok(no_such_path()),
+    }
+}
+
+fn version(app: &App) -> Answer {
+    let (major, minor, kubernetes) = KUBERNETES;
+    let value = json!({
+        "major": major, "minor": minor,
+        "gitVersion": format!("{kubernetes}+quadrille-{}", app.config.version),
+        "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "none", "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+    });
+    json_value(StatusCode::OK, &value)
+}
+
+fn failed(check: &str) -> Answer {
+    text(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {check} failed"))
+}
+
+/// The summary of the checks; `?verbose` lists them, `?exclude=NAME` leaves one out.
+fn health(app: &App, parts: &Parts, path: &str) -> Answer {
+    let query = parts.uri.query().unwrap_or_default();
+    let excluded = |name: &str| {
+        query.split('&').any(|pair| pair.strip_prefix("exclude=").is_some_and(|of| of == name))
+    };
+    let mut checks = vec![("ping", true), ("etcd", true)];
+    if path == "/readyz" {
+        checks.push(("shutdown", !app.shutdown.is_started()));
+    }
+    let good = checks.iter().all(|(name, good)| *good || excluded(name));
+    let verbose = query.split('&').any(|pair| pair == "verbose" || pair.starts_with("verbose="));
+    if good && !verbose {
+        return text(StatusCode::OK, "ok");
+    }
+    let mut lines = String::new();
+    for (name, good) in &checks {
+        lines.push_str(&match (excluded(name), good) {
+            (true, _) => format!("[+]{name} excluded: ok\n"),
+            (false, true) => format!("[+]{name} ok\n"),
+            (false, false) => format!("[-]{name} failed: reason withheld\n"),
+        });
+    }
+    let check = path.trim_start_matches('/');
+    let (code, verdict) = if good {
+        (StatusCode::OK, "passed")
+    } else {
+        (StatusCode::INTERNAL_SERVER_ERROR, "failed")
+    };
+    lines.push_str(&format!("{check} check {verdict}\n"));
+    text(code, lines)
+}
+
+async fn insight(app: &App, parts: &Parts, path: &str) -> Result<Answer, Status> {
+    let Some(insight) = &app.insight else {
+        let message = "this host answers no questions about its record";
+        return Err(Status::new(Reason::ServiceUnavailable, message));
+    };
+    if parts.method != Method::GET {
+        return Err(method_not_allowed());
+    }
+    let mut query = Vec::new();
+    for pair in parts.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value =
+            crate::params::parameter(Some(pair), key).map_or(value.to_owned(), |v| v.into_owned());
+        query.push((decode(key).unwrap_or_default().into_owned(), value));
+    }
+    Ok(json_value(StatusCode::OK, &insight.ask(path, &query).await?))
+}
