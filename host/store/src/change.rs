@@ -76,6 +76,9 @@ pub enum ChangesError {
         /// The oldest revision after which a stream may still start.
         oldest: Revision,
     },
+    /// The history on disk cannot be read: the disk fails, or a record of it is damaged.
+    #[error("history cannot be read: {0}")]
+    Unavailable(String),
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
@@ -85,13 +88,15 @@ pub enum ChangesError {
 /// from memory while it can, from the log when it must, and ends with `Expired` below that.
 #[derive(Debug)]
 pub struct ChangeStream {
-    pub(crate) inner: crate::store::StreamInner,
+    pub(crate) inner: crate::stream::Stream,
 }
 
 impl ChangeStream {
     /// Waits for the next changes. A transaction is never split over two batches.
     ///
-    /// With a resource filter, a batch may also be empty and only move `through`.
+    /// With a resource filter, a batch may also be empty and only move `through`; a stream that waits is woken
+    /// for that only after thousands of changes elsewhere. To learn where a waiting stream is (for a bookmark),
+    /// drop the future and ask [`Self::try_next`] or [`Self::position`].
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.

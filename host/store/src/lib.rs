@@ -14,8 +14,22 @@ pub mod snapshot;
 pub mod store;
 pub mod txn;
 
+mod bus;
+mod committer;
+mod engine;
+mod group;
+mod history;
+mod maintenance;
+mod open;
+mod recent;
+mod record;
+mod shared;
+mod splice;
+mod stream;
+
 pub use cause::{Cause, RequestCause, RunCause, SystemCause};
 pub use change::{Change, ChangeBatch, ChangeFilter, ChangeKind, ChangeStream, ChangesError};
+pub use engine::Size;
 pub use key::{Key, Revision};
 pub use query::{Query, Range, ReadSet, Selection, View};
 pub use snapshot::{Object, Snapshot};

@@ -1,18 +1,25 @@
-//! The handle of the store. First form: everything in memory behind one lock; the committer, the history on
-//! disk and the engines replace its inside, not its face.
+//! The handle of the store: opening it, and what everybody else calls.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use quadrille_kit::{Clock, Supervisor};
-use tokio::sync::watch;
+use quadrille_kit::{Clock, Random, Supervisor, SystemRandom};
 
-use crate::change::{Change, ChangeBatch, ChangeFilter, ChangeKind, ChangeStream, ChangesError};
-use crate::key::Revision;
+use crate::bus::Bus;
+use crate::change::{Change, ChangeFilter, ChangeStream, ChangesError};
+use crate::committer::{Committer, Queue};
+use crate::engine::memory::MemoryEngine;
+use crate::engine::redb::RedbEngine;
+use crate::engine::{Engine, EngineError, Size};
+use crate::key::{Key, Revision};
 use crate::query::View;
-use crate::snapshot::{Object, Snapshot};
-use crate::txn::{CommitError, Committed, Conflict, Expect, Txn, Write};
+use crate::recent::Limits;
+use crate::shared::Shared;
+use crate::snapshot::Snapshot;
+use crate::stream::Stream;
+use crate::txn::{CommitError, Committed, Txn};
+use crate::{history, maintenance, open};
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -23,6 +30,11 @@ pub struct Config {
     pub history_bytes_max: u64,
     /// History is kept up to this age.
     pub history_age_max: Duration,
+    /// Recent changes kept in memory, by count. Smaller: late streams read the disk, and slow runs conflict
+    /// for being too old. Larger: memory.
+    pub recent_changes_max: usize,
+    /// Recent changes kept in memory, by bytes of objects.
+    pub recent_bytes_max: usize,
 }
 
 impl Default for Config {
@@ -31,6 +43,8 @@ impl Default for Config {
             dir: None,
             history_bytes_max: 256 * 1024 * 1024,
             history_age_max: Duration::from_secs(24 * 3600),
+            recent_changes_max: 32_768,
+            recent_bytes_max: 64 * 1024 * 1024,
         }
     }
 }
@@ -55,25 +69,48 @@ pub enum OpenError {
         /// What is wrong and what to do.
         detail: String,
     },
+    /// Another process serves from it.
+    #[error(
+        "store {path} is in use by another process; stop that one, or choose another directory"
+    )]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A newer version of this program has written it.
+    #[error(
+        "store {path} has format {found}, this version reads up to {known}; use the newer version"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format that can be read.
+        known: u32,
+    },
 }
 
-/// The store; cheap to clone.
+/// The store; cheap to clone. It closes when the last handle is dropped, after [`Store::close`], or some
+/// time after the supervisor's shutdown when nobody commits any more.
 #[derive(Clone, Debug)]
 pub struct Store {
-    shared: Arc<Shared>,
+    handle: Arc<Handle>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    newest: watch::Sender<Revision>,
-    clock: Arc<dyn Clock>,
+struct Handle {
+    shared: Arc<Shared>,
+    drive: Drive,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    snapshot: Snapshot,
-    changes: Vec<Arc<Change>>,
+/// Who runs the committer.
+#[derive(Debug)]
+enum Drive {
+    /// A thread of its own.
+    Thread(Arc<Queue>),
+    /// The caller of `commit`.
+    Caller(Box<Mutex<Committer>>),
 }
 
 impl Store {
@@ -82,22 +119,63 @@ impl Store {
     /// # Errors
     /// When the file cannot be opened or is damaged.
     pub async fn open(
-        _config: Config,
+        config: Config,
         clock: Arc<dyn Clock>,
-        _supervisor: &Supervisor,
+        supervisor: &Supervisor,
     ) -> Result<Self, OpenError> {
-        let newest = watch::Sender::new(Revision(0));
-        Ok(Self { shared: Arc::new(Shared { state: Mutex::default(), newest, clock }) })
+        let engine = match config.dir.clone() {
+            None => Ok(Box::<MemoryEngine>::default() as Box<dyn Engine>),
+            Some(dir) => {
+                let opened = tokio::task::spawn_blocking(move || open_engine(&dir)).await;
+                opened.unwrap_or_else(|error| Err(panicked(&config, &error)))
+            }
+        }?;
+        Self::with_engine(config, engine, clock, supervisor).await
+    }
+
+    /// Opens the store on an engine.
+    pub(crate) async fn with_engine(
+        config: Config,
+        engine: Box<dyn Engine>,
+        clock: Arc<dyn Clock>,
+        supervisor: &Supervisor,
+    ) -> Result<Self, OpenError> {
+        let path = file(&config);
+        let (engine, recovered) = if engine.blocks() {
+            let recovering = tokio::task::spawn_blocking(move || {
+                let recovered = open::recover(engine.as_ref());
+                (engine, recovered)
+            });
+            recovering.await.map_err(|error| panicked(&config, &error))?
+        } else {
+            let recovered = open::recover(engine.as_ref());
+            (engine, recovered)
+        };
+        let recovered = recovered.map_err(|error| open_error(path.clone(), error))?;
+        let limits =
+            Limits { changes_max: config.recent_changes_max, bytes_max: config.recent_bytes_max };
+        let snapshot = recovered.working.snapshot.clone();
+        let bus = Bus::new(limits, snapshot.revision());
+        let shared = Shared::new(config, clock, snapshot, bus, recovered.oldest, engine);
+        let shared = Arc::new(shared);
+        let committer = Committer::new(Arc::clone(&shared), recovered.working);
+        let drive = if shared.blocks() {
+            let started = start(&shared, committer, supervisor);
+            Drive::Thread(started.map_err(|source| OpenError::Io { path, source })?)
+        } else {
+            Drive::Caller(Box::new(Mutex::new(committer)))
+        };
+        Ok(Self { handle: Arc::new(Handle { shared, drive }) })
     }
 
     /// Everything at the newest revision; costs one pointer copy.
     pub fn snapshot(&self) -> Snapshot {
-        self.lock().snapshot.clone()
+        Snapshot::clone(&self.shared().snapshot.load())
     }
 
     /// The newest visible revision.
     pub fn revision(&self) -> Revision {
-        self.lock().snapshot.revision
+        self.shared().snapshot.load().revision()
     }
 
     /// Commits a transaction: returns once it is durable and visible.
@@ -108,26 +186,34 @@ impl Store {
     /// # Cancel safety
     /// Dropping the future does not take the transaction back.
     pub async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-        let mut state = self.lock();
-        check(&state, &txn)?;
-        let committed = apply(&mut state, txn, self.shared.clock.now());
-        drop(state);
-        self.shared.newest.send_replace(committed.revision);
-        Ok(committed)
+        match &self.handle.drive {
+            Drive::Thread(queue) => queue.submit(txn).await,
+            Drive::Caller(committer) => {
+                let mut committer = committer.lock().unwrap_or_else(PoisonError::into_inner);
+                if self.shared().is_closed() {
+                    return Err(CommitError::Closed);
+                }
+                let answer = committer.commit(txn);
+                drop(committer);
+                maintenance::work(self.shared())
+                    .map_err(|error| CommitError::Unavailable(error.to_string()))?;
+                answer
+            }
+        }
     }
 
     /// The changes after a revision, in order and without gaps.
     pub fn changes(&self, filter: ChangeFilter, after: Revision) -> ChangeStream {
-        let newest = self.shared.newest.subscribe();
-        ChangeStream { inner: StreamInner { store: self.clone(), filter, position: after, newest } }
+        ChangeStream { inner: Stream::new(Arc::clone(self.shared()), filter, after) }
     }
 
-    /// One change of the history by its revision.
+    /// One change of the history by its revision. The last change of a live object is found even below
+    /// [`Self::oldest`].
     ///
     /// # Errors
     /// `Expired` when it has been compacted.
     pub async fn change(&self, revision: Revision) -> Result<Option<Arc<Change>>, ChangesError> {
-        Ok(self.lock().changes.iter().find(|c| c.revision == revision).cloned())
+        self.reading(move |shared| history::at(shared, revision)).await
     }
 
     /// The last change of the object at a key before or at `at`, while history reaches it.
@@ -136,132 +222,137 @@ impl Store {
     /// `Expired` when `at` has been compacted.
     pub async fn last_change(
         &self,
-        key: &crate::key::Key,
+        key: &Key,
         at: Revision,
     ) -> Result<Option<Arc<Change>>, ChangesError> {
-        let state = self.lock();
-        let of_key = state.changes.iter().rev().find(|c| c.key() == key && c.revision <= at);
-        Ok(of_key.cloned())
+        let key = key.clone();
+        self.reading(move |shared| history::last_of(shared, &key, at)).await
     }
 
     /// The revision after which streams may still start.
     pub fn oldest(&self) -> Revision {
-        Revision(0)
+        self.shared().oldest()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How large it is; all zero when it is closed.
+    pub fn size(&self) -> Size {
+        self.shared().with_engine(|engine| engine.size()).unwrap_or_default()
+    }
+
+    /// Compacts what is over the budget now, and gives free space back to the file system. Commits may wait
+    /// for it, so it is for quiet times; the store also does it by itself when it idles.
+    ///
+    /// # Errors
+    /// When the disk fails; nothing is lost then.
+    pub async fn shrink(&self) -> Result<(), ChangesError> {
+        self.reading(|shared| {
+            shared.read(|_| maintenance::work(shared))?;
+            shared.read(|engine| engine.shrink())
+        })
+        .await
+    }
+
+    /// Commits what is queued, closes the files and frees the directory. Commits and streams are `Closed` then;
+    /// snapshots can still be read.
+    pub async fn close(&self) {
+        match &self.handle.drive {
+            Drive::Thread(queue) => {
+                queue.close();
+                self.shared().await_closed().await;
+            }
+            Drive::Caller(_) => self.shared().close(),
+        }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+
+    async fn reading<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, ChangesError> + Send + 'static,
+    ) -> Result<T, ChangesError> {
+        let shared = Arc::clone(self.shared());
+        if !shared.blocks() {
+            return work(&shared);
+        }
+        let done = tokio::task::spawn_blocking(move || work(&shared)).await;
+        done.unwrap_or(Err(ChangesError::Closed))
     }
 }
 
-fn check(state: &State, txn: &Txn) -> Result<(), CommitError> {
-    if txn.fence.as_ref().is_some_and(|ticket| !ticket.is_valid()) {
-        return Err(CommitError::Fenced);
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Drive::Thread(queue) = &self.drive {
+            queue.close();
+        }
     }
-    let writes = txn.writes.iter().map(|write| match write {
-        Write::Put { key, expect, .. } => (key, *expect, false),
-        Write::Delete { key, expect } => (key, *expect, true),
+}
+
+/// Starts the threads; they end with the queue, the last one closes the engine.
+fn start(
+    shared: &Arc<Shared>,
+    committer: Committer,
+    supervisor: &Supervisor,
+) -> std::io::Result<Arc<Queue>> {
+    let queue = Arc::<Queue>::default();
+    let (ended, committed) = std::sync::mpsc::sync_channel::<()>(1);
+    let (at_committer, of_committer) = (Arc::clone(shared), Arc::clone(&queue));
+    supervisor.spawn_thread("store-committer", move || {
+        committer.run(&of_committer);
+        at_committer.end_maintenance();
+        // Maintenance may be in the middle of a step; the engine closes behind it.
+        let _maintained: bool = committed.recv().is_err();
+        at_committer.close();
+    })?;
+    let of_maintenance = Arc::clone(shared);
+    supervisor.spawn_thread("store-maintenance", move || {
+        maintenance::run(&of_maintenance);
+        drop(ended);
+    })?;
+    let (shutdown, at_shutdown) = (supervisor.shutdown(), Arc::downgrade(&queue));
+    supervisor.spawn_brief("store-shutdown", async move {
+        shutdown.started().await;
+        if let Some(queue) = at_shutdown.upgrade() {
+            queue.end_when_idle();
+        }
     });
-    let requires = txn.requires.iter().map(|(key, expect)| (key, *expect, false));
-    for (key, expect, must_exist) in writes.chain(requires) {
-        let found = state.snapshot.get(key).map(|object| object.revision);
-        let holds = match expect {
-            Expect::Any => true,
-            Expect::Absent => found.is_none(),
-            Expect::Present => found.is_some(),
-            Expect::Revision(revision) => found == Some(revision),
-        };
-        if !holds || (must_exist && found.is_none()) {
-            return Err(CommitError::Conflict(Conflict::Key { key: key.clone(), found }));
-        }
-    }
-    let Some(reads) = &txn.reads else { return Ok(()) };
-    let newer = state.changes.iter().rev().take_while(|c| c.revision > reads.at);
-    for change in newer {
-        let after = change.after().map(AsRef::as_ref);
-        if reads.touches(change.key(), change.before.as_deref(), after) {
-            let (key, revision) = (change.key().clone(), change.revision);
-            return Err(CommitError::Conflict(Conflict::Read { key, revision }));
-        }
-    }
-    Ok(())
+    Ok(queue)
 }
 
-fn apply(state: &mut State, txn: Txn, at: quadrille_object::Timestamp) -> Committed {
-    let first = state.snapshot.revision.next();
-    let last = Revision(state.snapshot.revision.0 + txn.writes.len() as u64);
-    let cause = Arc::new(txn.cause);
-    let mut objects = Vec::new();
-    for (write, revision) in txn.writes.into_iter().zip(first.0..) {
-        let revision = Revision(revision);
-        let before = state.snapshot.get(write.key());
-        let (object, kind) = match write {
-            Write::Put { key, meta, object, .. } => {
-                let bytes = object.with_revision(revision.0);
-                let kind = before.as_ref().map_or(ChangeKind::Created, |_| ChangeKind::Updated);
-                (Object { key, revision, meta, bytes }, kind)
-            }
-            Write::Delete { key, .. } => {
-                let last = before.as_ref().expect("checked: a deleted object exists");
-                let value: serde_json::Map<_, _> =
-                    serde_json::from_slice(&last.bytes).expect("stored objects are JSON");
-                let bytes = quadrille_object::Template::encode(&value).with_revision(revision.0);
-                (Object { key, revision, meta: last.meta.clone(), bytes }, ChangeKind::Deleted)
-            }
-        };
-        let object = Arc::new(object);
-        let at_key = (Arc::clone(&object.key.namespace), Arc::clone(&object.key.name));
-        let objects_of = state.snapshot.resources.entry(object.key.resource.clone()).or_default();
-        if kind == ChangeKind::Deleted {
-            objects_of.remove(&at_key);
-        } else {
-            objects_of.insert(at_key, Arc::clone(&object));
-        }
-        let cause = Arc::clone(&cause);
-        let txn = (first, last);
-        let change = Change { revision, txn, kind, before, object: Arc::clone(&object), cause, at };
-        state.changes.push(Arc::new(change));
-        objects.push(object);
-    }
-    state.snapshot.revision = last;
-    Committed { revision: last, objects }
+fn open_engine(dir: &Path) -> Result<Box<dyn Engine>, OpenError> {
+    std::fs::create_dir_all(dir)
+        .map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
+    let path = dir.join(FILE);
+    let id = SystemRandom::default().next_u64();
+    let engine = RedbEngine::open(&path, id).map_err(|error| open_error(path, error))?;
+    Ok(Box::new(engine))
 }
 
-#[derive(Debug)]
-pub(crate) struct StreamInner {
-    store: Store,
-    filter: ChangeFilter,
-    position: Revision,
-    newest: watch::Receiver<Revision>,
+/// The name of the engine's file in the store's directory.
+const FILE: &str = "store.redb";
+
+fn file(config: &Config) -> PathBuf {
+    config.dir.as_ref().map(|dir| dir.join(FILE)).unwrap_or_default()
 }
 
-impl StreamInner {
-    pub(crate) async fn next(&mut self) -> Result<ChangeBatch, ChangesError> {
-        loop {
-            if let Some(batch) = self.try_next()? {
-                return Ok(batch);
-            }
-            self.newest.changed().await.map_err(|_| ChangesError::Closed)?;
-        }
-    }
+fn panicked(config: &Config, error: &tokio::task::JoinError) -> OpenError {
+    OpenError::Corrupt { path: file(config), detail: format!("reading it failed: {error}") }
+}
 
-    pub(crate) fn try_next(&mut self) -> Result<Option<ChangeBatch>, ChangesError> {
-        let state = self.store.lock();
-        let through = state.snapshot.revision;
-        if through <= self.position {
-            return Ok(None);
+fn open_error(path: PathBuf, error: EngineError) -> OpenError {
+    match error {
+        EngineError::Io(message) => OpenError::Io { path, source: std::io::Error::other(message) },
+        EngineError::Corrupt(what) => {
+            let detail = format!(
+                "{what}. Nothing of it is served. Keep a copy of the directory, check the disk, and restore the last backup"
+            );
+            OpenError::Corrupt { path, detail }
         }
-        let passes = |c: &&Arc<Change>| {
-            c.revision > self.position
-                && self.filter.resource.as_ref().is_none_or(|r| *r == c.key().resource)
-        };
-        let changes = state.changes.iter().filter(passes).cloned().collect();
-        drop(state);
-        self.position = through;
-        Ok(Some(ChangeBatch { changes, through }))
-    }
-
-    pub(crate) fn position(&self) -> Revision {
-        self.position
+        EngineError::InUse => OpenError::InUse { path },
+        EngineError::Newer { found, known } => OpenError::Newer { path, found, known },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! The bus: committed changes fan out to streams.
+//!
+//! The committer pushes a group into the ring once and wakes the streams of the resources it touched; a
+//! stream takes what it needs when it gets to run. Nothing is queued per stream, so thousands of them cost the
+//! committer nothing, and a slow one is late by itself. A stream on a quiet resource is woken only every
+//! [`TICK`] changes, so that its position stays recent.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+
+use quadrille_object::GroupResource;
+use tokio::sync::watch;
+
+use crate::change::Change;
+use crate::key::Revision;
+use crate::recent::{Limits, Recent};
+
+/// After this many changes elsewhere a stream's position moves on even if nothing passed its filter.
+pub(crate) const TICK: u64 = 4096;
+
+/// Ring and wake-ups.
+#[derive(Debug)]
+pub(crate) struct Bus {
+    recent: RwLock<Recent>,
+    all: watch::Sender<Revision>,
+    resources: Mutex<BTreeMap<GroupResource, watch::Sender<Revision>>>,
+}
+
+impl Bus {
+    pub(crate) fn new(limits: Limits, newest: Revision) -> Self {
+        Self {
+            recent: RwLock::new(Recent::new(limits, newest)),
+            all: watch::Sender::new(newest),
+            resources: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn recent(&self) -> RwLockReadGuard<'_, Recent> {
+        self.recent.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows a group's changes to the streams; their snapshot is already visible.
+    pub(crate) fn publish(&self, changes: &[Arc<Change>]) {
+        let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
+        let before = recent.newest();
+        changes.iter().for_each(|change| recent.push(change));
+        let newest = recent.newest();
+        drop(recent);
+        self.all.send_replace(newest);
+        let tick = before.0 / TICK != newest.0 / TICK;
+        let mut resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
+        if tick {
+            resources.retain(|_, wake| wake.receiver_count() > 0);
+            resources.values().for_each(|wake| {
+                wake.send_replace(newest);
+            });
+            return;
+        }
+        let mut last: Option<&GroupResource> = None;
+        for change in changes {
+            let resource = &change.key().resource;
+            if last != Some(resource) {
+                if let Some(wake) = resources.get(resource) {
+                    wake.send_replace(newest);
+                }
+                last = Some(resource);
+            }
+        }
+    }
+
+    /// Wake-ups for changes of one resource, or of all.
+    pub(crate) fn subscribe(&self, resource: Option<&GroupResource>) -> watch::Receiver<Revision> {
+        let Some(resource) = resource else { return self.all.subscribe() };
+        let mut resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
+        let wake = resources.entry(resource.clone());
+        wake.or_insert_with(|| watch::Sender::new(Revision(0))).subscribe()
+    }
+
+    /// Wakes everybody, so that they find the store closed.
+    pub(crate) fn close(&self) {
+        self.all.send_modify(|_| {});
+        let resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
+        resources.values().for_each(|wake| wake.send_modify(|_| {}));
+    }
+}

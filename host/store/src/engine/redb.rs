@@ -1,0 +1,493 @@
+//! The engine on redb: one durable redb transaction per batch.
+//!
+//! # Recovery
+//! After an error the database object may no longer be trusted (redb refuses to go on after a failed write or
+//! sync, rightly: what the kernel dropped is not retried). It is closed, and the next call opens the file
+//! again. If the failed batch turns out to be in the file, it was refused to its callers, so it is taken out
+//! again before anything else happens: its records go, and the index points to the changes before.
+//!
+//! # Damage
+//! redb does not check pages when it reads them, and may panic on damaged ones; so every call is guarded, the
+//! records, index entries and bookkeeping carry checksums of their own, and the index has a fingerprint.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+use bytes::Bytes;
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, Table, TableDefinition};
+
+use super::state::State;
+use super::{Budget, Compacted, Engine, EngineError, Entry, Loaded, ReadLimit, Size};
+use crate::change::ChangeKind;
+use crate::key::Revision;
+use crate::record::{self, FORMAT, IndexEntry};
+
+const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+const INDEX: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("index");
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+
+/// redb's page cache. Reads come from the store's own memory, so it only serves the tree's inner pages and
+/// history; too small and checkpoints read pages back, too large and idle memory grows.
+const CACHE_BYTES: usize = 32 * 1024 * 1024;
+
+type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
+type LogTable<'a> = Table<'a, u64, &'static [u8]>;
+type IndexTable<'a> = Table<'a, &'static [u8], &'static [u8]>;
+
+/// The redb engine.
+pub(crate) struct RedbEngine {
+    opener: Opener,
+    /// `None` after an error, until it is opened again.
+    database: RwLock<Option<Database>>,
+    state: Mutex<State>,
+    file_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl fmt::Debug for RedbEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedbEngine").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl RedbEngine {
+    /// Opens or makes the file; `id` names the store when it is new.
+    pub(crate) fn open(path: &Path, id: u64) -> Result<Self, EngineError> {
+        let (file, measured) = (path.to_owned(), path.to_owned());
+        let opener = move || Database::builder().set_cache_size(CACHE_BYTES).create(&file);
+        let file_bytes = move || std::fs::metadata(&measured).map_or(0, |meta| meta.len());
+        Self::with_opener(Box::new(opener), Box::new(file_bytes), id)
+    }
+
+    pub(crate) fn with_opener(
+        opener: Opener,
+        file_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
+        id: u64,
+    ) -> Result<Self, EngineError> {
+        let database = guarded(|| opener().map_err(open_error))?;
+        let state = guarded(|| prepare(&database, id))?;
+        let (database, state) = (RwLock::new(Some(database)), Mutex::new(state));
+        Ok(Self { opener, database, state, file_bytes })
+    }
+
+    /// The bookkeeping as last committed.
+    pub(crate) fn state(&self) -> State {
+        *self.lock_state()
+    }
+
+    fn lock_state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Works on the open database, opening it again when the last use failed.
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let guard = self.opened()?;
+        let Some(database) = guard.as_ref() else {
+            return Err(EngineError::Io("the engine was closed after an error".to_owned()));
+        };
+        guarded(|| work(database))
+    }
+
+    /// The same for writing: an error closes the database.
+    fn write<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        self.with(work).inspect_err(|_| self.drop_database())
+    }
+
+    fn opened(&self) -> Result<RwLockReadGuard<'_, Option<Database>>, EngineError> {
+        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        if guard.is_some() {
+            return Ok(guard);
+        }
+        drop(guard);
+        let mut writer = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if writer.is_none() {
+            let expected = self.state();
+            let opened = guarded(|| {
+                let database = (self.opener)().map_err(open_error)?;
+                let state = rewind(&database, expected)?;
+                *self.lock_state() = state;
+                Ok(database)
+            })?;
+            tracing::info!(revision = expected.newest.0, "storage engine opened again");
+            *writer = Some(opened);
+        }
+        drop(writer);
+        Ok(self.database.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn drop_database(&self) {
+        let mut guard = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let database = guard.take();
+        // Closing touches the failing medium; whatever comes of it, the file is read afresh later.
+        let closed = catch_unwind(AssertUnwindSafe(|| drop(database)));
+        if closed.is_err() {
+            tracing::warn!("storage engine panicked while it was closed after an error");
+        }
+    }
+}
+
+impl Engine for RedbEngine {
+    fn load(&self) -> Result<Loaded, EngineError> {
+        let state = self.state();
+        self.with(|database| {
+            let txn = database.begin_read().map_err(io)?;
+            let (index, log) =
+                (txn.open_table(INDEX).map_err(io)?, txn.open_table(LOG).map_err(io)?);
+            let mut loaded =
+                Loaded { newest: state.newest, oldest: state.oldest, ..Loaded::default() };
+            let (mut keys, mut fingerprint) = (0, 0);
+            for row in index.iter().map_err(io)? {
+                let (key, bytes) = row.map_err(io)?;
+                let (key, bytes) = (key.value(), bytes.value());
+                let (entry, sum) = indexed(key, bytes)?;
+                keys += 1;
+                fingerprint ^= sum;
+                if !entry.live {
+                    loaded.graves.push((Bytes::copy_from_slice(key), entry.revision));
+                    continue;
+                }
+                let record = log.get(entry.revision.0).map_err(io)?;
+                let record = record.ok_or_else(|| lost(entry.revision))?;
+                loaded.live.push((entry.revision, Bytes::copy_from_slice(record.value())));
+            }
+            if (keys, fingerprint) != (state.keys, state.fingerprint) {
+                return Err(EngineError::Corrupt(
+                    "the index lacks keys or has foreign ones".to_owned(),
+                ));
+            }
+            Ok(loaded)
+        })
+    }
+
+    fn persist(&self, batch: &[Entry]) -> Result<(), EngineError> {
+        let mut state = self.state();
+        self.write(|database| {
+            change(database, &mut state, |log, index, state| {
+                batch.iter().try_for_each(|entry| append(log, index, state, entry))
+            })
+        })?;
+        *self.lock_state() = state;
+        Ok(())
+    }
+
+    fn read(
+        &self,
+        after: Revision,
+        limit: ReadLimit,
+    ) -> Result<Vec<(Revision, Bytes)>, EngineError> {
+        if after >= limit.through {
+            return Ok(Vec::new());
+        }
+        self.with(|database| {
+            let txn = database.begin_read().map_err(io)?;
+            let log = txn.open_table(LOG).map_err(io)?;
+            let (mut found, mut bytes) = (Vec::new(), 0);
+            for row in log.range(after.0 + 1..=limit.through.0).map_err(io)? {
+                let (revision, record) = row.map_err(io)?;
+                let record = record.value();
+                bytes += record.len();
+                if found.len() >= limit.records_max
+                    || (!found.is_empty() && bytes > limit.bytes_max)
+                {
+                    break;
+                }
+                found.push((Revision(revision.value()), Bytes::copy_from_slice(record)));
+            }
+            Ok(found)
+        })
+    }
+
+    fn record(&self, revision: Revision) -> Result<Option<Bytes>, EngineError> {
+        self.with(|database| {
+            let txn = database.begin_read().map_err(io)?;
+            let log = txn.open_table(LOG).map_err(io)?;
+            let record = log.get(revision.0).map_err(io)?;
+            Ok(record.map(|record| Bytes::copy_from_slice(record.value())))
+        })
+    }
+
+    fn index(&self, index_key: &[u8]) -> Result<Option<IndexEntry>, EngineError> {
+        self.with(|database| {
+            let txn = database.begin_read().map_err(io)?;
+            let index = txn.open_table(INDEX).map_err(io)?;
+            let entry = index.get(index_key).map_err(io)?;
+            entry.map(|bytes| Ok(indexed(index_key, bytes.value())?.0)).transpose()
+        })
+    }
+
+    fn compact(&self, budget: Budget) -> Result<Compacted, EngineError> {
+        let mut state = self.state();
+        let mut done = Compacted { oldest: state.oldest, ..Compacted::default() };
+        if !self.with(|database| due(database, &state, budget))? {
+            return Ok(done);
+        }
+        self.write(|database| {
+            change(database, &mut state, |log, index, state| {
+                pass(log, index, state, budget, &mut done)
+            })
+        })?;
+        *self.lock_state() = state;
+        Ok(done)
+    }
+
+    fn shrink(&self) -> Result<(), EngineError> {
+        drop(self.opened()?);
+        let mut guard = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(database) = guard.as_mut() else { return Ok(()) };
+        let shrunk = guarded(|| database.compact().map_err(io));
+        drop(guard);
+        shrunk.map(|_| ()).inspect_err(|_| self.drop_database())
+    }
+
+    fn size(&self) -> Size {
+        let state = self.state();
+        let file_bytes = (self.file_bytes)();
+        Size { file_bytes, history_bytes: state.history_bytes, record_bytes: state.record_bytes }
+    }
+}
+
+/// Makes the tables of a new file, or checks format and bookkeeping of an old one.
+fn prepare(database: &Database, id: u64) -> Result<State, EngineError> {
+    let txn = database.begin_read().map_err(io)?;
+    if txn.list_tables().map_err(io)?.next().is_none() {
+        drop(txn);
+        let mut state = State { id, ..State::default() };
+        let mut txn = database.begin_write().map_err(io)?;
+        txn.set_quick_repair(true);
+        txn.open_table(META)
+            .map_err(io)?
+            .insert("format", &FORMAT.to_le_bytes()[..])
+            .map_err(io)?;
+        txn.commit().map_err(io)?;
+        change(database, &mut state, |_, _, _| Ok(()))?;
+        return Ok(state);
+    }
+    let meta = txn.open_table(META).map_err(|_| no_bookkeeping())?;
+    let format = meta.get("format").map_err(io)?;
+    let format = format.and_then(|bytes| bytes.value().try_into().ok().map(u32::from_le_bytes));
+    let format = format.ok_or_else(no_bookkeeping)?;
+    if format > FORMAT {
+        return Err(EngineError::Newer { found: format, known: FORMAT });
+    }
+    let state = meta.get("state").map_err(io)?;
+    state.and_then(|bytes| State::decode(bytes.value())).ok_or_else(no_bookkeeping)
+}
+
+/// One durable redb transaction over the tables.
+fn change(
+    database: &Database,
+    state: &mut State,
+    work: impl FnOnce(&mut LogTable<'_>, &mut IndexTable<'_>, &mut State) -> Result<(), EngineError>,
+) -> Result<(), EngineError> {
+    let mut txn = database.begin_write().map_err(io)?;
+    txn.set_quick_repair(true);
+    {
+        let mut log = txn.open_table(LOG).map_err(io)?;
+        let mut index = txn.open_table(INDEX).map_err(io)?;
+        work(&mut log, &mut index, state)?;
+        let mut meta = txn.open_table(META).map_err(io)?;
+        meta.insert("state", state.encode().as_slice()).map_err(io)?;
+    }
+    txn.commit().map_err(io)
+}
+
+fn append(
+    log: &mut LogTable<'_>,
+    index: &mut IndexTable<'_>,
+    state: &mut State,
+    entry: &Entry,
+) -> Result<(), EngineError> {
+    log.insert(entry.revision.0, entry.record.as_ref()).map_err(io)?;
+    state.add_record(entry.revision, entry.record.len());
+    let indexed = IndexEntry { revision: entry.revision, live: entry.live };
+    point(index, state, &entry.index_key, Some(indexed))
+}
+
+/// Points the index at the last change of a key, or forgets the key, and keeps count and fingerprint.
+fn point(
+    index: &mut IndexTable<'_>,
+    state: &mut State,
+    key: &[u8],
+    entry: Option<IndexEntry>,
+) -> Result<(), EngineError> {
+    let before = match entry {
+        Some(entry) => {
+            let (bytes, sum) = entry.encode(key);
+            state.keys += 1;
+            state.fingerprint ^= sum;
+            index.insert(key, &bytes[..]).map_err(io)?
+        }
+        None => index.remove(key).map_err(io)?,
+    };
+    if let Some(before) = before {
+        state.keys = state.keys.saturating_sub(1);
+        state.fingerprint ^= indexed(key, before.value())?.1;
+    }
+    Ok(())
+}
+
+/// Whether the oldest change of the history is over the budget.
+fn due(database: &Database, state: &State, budget: Budget) -> Result<bool, EngineError> {
+    if state.oldest >= state.newest {
+        return Ok(false);
+    }
+    if state.history_bytes > budget.bytes_max {
+        return Ok(true);
+    }
+    let txn = database.begin_read().map_err(io)?;
+    let log = txn.open_table(LOG).map_err(io)?;
+    let revision = state.oldest.next();
+    let record = log.get(revision.0).map_err(io)?.ok_or_else(|| lost(revision))?;
+    Ok(record::decode(revision, record.value()).map_err(damaged)?.at < budget.before)
+}
+
+/// Moves `oldest` over changes that are over the budget, and removes what nobody needs then: the state before
+/// each of them, and the record of a deletion with its grave.
+fn pass(
+    log: &mut LogTable<'_>,
+    index: &mut IndexTable<'_>,
+    state: &mut State,
+    budget: Budget,
+    done: &mut Compacted,
+) -> Result<(), EngineError> {
+    for step in 0.. {
+        if state.oldest >= state.newest {
+            break;
+        }
+        let revision = state.oldest.next();
+        let bytes = fetch(log, revision)?.ok_or_else(|| lost(revision))?;
+        let parts = record::decode(revision, &bytes).map_err(damaged)?;
+        let due = state.history_bytes > budget.bytes_max || parts.at < budget.before;
+        if parts.txn.0 == revision && (!due || step >= budget.steps_max) {
+            done.more = due;
+            break;
+        }
+        state.history_bytes = state.history_bytes.saturating_sub(bytes.len() as u64);
+        remove(log, state, parts.previous)?;
+        if parts.kind == ChangeKind::Deleted {
+            remove(log, state, revision)?;
+            let key = parts.index_key();
+            let last = index.get(key.as_slice()).map_err(io)?;
+            let last = last.map(|bytes| indexed(&key, bytes.value())).transpose()?;
+            if last.is_some_and(|(entry, _)| entry.revision == revision) {
+                point(index, state, &key, None)?;
+                done.buried.push((key.into(), revision));
+            }
+        }
+        state.oldest = revision;
+    }
+    done.oldest = state.oldest;
+    Ok(())
+}
+
+fn fetch(log: &LogTable<'_>, revision: Revision) -> Result<Option<Bytes>, EngineError> {
+    let record = log.get(revision.0).map_err(io)?;
+    Ok(record.map(|record| Bytes::copy_from_slice(record.value())))
+}
+
+fn remove(
+    log: &mut LogTable<'_>,
+    state: &mut State,
+    revision: Revision,
+) -> Result<(), EngineError> {
+    let removed = log.remove(revision.0).map_err(io)?;
+    let bytes = removed.map_or(0, |record| record.value().len() as u64);
+    state.record_bytes = state.record_bytes.saturating_sub(bytes);
+    Ok(())
+}
+
+/// Takes a batch out of the file that was refused to its callers and got there all the same.
+fn rewind(database: &Database, expected: State) -> Result<State, EngineError> {
+    let mut state = prepare(database, expected.id)?;
+    if state.newest < expected.newest || state.id != expected.id {
+        return Err(EngineError::Corrupt(
+            "acknowledged changes are missing after an error".to_owned(),
+        ));
+    }
+    if state.newest == expected.newest {
+        // At most a step of compaction got there although its commit failed, which is as good as done.
+        return Ok(state);
+    }
+    change(database, &mut state, |log, index, state| {
+        for revision in (expected.newest.0 + 1..=state.newest.0).rev().map(Revision) {
+            let bytes = fetch(log, revision)?.ok_or_else(|| lost(revision))?;
+            log.remove(revision.0).map_err(io)?;
+            let parts = record::decode(revision, &bytes).map_err(damaged)?;
+            let before = fetch(log, parts.previous)?
+                .map(|bytes| {
+                    let kind = record::decode(parts.previous, &bytes).map_err(damaged)?.kind;
+                    Ok(IndexEntry { revision: parts.previous, live: kind != ChangeKind::Deleted })
+                })
+                .transpose()?;
+            point(index, state, &parts.index_key(), before)?;
+        }
+        *state = State { keys: state.keys, fingerprint: state.fingerprint, ..expected };
+        Ok(())
+    })?;
+    if state == expected {
+        return Ok(state);
+    }
+    Err(EngineError::Corrupt("a refused batch could not be taken back".to_owned()))
+}
+
+fn indexed(key: &[u8], bytes: &[u8]) -> Result<(IndexEntry, u64), EngineError> {
+    IndexEntry::decode(key, bytes).ok_or_else(|| {
+        EngineError::Corrupt(format!(
+            "the index entry of {:?} is damaged",
+            String::from_utf8_lossy(key)
+        ))
+    })
+}
+
+fn lost(revision: Revision) -> EngineError {
+    EngineError::Corrupt(format!("the record of revision {revision} is missing"))
+}
+
+fn damaged(damaged: record::Damaged) -> EngineError {
+    EngineError::Corrupt(damaged.to_string())
+}
+
+fn no_bookkeeping() -> EngineError {
+    EngineError::Corrupt("its bookkeeping is missing or damaged".to_owned())
+}
+
+fn open_error(error: DatabaseError) -> EngineError {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => EngineError::InUse,
+        DatabaseError::UpgradeRequired(_) | DatabaseError::RepairAborted => {
+            EngineError::Corrupt(error.to_string())
+        }
+        other => io(other),
+    }
+}
+
+/// Sorts redb's many errors into what the store can do about them.
+fn io(error: impl Into<redb::Error>) -> EngineError {
+    match error.into() {
+        redb::Error::DatabaseAlreadyOpen => EngineError::InUse,
+        redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            EngineError::Corrupt(error.to_string())
+        }
+        redb::Error::Io(error) => EngineError::Io(error.to_string()),
+        error @ (redb::Error::PreviousIo | redb::Error::DatabaseClosed) => {
+            EngineError::Io(error.to_string())
+        }
+        other => EngineError::Corrupt(other.to_string()),
+    }
+}
+
+fn guarded<T>(work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(EngineError::Corrupt("reading it made the engine panic".to_owned()))
+    })
+}
+
+#[cfg(test)]
+mod tests;

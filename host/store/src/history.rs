@@ -1,0 +1,164 @@
+//! Changes from the log: what streams below the ring, `change` and `last_change` read.
+//!
+//! Every call opens and ends its own engine read, so no client ever holds one open. A record that is damaged
+//! or missing within the history ends the call with an error; it is never skipped.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quadrille_object::{GroupResource, Meta};
+
+use crate::cause::Cause;
+use crate::change::{Change, ChangeKind, ChangesError};
+use crate::engine::{Engine, EngineError, ReadLimit};
+use crate::key::{Key, Revision};
+use crate::record::{self, Parts};
+use crate::shared::Shared;
+use crate::snapshot::Object;
+
+/// Records read at once for a stream, so that one step of a late stream stays short.
+const RECORDS_MAX: usize = 1024;
+const BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The next changes after a revision from the log, and up to where that is all of them.
+pub(crate) fn after(
+    shared: &Shared,
+    resource: Option<&GroupResource>,
+    after: Revision,
+) -> Result<(Vec<Arc<Change>>, Revision), ChangesError> {
+    let through = shared.bus.recent().newest();
+    let read = shared.read(|engine| {
+        let records = whole_txns(engine, after, through)?;
+        let mut changes = Vec::new();
+        for (revision, bytes) in &records {
+            let parts = record::decode(*revision, bytes).map_err(corrupt)?;
+            let wanted =
+                resource.is_none_or(|r| *r.resource == *parts.resource && *r.group == *parts.group);
+            if wanted {
+                changes.push(Arc::new(change(engine, *revision, &parts)?));
+            }
+        }
+        Ok((changes, records.last().map_or(after, |(revision, _)| *revision)))
+    });
+    // What compaction took away meanwhile looks like damage; so this is asked after the read.
+    expired_below(shared, after)?;
+    read
+}
+
+/// Records without a gap, ending with a transaction.
+fn whole_txns(
+    engine: &dyn Engine,
+    after: Revision,
+    through: Revision,
+) -> Result<Vec<(Revision, Bytes)>, EngineError> {
+    let limit = ReadLimit { through, records_max: RECORDS_MAX, bytes_max: BYTES_MAX };
+    let mut records = engine.read(after, limit)?;
+    if let Some((last, bytes)) = records.last() {
+        let (last, end) = (*last, record::decode(*last, bytes).map_err(corrupt)?.txn.1);
+        if last < end {
+            let rest = ReadLimit { through: end, records_max: usize::MAX, bytes_max: usize::MAX };
+            records.extend(engine.read(last, rest)?);
+        }
+    }
+    let expected = (after.0 + 1..).map(Revision);
+    match records.iter().zip(expected).find(|((found, _), expected)| found != expected) {
+        Some((_, missing)) => Err(gap(missing)),
+        None if records.is_empty() && after < through => Err(gap(after.next())),
+        None => Ok(records),
+    }
+}
+
+/// One change by its revision; one that is still the newest of its key is found below `oldest`, too.
+pub(crate) fn at(shared: &Shared, revision: Revision) -> Result<Option<Arc<Change>>, ChangesError> {
+    let recent = shared.bus.recent();
+    if revision == Revision(0) || revision > recent.newest() {
+        return Ok(None);
+    }
+    if let Some(change) = recent.get(revision) {
+        return Ok(Some(Arc::clone(change)));
+    }
+    drop(recent);
+    let found = shared.read(|engine| load(engine, revision))?;
+    match found {
+        Some(change) => Ok(Some(change)),
+        None if revision <= shared.oldest() => {
+            Err(ChangesError::Expired { oldest: shared.oldest() })
+        }
+        None => Err(ChangesError::Unavailable(gap(revision).to_string())),
+    }
+}
+
+/// The last change of a key at or before a revision: walks back from record to record.
+pub(crate) fn last_of(
+    shared: &Shared,
+    key: &Key,
+    at: Revision,
+) -> Result<Option<Arc<Change>>, ChangesError> {
+    let index_key = record::index_key(key);
+    let found = shared.read(|engine| {
+        let mut next = engine.index(&index_key)?.map(|entry| entry.revision).unwrap_or_default();
+        while next > at {
+            let Some(bytes) = engine.record(next)? else { return Ok(None) };
+            next = record::decode(next, &bytes).map_err(corrupt)?.previous;
+        }
+        load(engine, next)
+    })?;
+    match found {
+        Some(change) => Ok(Some(change)),
+        None => expired_below(shared, at).map(|()| None),
+    }
+}
+
+fn expired_below(shared: &Shared, after: Revision) -> Result<(), ChangesError> {
+    let oldest = shared.oldest();
+    if after < oldest { Err(ChangesError::Expired { oldest }) } else { Ok(()) }
+}
+
+fn load(engine: &dyn Engine, revision: Revision) -> Result<Option<Arc<Change>>, EngineError> {
+    let Some(bytes) = engine.record(revision)? else { return Ok(None) };
+    let parts = record::decode(revision, &bytes).map_err(corrupt)?;
+    Ok(Some(Arc::new(change(engine, revision, &parts)?)))
+}
+
+fn change(
+    engine: &dyn Engine,
+    revision: Revision,
+    parts: &Parts<'_>,
+) -> Result<Change, EngineError> {
+    let object = Arc::new(object(revision, parts, parts.key())?);
+    let before = match parts.kind {
+        ChangeKind::Created => None,
+        ChangeKind::Updated | ChangeKind::Deleted => engine.record(parts.previous)?,
+    };
+    let before = before.map(|bytes| {
+        let last = record::decode(parts.previous, &bytes).map_err(corrupt)?;
+        self::object(parts.previous, &last, object.key.clone()).map(Arc::new)
+    });
+    let before = before.transpose()?;
+    let cause: Cause =
+        serde_json::from_slice(parts.cause).map_err(|error| unreadable(revision, &error))?;
+    let (txn, kind, at) = (parts.txn, parts.kind, parts.at);
+    Ok(Change { revision, txn, kind, before, object, cause: Arc::new(cause), at })
+}
+
+/// Decodes the object of a record.
+pub(crate) fn object(
+    revision: Revision,
+    parts: &Parts<'_>,
+    key: Key,
+) -> Result<Object, EngineError> {
+    let meta = Meta::parse(parts.value).map_err(|error| unreadable(revision, &error))?;
+    Ok(Object { key, revision, meta, bytes: Bytes::copy_from_slice(parts.value) })
+}
+
+fn corrupt(damaged: record::Damaged) -> EngineError {
+    EngineError::Corrupt(damaged.to_string())
+}
+
+fn gap(revision: Revision) -> EngineError {
+    EngineError::Corrupt(format!("the record of revision {revision} is missing"))
+}
+
+fn unreadable(revision: Revision, error: &serde_json::Error) -> EngineError {
+    EngineError::Corrupt(format!("the record of revision {revision} cannot be read: {error}"))
+}

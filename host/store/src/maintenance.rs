@@ -1,0 +1,71 @@
+//! Background work on the engine: checkpoints, compaction of history, giving space back.
+//!
+//! # Protocol
+//! One thread. When enough was committed, or once a second, it checkpoints, then compacts in bounded steps
+//! until the history is within its budget. A step is one engine transaction of at most [`STEPS_MAX`] changes,
+//! so a commit that meets one waits for milliseconds, not for the whole of it. `oldest` moves on only after a
+//! step is durable. A failed step is logged and tried again later; nothing depends on it but space.
+
+use std::time::Duration;
+
+use quadrille_object::Timestamp;
+
+use crate::engine::{Budget, Engine, EngineError};
+use crate::key::Revision;
+use crate::shared::Shared;
+
+/// Changes passed by one step of compaction.
+const STEPS_MAX: usize = 1024;
+
+/// How often age is looked at.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// A file below this is not worth giving space back from.
+const SHRINK_FILE_BYTES_MIN: u64 = 64 * 1024 * 1024;
+
+/// A file is shrunk when it is this many times as large as its records.
+const SHRINK_FACTOR: u64 = 3;
+
+/// Works until the store ends.
+pub(crate) fn run(shared: &Shared) {
+    let mut seen = Revision(0);
+    while shared.await_maintenance(PERIOD) {
+        let newest = shared.bus.recent().newest();
+        let idle = newest == seen;
+        seen = newest;
+        let done = work(shared).and_then(|()| if idle { shrink(shared) } else { Ok(()) });
+        if let Err(error) = done {
+            tracing::warn!(error = %error, "storage maintenance failed and will be tried again");
+        }
+    }
+}
+
+/// One round: checkpoint and compaction.
+pub(crate) fn work(shared: &Shared) -> Result<(), EngineError> {
+    shared.with_engine(|engine| engine.checkpoint()).unwrap_or(Ok(()))?;
+    while compact(shared)? {}
+    Ok(())
+}
+
+/// One step of compaction; whether more is to do.
+fn compact(shared: &Shared) -> Result<bool, EngineError> {
+    let age = i64::try_from(shared.config.history_age_max.as_micros()).unwrap_or(i64::MAX);
+    let before = Timestamp(shared.clock.now().0.saturating_sub(age));
+    let bytes_max = shared.config.history_bytes_max;
+    let budget = Budget { bytes_max, before, steps_max: STEPS_MAX };
+    let Some(done) = shared.with_engine(|engine| engine.compact(budget)) else { return Ok(false) };
+    let done = done?;
+    let more = done.more && done.oldest > shared.oldest();
+    shared.compacted(done.oldest, done.buried);
+    Ok(more)
+}
+
+fn shrink(shared: &Shared) -> Result<(), EngineError> {
+    let wanted = |engine: &dyn Engine| {
+        let size = engine.size();
+        size.file_bytes > SHRINK_FILE_BYTES_MIN
+            && size.file_bytes / SHRINK_FACTOR > size.record_bytes
+    };
+    let shrunk = shared.with_engine(|engine| if wanted(engine) { engine.shrink() } else { Ok(()) });
+    shrunk.unwrap_or(Ok(()))
+}

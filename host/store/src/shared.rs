@@ -1,0 +1,166 @@
+//! What committer, maintenance, streams and handles share: the published state and the engine.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use quadrille_kit::Clock;
+use tokio::sync::watch;
+
+use crate::bus::Bus;
+use crate::change::{Change, ChangesError};
+use crate::engine::{Engine, EngineError, Entry};
+use crate::key::{Key, Revision};
+use crate::record;
+use crate::snapshot::Snapshot;
+use crate::store::Config;
+
+/// The shared parts.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) snapshot: ArcSwap<Snapshot>,
+    pub(crate) bus: Bus,
+    oldest: AtomicU64,
+    /// `None` once the store is closed: the files are free then.
+    engine: RwLock<Option<Box<dyn Engine>>>,
+    blocks: bool,
+    closed: watch::Sender<bool>,
+    buried: Mutex<Vec<(Key, Revision)>>,
+    maintenance: Mutex<Maintenance>,
+    due: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Maintenance {
+    bytes: usize,
+    ending: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        snapshot: Snapshot,
+        bus: Bus,
+        oldest: Revision,
+        engine: Box<dyn Engine>,
+    ) -> Self {
+        let blocks = engine.blocks();
+        Self {
+            config,
+            clock,
+            snapshot: ArcSwap::from_pointee(snapshot),
+            bus,
+            oldest: AtomicU64::new(oldest.0),
+            engine: RwLock::new(Some(engine)),
+            blocks,
+            closed: watch::Sender::new(false),
+            buried: Mutex::default(),
+            maintenance: Mutex::default(),
+            due: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn oldest(&self) -> Revision {
+        Revision(self.oldest.load(Ordering::Acquire))
+    }
+
+    /// Whether the engine may wait for a disk.
+    pub(crate) fn blocks(&self) -> bool {
+        self.blocks
+    }
+
+    /// Uses the engine; `None` when the store is closed.
+    pub(crate) fn with_engine<T>(&self, work: impl FnOnce(&dyn Engine) -> T) -> Option<T> {
+        let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
+        engine.as_deref().map(work)
+    }
+
+    /// The same for reading history.
+    pub(crate) fn read<T>(
+        &self,
+        work: impl FnOnce(&dyn Engine) -> Result<T, EngineError>,
+    ) -> Result<T, ChangesError> {
+        let done = self.with_engine(work).ok_or(ChangesError::Closed)?;
+        done.map_err(|error| {
+            tracing::error!(error = %error, "history cannot be read");
+            ChangesError::Unavailable(error.to_string())
+        })
+    }
+
+    /// Stores a group; the message says why not.
+    pub(crate) fn persist(&self, entries: &[Entry]) -> Result<(), String> {
+        let done = self.with_engine(|engine| engine.persist(entries));
+        let done = done.ok_or_else(|| "the store is closed".to_owned())?;
+        done.map_err(|error| error.to_string())?;
+        let bytes = entries.iter().map(|entry| entry.record.len()).sum::<usize>();
+        let mut maintenance = self.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
+        maintenance.bytes += bytes;
+        if maintenance.bytes >= MAINTENANCE_BYTES {
+            self.due.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Makes a durable group visible: first the snapshot, so that whoever hears of a change can also see it.
+    pub(crate) fn publish(&self, snapshot: Snapshot, changes: &[Arc<Change>]) {
+        self.snapshot.store(Arc::new(snapshot));
+        self.bus.publish(changes);
+    }
+
+    /// Notes what compaction did.
+    pub(crate) fn compacted(&self, oldest: Revision, buried: Vec<(bytes::Bytes, Revision)>) {
+        self.oldest.fetch_max(oldest.0, Ordering::AcqRel);
+        let keys = buried
+            .into_iter()
+            .filter_map(|(key, revision)| Some((record::key_from_index(&key)?, revision)));
+        self.buried.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
+    }
+
+    pub(crate) fn take_buried(&self) -> Vec<(Key, Revision)> {
+        std::mem::take(&mut *self.buried.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until maintenance has enough to do or `wait` has passed; false when it shall end.
+    pub(crate) fn await_maintenance(&self, wait: Duration) -> bool {
+        let maintenance = self.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = |m: &mut Maintenance| m.bytes < MAINTENANCE_BYTES && !m.ending;
+        let waited = self.due.wait_timeout_while(maintenance, wait, idle);
+        let (mut maintenance, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        maintenance.bytes = 0;
+        !maintenance.ending
+    }
+
+    pub(crate) fn end_maintenance(&self) {
+        self.maintenance.lock().unwrap_or_else(PoisonError::into_inner).ending = true;
+        self.due.notify_one();
+    }
+
+    /// Closes the engine; its files are free when this returns.
+    pub(crate) fn close(&self) {
+        let engine = self.engine.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Err(error)) = engine.as_ref().map(|engine| engine.checkpoint()) {
+            tracing::warn!(error = %error, "the last checkpoint failed; the next start repeats it");
+        }
+        drop(engine);
+        self.bus.close();
+        self.closed.send_replace(true);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+
+    pub(crate) async fn await_closed(&self) {
+        let mut closed = self.closed.subscribe();
+        // The sender lives as long as `self`, so waiting cannot fail.
+        let _closed: bool = closed.wait_for(|closed| *closed).await.is_ok();
+    }
+}
+
+/// Maintenance runs after this many bytes, or after its period: often enough that the write-ahead log stays
+/// short, seldom enough that a checkpoint writes each inner page of the tree once for many changes.
+const MAINTENANCE_BYTES: usize = 4 * 1024 * 1024;
