@@ -28,6 +28,9 @@ pub enum WhyError {
         /// Where history begins.
         oldest: Revision,
     },
+    /// The history on disk cannot be read.
+    #[error("history cannot be read: {0}")]
+    Unavailable(String),
     /// The store is closing.
     #[error("the store is closed")]
     Closed,
@@ -76,6 +79,7 @@ pub async fn why(store: &Store, key: &Key) -> Result<Why, WhyError> {
         Ok(None) | Err(ChangesError::Expired { .. }) => {
             return Err(WhyError::Unknown { key: Box::new(key.clone()), oldest: store.oldest() });
         }
+        Err(ChangesError::Unavailable(what)) => return Err(WhyError::Unavailable(what)),
         Err(ChangesError::Closed) => return Err(WhyError::Closed),
     };
     let mut walk = Walk { store, answer: Why::default(), seen: BTreeSet::new() };
@@ -117,6 +121,7 @@ impl Walk<'_> {
         match self.store.change(revision).await {
             Ok(change) => Ok(change),
             Err(ChangesError::Expired { .. }) => Ok(None),
+            Err(ChangesError::Unavailable(what)) => Err(WhyError::Unavailable(what)),
             Err(ChangesError::Closed) => Err(WhyError::Closed),
         }
     }
@@ -134,6 +139,7 @@ impl Walk<'_> {
         match self.store.last_change(&key, run.snapshot).await {
             Ok(Some(seen)) if seen.revision < change.revision => Ok(vec![seen.revision]),
             Ok(_) | Err(ChangesError::Expired { .. }) => Ok(Vec::new()),
+            Err(ChangesError::Unavailable(what)) => Err(WhyError::Unavailable(what)),
             Err(ChangesError::Closed) => Err(WhyError::Closed),
         }
     }
