@@ -10,6 +10,7 @@ pub mod error;
 pub mod meta;
 pub mod name;
 pub mod patch;
+pub mod protobuf;
 pub mod quantity;
 pub mod schema;
 pub mod selector;

@@ -4,6 +4,11 @@
 //! without a leading slash loses its first step, testing an absent value against `null` holds. A patch is a program
 //! in the hands of a client, so that its work, its growth and the depth of its result are bounded.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a value that is no map, or no container, is treated as one"
+)]
+
 use serde_json::{Map, Value};
 
 use crate::decode::{self, Decoded, go_kind};

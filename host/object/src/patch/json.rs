@@ -1,5 +1,10 @@
 //! JSON Patch: decoding, and applying operation by operation.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a value that is no map, or no container, is treated as one"
+)]
+
 use serde_json::{Map, Value};
 
 use super::PatchError;
