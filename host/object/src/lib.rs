@@ -4,9 +4,11 @@
 //! It owns pure functions over `serde_json::Value` and bytes. It must never know of storage, HTTP, tasks,
 //! a clock or chance: whatever depends on time is handed a [`Timestamp`].
 
+pub mod apply;
 pub mod decode;
 pub mod encode;
 pub mod error;
+pub mod managed;
 pub mod meta;
 pub mod name;
 pub mod patch;
@@ -17,9 +19,11 @@ pub mod selector;
 pub mod time;
 pub mod validate_name;
 
+pub use apply::{ApplyError, Conflict};
 pub use decode::{DecodeError, Decoded};
 pub use encode::Template;
 pub use error::{FieldError, FieldErrorKind};
+pub use managed::{FieldManager, FieldSet, Scope};
 pub use meta::{Meta, OwnerReference};
 pub use name::{GroupResource, GroupVersion, Gvk, Gvr, ObjectRef};
 pub use patch::{JsonPatch, PatchError};

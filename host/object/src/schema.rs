@@ -26,6 +26,7 @@ mod validate;
 
 pub use self::defaults::DEPTH_MAX;
 pub(crate) use self::node::{Kind, ListKind, Node, NodeId, PatchRule, Property};
+pub(crate) use self::text::plain as plain_text;
 
 /// A compiled schema; cheap to clone.
 #[derive(Clone, Debug)]

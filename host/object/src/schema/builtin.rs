@@ -156,7 +156,8 @@ impl Compiler {
             node: self.reference(of),
             always: shape.required.contains(field)
                 || always.contains(field)
-                || (shape.kinds.is_some() && matches!(*field, "metadata" | "spec" | "status")),
+                || is_part_of_kind(shape, field),
+            by_value: always.contains(field) || is_part_of_kind(shape, field),
             key_default: key_default(name, field),
             patch: patch_rule(of),
         });
@@ -230,6 +231,11 @@ fn kind_of(shape: &Shape<'_>, name: &str) -> Kind {
         (Some("boolean"), _) => Kind::Boolean,
         _ => Kind::Any,
     }
+}
+
+/// Kinds hold their parts by value.
+fn is_part_of_kind(shape: &Shape<'_>, field: &str) -> bool {
+    shape.kinds.is_some() && matches!(field, "metadata" | "spec" | "status")
 }
 
 fn list_kind(shape: &Shape<'_>) -> ListKind {

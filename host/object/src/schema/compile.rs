@@ -82,6 +82,7 @@ impl Compiler {
             name: name.as_str().into(),
             node: self.child(of),
             always: false,
+            by_value: false,
             key_default: of.get("default").cloned().map(Box::new),
             patch: None,
         };
@@ -101,6 +102,7 @@ impl Compiler {
                 name: name.into(),
                 node: id,
                 always: false,
+                by_value: false,
                 key_default: None,
                 patch: None,
             };

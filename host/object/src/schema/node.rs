@@ -94,6 +94,8 @@ pub(crate) struct Property {
     pub(crate) node: NodeId,
     /// Built-in types only: the field is there in the smallest object, empty or null.
     pub(crate) always: bool,
+    /// Built-in types only: the field holds an object and is empty, not null, when nothing is in it.
+    pub(crate) by_value: bool,
     /// The value that counts as the key when an item of an associative list leaves the field out.
     pub(crate) key_default: Option<Box<Value>>,
     pub(crate) patch: Option<Box<PatchRule>>,

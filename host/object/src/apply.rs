@@ -1,0 +1,271 @@
+//! Server-side apply: a manager hands in the fields it wants, and gets them unless others own other values.
+//!
+//! It owns merging by schema, conflicts and giving up fields. It must not know of requests or defaults: what it returns
+//! goes through defaulting, admission and validation like every other object.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use crate::managed::{self, FieldManager, FieldSet, Operation, Owner};
+use crate::schema::Schema;
+
+mod check;
+pub(crate) mod compare;
+mod last_applied;
+mod merge;
+mod owned;
+mod shape;
+
+/// Who owns the fields of an object that nobody tracked before it was first applied to.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+
+/// The manager that takes over from client-side apply.
+const KUBECTL: &str = "kubectl";
+
+/// A field that somebody else owns with another value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The field's path: `.spec.replicas`.
+    pub field: String,
+    /// The owner, as messages name it: `"m1"`, or `"m1" using apps/v1` for one that did not apply.
+    pub manager: String,
+}
+
+impl Conflict {
+    /// The message of the Status cause (its reason is `FieldManagerConflict`).
+    pub fn message(&self) -> String {
+        format!("conflict with {}", self.manager)
+    }
+}
+
+/// Why a configuration is not applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// 409 with one cause each, unless forced.
+    #[error("{}", conflict_message(.0))]
+    Conflicts(Vec<Conflict>),
+    /// 500, as kube-apiserver has it: the configuration does not fit the schema.
+    #[error("failed to create typed patch object ({object}): {message}")]
+    Misfit {
+        /// The configuration: `NAMESPACE/NAME; apps/v1, Kind=Deployment`.
+        object: String,
+        /// What is wrong where.
+        message: String,
+    },
+    /// 400: the configuration carries managedFields.
+    #[error("metadata.managedFields must be nil")]
+    ManagedFieldsGiven,
+}
+
+/// Applies `config` as the wish of the manager `by`. The result holds the merged object with its new managedFields;
+/// it is `live` with nothing changed when there was nothing to do. `live` is `None` when the object is to be created.
+///
+/// # Errors
+/// See [`ApplyError`].
+pub fn apply(
+    schema: &Schema,
+    live: Option<&Map<String, Value>>,
+    config: &Map<String, Value>,
+    by: &FieldManager<'_>,
+    force: bool,
+) -> Result<Map<String, Value>, ApplyError> {
+    if config.get("metadata").and_then(|m| m.get("managedFields")).is_some_and(|m| !m.is_null()) {
+        return Err(ApplyError::ManagedFieldsGiven);
+    }
+    check::check(schema, config)
+        .map_err(|message| ApplyError::Misfit { object: object_name(config), message })?;
+    let smallest = managed::smallest(schema, config);
+    let base = live.unwrap_or(&smallest);
+    let first = live.filter(|_| entries(base).is_empty()).map(|live| tracked(schema, live, by));
+    let base = first.as_ref().unwrap_or(base);
+    let work = Work { schema, live: base, config, by };
+    let applied = match work.apply(force) {
+        Err(ApplyError::Conflicts(conflicts)) if by.name == KUBECTL => {
+            let left = last_applied::others(schema, base, conflicts);
+            if left.is_empty() { work.apply(true) } else { Err(ApplyError::Conflicts(left)) }
+        }
+        result => result,
+    };
+    let mut applied = applied?;
+    if by.name == KUBECTL {
+        last_applied::refresh(&mut applied, config);
+    }
+    Ok(applied)
+}
+
+struct Work<'a> {
+    schema: &'a Schema,
+    live: &'a Map<String, Value>,
+    config: &'a Map<String, Value>,
+    by: &'a FieldManager<'a>,
+}
+
+impl<'a> Work<'a> {
+    fn apply(&self, force: bool) -> Result<Map<String, Value>, ApplyError> {
+        let mut owners = managed::decode(entries(self.live)).unwrap_or_default();
+        let config_set = self.by.scope.cut(owned::owned(self.schema, self.config));
+        let own = managed::never_owned_cut(config_set.clone());
+        let (at, last) = self.enter(&mut owners, own);
+        let merged = merge::merge(self.schema, self.live, self.config);
+        let merged = match &last {
+            Some(last) if !last.is_empty() => self.give_up(merged, last, &owners, &config_set),
+            _ => merged,
+        };
+        let changes = compare::compare(self.schema, self.live, &merged);
+        let changed = !changes.is_empty();
+        let set = self.by.scope.cut(changes.set);
+        let removed = self.by.scope.cut(changes.removed);
+        let conflicts = self.conflicts(&owners, at, &set);
+        if !force && !conflicts.is_empty() {
+            return Err(ApplyError::Conflicts(conflicts));
+        }
+        let owners = self.settle(owners, at, &set, &removed, changed);
+        let entries = managed::encode(owners);
+        let mut result = if changed { merged } else { self.live.clone() };
+        managed::store(&mut result, Value::Array(entries));
+        Ok(result)
+    }
+
+    /// Makes the configuration's set the manager's; returns the entry's place and what it held before.
+    fn enter(
+        &self,
+        owners: &mut Vec<Owner<'a>>,
+        set: FieldSet<'a>,
+    ) -> (usize, Option<FieldSet<'a>>) {
+        let mine = Owner {
+            manager: self.by.name().to_owned().into(),
+            operation: Operation::Apply,
+            api_version: self.by.api_version.to_owned().into(),
+            subresource: self.by.subresource.to_owned().into(),
+            time: None,
+            set,
+            written: None,
+        };
+        match owners.iter().position(|owner| owner.is(&mine)) {
+            Some(at) => {
+                let known = owners.get_mut(at).map(|known| {
+                    let before = std::mem::replace(known, mine);
+                    known.time = before.time;
+                    before.set
+                });
+                (at, known)
+            }
+            None => {
+                owners.push(mine);
+                (owners.len() - 1, None)
+            }
+        }
+    }
+
+    /// Takes away what the manager applied last time, does not apply now, and nobody else owns.
+    fn give_up(
+        &self,
+        merged: Map<String, Value>,
+        last: &FieldSet<'_>,
+        owners: &[Owner<'_>],
+        config_set: &FieldSet<'_>,
+    ) -> Map<String, Value> {
+        let named = |set: &FieldSet<'_>| owned::with_named(self.schema, set).into_owned();
+        let last = named(last);
+        let pruned = owned::remove(self.schema, &merged, &last);
+        let owned_now =
+            owners.iter().fold(named(config_set), |all, owner| all.union(named(&owner.set)));
+        let all = named(&owned::owned(self.schema, &merged));
+        let kept = named(&owned::owned(self.schema, &pruned)).union(owned_now);
+        let pruned = owned::remove(self.schema, &merged, &all.difference(&kept));
+        let kept = named(&owned::owned(self.schema, &pruned));
+        let gone = all.difference(&kept).intersection(&last);
+        owned::remove(self.schema, &merged, &gone)
+    }
+
+    fn conflicts(&self, owners: &[Owner<'_>], mine: usize, set: &FieldSet<'_>) -> Vec<Conflict> {
+        let mut others: Vec<&Owner<'_>> = owners
+            .iter()
+            .enumerate()
+            .filter(|(at, owner)| *at != mine && self.by.knows(&owner.api_version))
+            .map(|(_, owner)| owner)
+            .collect();
+        others.sort_by_key(|owner| owner.identity());
+        let conflicts = others.into_iter().flat_map(|owner| {
+            let manager = owner.describe();
+            let paths = owner.set.intersection(set).paths();
+            paths.into_iter().map(move |field| Conflict { field, manager: manager.clone() })
+        });
+        conflicts.collect()
+    }
+
+    fn settle(
+        &self,
+        mut owners: Vec<Owner<'a>>,
+        mine: usize,
+        set: &FieldSet<'_>,
+        removed: &FieldSet<'_>,
+        changed: bool,
+    ) -> Vec<Owner<'a>> {
+        for (at, owner) in owners.iter_mut().enumerate() {
+            if at == mine {
+                if changed {
+                    owner.time = Some(Cow::Owned(self.by.time.to_rfc3339()));
+                }
+                continue;
+            }
+            if owner.set.meets(set) {
+                owner.replace(owner.set.difference(set));
+            }
+            if owner.set.meets(removed) {
+                owner.replace(owner.set.difference(removed));
+            }
+        }
+        owners.retain(|owner| !owner.set.is_empty() && self.by.knows(&owner.api_version));
+        owners
+    }
+}
+
+/// The object as it would be, had it been tracked from its creation.
+fn tracked(
+    schema: &Schema,
+    live: &Map<String, Value>,
+    by: &FieldManager<'_>,
+) -> Map<String, Value> {
+    let mut object = live.clone();
+    let before = FieldManager { name: BEFORE_FIRST_APPLY, ..by.clone() };
+    managed::update(schema, None, &mut object, &before);
+    object
+}
+
+fn entries(object: &Map<String, Value>) -> &[Value] {
+    let entries = object.get("metadata").and_then(|m| m.get("managedFields"));
+    entries.and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn object_name(config: &Map<String, Value>) -> String {
+    let text = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or_default();
+    let meta = |key: &str| {
+        config.get("metadata").and_then(|m| m.get(key)).and_then(Value::as_str).unwrap_or_default()
+    };
+    let version = match text("apiVersion") {
+        core if !core.contains('/') => format!("/{core}"),
+        other => other.to_owned(),
+    };
+    format!("{}/{}; {version}, Kind={}", meta("namespace"), meta("name"), text("kind"))
+}
+
+fn conflict_message(conflicts: &[Conflict]) -> String {
+    if let [one] = conflicts {
+        return format!(
+            "Apply failed with 1 conflict: conflict with {}: {}",
+            one.manager, one.field
+        );
+    }
+    let mut lines: Vec<String> = Vec::new();
+    let mut manager = "";
+    for conflict in conflicts {
+        if conflict.manager != manager {
+            manager = &conflict.manager;
+            lines.push(format!("conflicts with {manager}:"));
+        }
+        lines.push(format!("- {}", conflict.field));
+    }
+    format!("Apply failed with {} conflicts: {}", conflicts.len(), lines.join("\n"))
+}
