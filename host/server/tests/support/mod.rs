@@ -1,0 +1,226 @@
+//! A server on port 0 over a store in memory, and a client that speaks real HTTP over TLS with it.
+#![expect(dead_code, reason = "each test file uses its part of it")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use quadrille_kit::{Clock, Random, SeededRandom, Supervisor, SystemClock};
+use quadrille_object::{GroupResource, Meta, Template, Timestamp};
+use quadrille_registry::Registry;
+use quadrille_server::{Config, Limits, Parts, Server, Tokens, User, identity};
+use quadrille_store::{Cause, Committed, Expect, Key, Store, SystemCause, Txn, Write};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// How long anything may take that ought to happen.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const ADMIN: &str = "admin-token";
+
+pub(crate) struct Host {
+    pub(crate) address: std::net::SocketAddr,
+    pub(crate) store: Store,
+    pub(crate) supervisor: Supervisor,
+    authority: String,
+}
+
+impl Host {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(Limits::default(), quadrille_store::Config::default()).await
+    }
+
+    pub(crate) async fn start_with(limits: Limits, store: quadrille_store::Config) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let random: Arc<dyn Random> = Arc::new(SeededRandom::new(7));
+        let supervisor = Supervisor::default();
+        let store = Store::open(store, Arc::clone(&clock), &supervisor).await.expect("opens");
+        let registry = Registry::build(
+            quadrille_registry::Config::default(),
+            store.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&random),
+        );
+        let registry = registry.expect("builds");
+        let authority = identity::make_authority(clock.now()).expect("an authority");
+        let names = identity::loopback_names();
+        let certificate = identity::make_server_certificate(&authority, &names, clock.now());
+        let mut tokens = Tokens::default();
+        tokens.insert(ADMIN, User::known("admin", "", &["system:masters"]));
+        tokens.insert("alice-token", User::known("alice", "", &["dev"]));
+        let config = Config { listen: ([127, 0, 0, 1], 0).into(), limits, ..Config::default() };
+        let parts = Parts::new(registry, certificate.expect("a certificate"), tokens);
+        let server = Server::build(config, parts, &supervisor).await.expect("binds");
+        let address = server.address();
+        supervisor.spawn("server", server.run());
+        Self { address, store, supervisor, authority: authority.certificate }
+    }
+
+    /// Commits one object as the registry would; `object` names its namespace.
+    pub(crate) async fn put(&self, resource: &str, object: Value) -> u64 {
+        let key = key_of(resource, &object);
+        let object = object.as_object().expect("an object").clone();
+        let write = Write::Put {
+            key,
+            meta: Meta::from_object(&object),
+            object: Template::encode(&object),
+            expect: Expect::Any,
+        };
+        self.commit(write).await.revision.0
+    }
+
+    pub(crate) async fn delete(&self, resource: &str, name: &str) -> u64 {
+        let key = Key::new(GroupResource::new("", resource), "shop", name);
+        self.commit(Write::Delete { key, expect: Expect::Any }).await.revision.0
+    }
+
+    async fn commit(&self, write: Write) -> Committed {
+        let txn = Txn {
+            writes: vec![write],
+            requires: Vec::new(),
+            reads: None,
+            fence: None,
+            cause: Cause::System(SystemCause::default()),
+        };
+        self.store.commit(txn).await.expect("commits")
+    }
+
+    /// A TLS connection that has agreed on a protocol.
+    pub(crate) async fn tls(&self, protocol: &[u8]) -> TlsStream<TcpStream> {
+        let mut roots = rustls::RootCertStore::empty();
+        let authority = CertificateDer::from_pem_slice(self.authority.as_bytes()).expect("PEM");
+        roots.add(authority).expect("a certificate authority");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![protocol.to_vec()];
+        let socket = TcpStream::connect(self.address).await.expect("connects");
+        let name = ServerName::try_from("localhost").expect("a name");
+        TlsConnector::from(Arc::new(config)).connect(name, socket).await.expect("shakes hands")
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        let io = TokioIo::new(self.tls(b"h2").await);
+        let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        let (sender, connection) = builder.handshake(io).await.expect("HTTP/2");
+        self.supervisor.spawn_brief("client", async move {
+            let _ended: Result<(), hyper::Error> = connection.await;
+        });
+        Client { sender }
+    }
+}
+
+fn key_of(resource: &str, object: &Value) -> Key {
+    let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+    Key::new(GroupResource::new("", resource), namespace, name)
+}
+
+/// A ConfigMap in namespace `shop`.
+pub(crate) fn config_map(name: &str, labels: Value, value: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"k": value}, "metadata": {
+        "name": name, "namespace": "shop", "uid": format!("uid-{name}"), "labels": labels,
+        "creationTimestamp": Timestamp::from_seconds(0).to_rfc3339(),
+    }})
+}
+
+#[derive(Clone)]
+pub(crate) struct Client {
+    sender: hyper::client::conn::http2::SendRequest<Full<Bytes>>,
+}
+
+impl Client {
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Response<Incoming> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("https://localhost{path}"))
+            .header("authorization", format!("Bearer {ADMIN}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).expect("a request");
+        within(self.sender.clone().send_request(request)).await.expect("an answer")
+    }
+
+    pub(crate) async fn send_as(&self, authorization: &str, path: &str) -> Response<Incoming> {
+        let request = Request::builder()
+            .uri(format!("https://localhost{path}"))
+            .header("authorization", authorization)
+            .body(Full::default())
+            .expect("a request");
+        within(self.sender.clone().send_request(request)).await.expect("an answer")
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
+        let answer = self.send(Method::GET, path, &[], "").await;
+        let code = answer.status();
+        (code, body_value(answer).await)
+    }
+
+    pub(crate) async fn watch(&self, path: &str) -> Lines {
+        let answer = self.send(Method::GET, path, &[], "").await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        Lines { body: answer.into_body(), rest: Vec::new() }
+    }
+}
+
+pub(crate) async fn body_bytes(answer: Response<Incoming>) -> Bytes {
+    within(answer.into_body().collect()).await.expect("a whole body").to_bytes()
+}
+
+pub(crate) async fn body_value(answer: Response<Incoming>) -> Value {
+    let bytes = body_bytes(answer).await;
+    serde_json::from_slice(&bytes)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// Whatever ought to happen, with a deadline.
+#[expect(clippy::disallowed_methods, reason = "tests run in real time")]
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, future).await.expect("it happens in time")
+}
+
+/// The lines of a watch.
+pub(crate) struct Lines {
+    body: Incoming,
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    /// The next event; `None` at the end of the stream.
+    pub(crate) async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).expect("a JSON line"));
+            }
+            let frame = within(self.body.frame()).await?.expect("the stream is whole");
+            self.rest.extend_from_slice(&frame.into_data().unwrap_or_default());
+        }
+    }
+
+    /// The next event as `TYPE name@revision`.
+    pub(crate) async fn short(&mut self) -> String {
+        let Some(event) = self.next().await else { return "END".to_owned() };
+        let text = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let (name, revision) =
+            (text("/object/metadata/name"), text("/object/metadata/resourceVersion"));
+        format!("{} {name}@{revision}", text("/type"))
+    }
+}

@@ -1,0 +1,143 @@
+//! Claims about watches.
+
+mod support;
+
+use std::time::Duration;
+
+use quadrille_server::Limits;
+use serde_json::json;
+use support::{Host, config_map, within};
+
+const WATCH: &str = "/api/v1/namespaces/shop/configmaps?watch=true";
+
+#[tokio::test]
+async fn a_watch_without_a_version_starts_with_the_present_objects() {
+    let host = Host::start().await;
+    host.put("configmaps", config_map("a", json!({}), "1")).await;
+    let mut events = host.client().await.watch(WATCH).await;
+    assert_eq!(events.short().await, "ADDED a@1");
+    host.put("configmaps", config_map("a", json!({}), "2")).await;
+    host.put("configmaps", config_map("b", json!({}), "1")).await;
+    host.delete("configmaps", "a").await;
+    assert_eq!(events.short().await, "MODIFIED a@2");
+    assert_eq!(events.short().await, "ADDED b@3");
+    assert_eq!(events.short().await, "DELETED a@4");
+}
+
+#[tokio::test]
+async fn a_resumed_watch_repeats_nothing_and_misses_nothing() {
+    let host = Host::start().await;
+    for i in 0..50 {
+        host.put("configmaps", config_map(&format!("m{i}"), json!({}), "1")).await;
+    }
+    let client = host.client().await;
+    let mut events = client.watch(&format!("{WATCH}&resourceVersion=20")).await;
+    for revision in 21..=35 {
+        assert!(events.short().await.ends_with(&format!("@{revision}")));
+    }
+    drop(events);
+    let mut events = client.watch(&format!("{WATCH}&resourceVersion=35")).await;
+    for revision in 36..=50 {
+        assert!(events.short().await.ends_with(&format!("@{revision}")));
+    }
+}
+
+#[tokio::test]
+async fn leaving_and_entering_a_selector_is_deleted_and_added() {
+    let host = Host::start().await;
+    let client = host.client().await;
+    let mut events = client.watch(&format!("{WATCH}&labelSelector=x%3D1")).await;
+    host.put("configmaps", config_map("a", json!({"x": "1"}), "1")).await;
+    host.put("configmaps", config_map("a", json!({"x": "2"}), "2")).await;
+    host.put("configmaps", config_map("a", json!({"x": "2"}), "3")).await;
+    host.put("configmaps", config_map("a", json!({"x": "1"}), "4")).await;
+    host.delete("configmaps", "a").await;
+    assert_eq!(events.short().await, "ADDED a@1");
+    let left = events.next().await.expect("an event");
+    assert_eq!((&left["type"], &left["object"]["data"]["k"]), (&json!("DELETED"), &json!("1")));
+    assert_eq!(left["object"]["metadata"]["resourceVersion"], "2");
+    assert_eq!(events.short().await, "ADDED a@4");
+    assert_eq!(events.short().await, "DELETED a@5");
+}
+
+#[tokio::test]
+async fn a_streaming_list_ends_its_first_part_with_a_bookmark() {
+    let host = Host::start().await;
+    host.put("configmaps", config_map("a", json!({}), "1")).await;
+    let path = format!(
+        "{WATCH}&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    );
+    let client = host.client().await;
+    let mut events = client.watch(&path).await;
+    assert_eq!(events.short().await, "ADDED a@1");
+    let bookmark = events.next().await.expect("a bookmark");
+    assert_eq!(bookmark["type"], "BOOKMARK");
+    assert_eq!(
+        bookmark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"],
+        "true"
+    );
+    host.put("configmaps", config_map("b", json!({}), "1")).await;
+    assert_eq!(events.short().await, "ADDED b@2");
+    let (code, _) = client.get(&format!("{WATCH}&sendInitialEvents=true")).await;
+    assert_eq!(code.as_u16(), 422);
+}
+
+#[tokio::test]
+async fn bookmarks_come_regularly_and_at_the_end() {
+    let limits =
+        Limits { bookmark_interval: Duration::from_millis(300), ..Limits::default() };
+    let host = Host::start_with(limits, quadrille_store::Config::default()).await;
+    host.put("configmaps", config_map("a", json!({}), "1")).await;
+    let client = host.client().await;
+    let path = format!("{WATCH}&resourceVersion=1&allowWatchBookmarks=true&timeoutSeconds=1");
+    let mut events = client.watch(&path).await;
+    // A change of another resource moves the bookmark on.
+    let mut secret = config_map("s", json!({}), "1");
+    secret["kind"] = json!("Secret");
+    host.put("secrets", secret).await;
+    let mut seen = Vec::new();
+    while let Some(event) = events.next().await {
+        assert_eq!(event["type"], "BOOKMARK");
+        seen.push(event["object"]["metadata"]["resourceVersion"].clone());
+    }
+    assert!(seen.len() >= 3, "at least two on the way and one at the end: {seen:?}");
+    assert_eq!(seen.last(), Some(&json!("2")));
+}
+
+#[tokio::test]
+async fn timeout_seconds_ends_the_stream() {
+    let host = Host::start().await;
+    let mut events = host.client().await.watch(&format!("{WATCH}&timeoutSeconds=1")).await;
+    assert_eq!(events.short().await, "END");
+}
+
+#[tokio::test]
+async fn shutdown_ends_watches_and_finishes() {
+    let host = Host::start().await;
+    let client = host.client().await;
+    let mut events = client.watch(&format!("{WATCH}&allowWatchBookmarks=true")).await;
+    host.put("configmaps", config_map("a", json!({}), "1")).await;
+    assert_eq!(events.short().await, "ADDED a@1");
+    host.supervisor.shutdown().start();
+    assert_eq!(events.short().await, "BOOKMARK @1");
+    assert_eq!(events.short().await, "END");
+    assert!(within(host.supervisor.stop(Duration::from_secs(15))).await);
+}
+
+#[tokio::test]
+async fn a_hundred_watches_share_one_connection() {
+    let host = Host::start().await;
+    let client = host.client().await;
+    let mut watches = Vec::new();
+    for _ in 0..300 {
+        watches.push(client.watch(WATCH).await);
+    }
+    for i in 0..20 {
+        host.put("configmaps", config_map(&format!("m{i}"), json!({}), "1")).await;
+    }
+    for events in &mut watches {
+        for i in 0..20 {
+            assert_eq!(events.short().await, format!("ADDED m{i}@{}", i + 1));
+        }
+    }
+}
