@@ -133,8 +133,8 @@ fn rebuild(
             Ok(Some(batch)) => batch,
             Ok(None) => break,
             Err(ChangesError::Expired { oldest }) => return Err(expired(revision, oldest)),
-            Err(ChangesError::Closed) => {
-                return Err(Status::new(Reason::ServiceUnavailable, "the store is closed"));
+            Err(error @ (ChangesError::Closed | ChangesError::Unavailable(_))) => {
+                return Err(Status::new(Reason::ServiceUnavailable, error.to_string()));
             }
         };
         for change in batch.changes.iter().filter(|c| c.revision <= newest.revision()) {

@@ -6,6 +6,7 @@ use http::request::Parts;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use quadrille_object::decode::{self, Decoded, TextEncoding};
+use quadrille_object::protobuf;
 use quadrille_registry::{Body, Reason, Status};
 
 use crate::app::App;
@@ -104,14 +105,12 @@ pub(crate) fn object(bytes: &[u8], encoding: Encoding, kind: &str) -> Result<Bod
     let text = match encoding {
         Encoding::Json => TextEncoding::Json,
         Encoding::Yaml => TextEncoding::Yaml,
-        Encoding::Protobuf => return protobuf(bytes, kind),
+        Encoding::Protobuf => {
+            let value = protobuf::object(bytes, kind);
+            return decoded(value.map(|value| Decoded { value, duplicates: Vec::new() }));
+        }
     };
     decoded(decode::object(bytes, text, kind))
-}
-
-fn protobuf(_bytes: &[u8], kind: &str) -> Result<Body, Status> {
-    let message = format!("protobuf bodies of {kind} are not served");
-    Err(Status::new(Reason::UnsupportedMediaType, message))
 }
 
 /// Turns a decoder's answer into a body or a 400.

@@ -199,7 +199,7 @@ impl Watcher {
                     Woken::Changes
                 }
                 Err(ChangesError::Expired { oldest }) => Woken::Expired(oldest),
-                Err(ChangesError::Closed) => Woken::Ends,
+                Err(ChangesError::Closed | ChangesError::Unavailable(_)) => Woken::Ends,
             },
             () = self.shutdown.started() => Woken::Ends,
             () = self.clock.sleep(until.saturating_sub(now)) => Woken::Time,
