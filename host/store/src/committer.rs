@@ -85,17 +85,22 @@ impl Queue {
         let permit = self.room.acquire().await.map_err(|_| CommitError::Closed)?;
         permit.forget();
         let (answer, answered) = oneshot::channel();
+        self.push(Pending { txn, answer })?;
+        answered.await.unwrap_or(Err(CommitError::Closed))
+    }
+
+    fn push(&self, pending: Pending) -> Result<(), CommitError> {
         let mut state = self.lock();
         if state.ending == Ending::Now {
             return Err(CommitError::Closed);
         }
-        state.pending.push_back(Pending { txn, answer });
+        state.pending.push_back(pending);
         let first = state.pending.len() == 1;
         drop(state);
         if first {
             self.ready.notify_one();
         }
-        answered.await.unwrap_or(Err(CommitError::Closed))
+        Ok(())
     }
 
     /// Lets the committer end once it is idle.

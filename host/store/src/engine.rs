@@ -25,6 +25,7 @@ mod conformance;
 pub(crate) mod memory;
 pub(crate) mod redb;
 pub(crate) mod state;
+pub(crate) mod wal;
 
 /// One change on its way to the disk.
 #[derive(Clone, Debug)]

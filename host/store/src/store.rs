@@ -11,6 +11,8 @@ use crate::change::{Change, ChangeFilter, ChangeStream, ChangesError};
 use crate::committer::{Committer, Queue};
 use crate::engine::memory::MemoryEngine;
 use crate::engine::redb::RedbEngine;
+use crate::engine::wal::WalEngine;
+use crate::engine::wal::medium::Directory;
 use crate::engine::{Engine, EngineError, Size};
 use crate::key::{Key, Revision};
 use crate::query::View;
@@ -325,8 +327,9 @@ fn open_engine(dir: &Path) -> Result<Box<dyn Engine>, OpenError> {
         .map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
     let path = dir.join(FILE);
     let id = SystemRandom::default().next_u64();
-    let engine = RedbEngine::open(&path, id).map_err(|error| open_error(path, error))?;
-    Ok(Box::new(engine))
+    let engine = RedbEngine::open(&path, id)
+        .and_then(|below| WalEngine::open(below, Box::new(Directory(dir.to_owned()))));
+    Ok(Box::new(engine.map_err(|error| open_error(path, error))?))
 }
 
 /// The name of the engine's file in the store's directory.

@@ -10,6 +10,7 @@
 //! redb does not check pages when it reads them, and may panic on damaged ones; so every call is guarded, the
 //! records, index entries and bookkeeping carry checksums of their own, and the index has a fingerprint.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -42,6 +43,8 @@ pub(crate) struct RedbEngine {
     /// `None` after an error, until it is opened again.
     database: RwLock<Option<Database>>,
     state: Mutex<State>,
+    /// Held over each change of file and bookkeeping together.
+    writing: Mutex<()>,
     file_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
@@ -68,7 +71,7 @@ impl RedbEngine {
         let database = guarded(|| opener().map_err(open_error))?;
         let state = guarded(|| prepare(&database, id))?;
         let (database, state) = (RwLock::new(Some(database)), Mutex::new(state));
-        Ok(Self { opener, database, state, file_bytes })
+        Ok(Self { opener, database, state, writing: Mutex::default(), file_bytes })
     }
 
     /// The bookkeeping as last committed.
@@ -167,11 +170,11 @@ impl Engine for RedbEngine {
     }
 
     fn persist(&self, batch: &[Entry]) -> Result<(), EngineError> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.opened()?);
         let mut state = self.state();
         self.write(|database| {
-            change(database, &mut state, |log, index, state| {
-                batch.iter().try_for_each(|entry| append(log, index, state, entry))
-            })
+            change(database, &mut state, |log, index, state| append(log, index, state, batch))
         })?;
         *self.lock_state() = state;
         Ok(())
@@ -223,6 +226,8 @@ impl Engine for RedbEngine {
     }
 
     fn compact(&self, budget: Budget) -> Result<Compacted, EngineError> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.opened()?);
         let mut state = self.state();
         let mut done = Compacted { oldest: state.oldest, ..Compacted::default() };
         if !self.with(|database| due(database, &state, budget))? {
@@ -298,16 +303,21 @@ fn change(
     txn.commit().map_err(io)
 }
 
+/// Appends to the log in order, then moves each key's index entry once, in the order of the tree.
 fn append(
     log: &mut LogTable<'_>,
     index: &mut IndexTable<'_>,
     state: &mut State,
-    entry: &Entry,
+    batch: &[Entry],
 ) -> Result<(), EngineError> {
-    log.insert(entry.revision.0, entry.record.as_ref()).map_err(io)?;
-    state.add_record(entry.revision, entry.record.len());
-    let indexed = IndexEntry { revision: entry.revision, live: entry.live };
-    point(index, state, &entry.index_key, Some(indexed))
+    let mut last = BTreeMap::new();
+    for entry in batch {
+        log.insert(entry.revision.0, entry.record.as_ref()).map_err(io)?;
+        state.add_record(entry.revision, entry.record.len());
+        let indexed = IndexEntry { revision: entry.revision, live: entry.live };
+        last.insert(&entry.index_key, indexed);
+    }
+    last.into_iter().try_for_each(|(key, entry)| point(index, state, key, Some(entry)))
 }
 
 /// Points the index at the last change of a key, or forgets the key, and keeps count and fingerprint.

@@ -49,6 +49,19 @@ fn data(object: &crate::Object) -> String {
     value["data"].as_str().expect("text").to_owned()
 }
 
+#[tokio::test]
+async fn its_futures_can_be_spawned() {
+    fn check(_: impl Send) {}
+    let store = open_at(None, |_| {}).await;
+    let mut stream = store.changes(ChangeFilter::default(), Revision(0));
+    check(stream.next());
+    check(store.commit(txn(Vec::new())));
+    check(store.change(Revision(0)));
+    check(store.last_change(&key("a", "", "b"), Revision(0)));
+    check(store.close());
+    check(Store::open(Config::default(), Arc::new(ManualClock::default()), &Supervisor::default()));
+}
+
 /// Every claim below holds with and without files.
 async fn on_both(claim: impl AsyncFn(Option<&Path>)) {
     claim(None).await;
@@ -187,7 +200,11 @@ async fn history_is_readable_after_a_restart_and_revisions_go_on() {
     let committed = store.commit(txn(vec![put(&at, "4", Expect::Absent)])).await.expect("commits");
     assert_eq!(committed.revision, Revision(4));
     let mut stream = store.changes(ChangeFilter::default(), Revision(1));
-    let ChangeBatch { changes, .. } = stream.next().await.expect("changes");
+    let mut changes = Vec::new();
+    while stream.position() < Revision(4) {
+        let ChangeBatch { changes: more, .. } = stream.next().await.expect("changes");
+        changes.extend(more);
+    }
     assert_eq!(changes.iter().map(|c| c.revision.0).collect::<Vec<_>>(), [2, 3, 4]);
     assert_eq!(changes[0].before.as_deref().map(data).as_deref(), Some("1"));
     for revision in 1..=4 {

@@ -1,0 +1,303 @@
+//! A write-ahead log in front of another engine: `persist` is one write and one flush of a preallocated file,
+//! and the engine below takes the changes in large batches off the answer's path.
+//!
+//! # Protocol
+//! - A batch is appended to the current segment as one frame ([`frame`]), flushed, and remembered in memory
+//!   until a checkpoint has moved it below. Reads look there first, then below.
+//! - A full segment is followed by the other file, once everything in that one is below: at most two segments
+//!   of changes are ahead of the checkpoint. When checkpoints fail, `persist` fails at that bound.
+//! - After a failed write or flush the segment is never used again as it is. The next batch goes to the other
+//!   file, behind an empty frame that voids what the failed segment may hold from its revision on.
+//!
+//! # Recovery
+//! All whole frames of both files are put in order. A frame from a higher segment voids those of lower ones
+//! from its first revision on. From the newest revision below on they must follow each other without a gap;
+//! they are moved below, and the log begins anew. A frame that is not whole and that nothing follows is a torn
+//! tail: its batch was never acknowledged. A gap before a later whole frame means that acknowledged changes
+//! are damaged, and the store does not open.
+//!
+//! # Caveats
+//! If the very last frame is damaged after it was acknowledged and before it was checkpointed, it cannot be
+//! told from a torn one.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+use bytes::Bytes;
+
+use self::frame::Frame;
+use self::medium::{Medium, SEGMENT_BYTES, SEGMENTS, Segment};
+use super::redb::RedbEngine;
+use super::{Budget, Compacted, Engine, EngineError, Entry, Loaded, ReadLimit, Size};
+use crate::key::Revision;
+use crate::record::IndexEntry;
+
+mod frame;
+pub(crate) mod medium;
+
+/// Bytes moved below by one engine transaction: large enough that inner pages are written once for many
+/// changes, small enough that a compaction step never waits long for it.
+const CHECKPOINT_BYTES: usize = 8 * 1024 * 1024;
+
+type Batch = Arc<Vec<Entry>>;
+
+/// redb behind a write-ahead log.
+#[derive(Debug)]
+pub(crate) struct WalEngine {
+    below: RedbEngine,
+    id: u64,
+    medium: Box<dyn Medium>,
+    writer: Mutex<Writer>,
+    /// Flushed here and not yet known to be below, in order.
+    ahead: RwLock<VecDeque<Batch>>,
+    checkpointing: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    number: u64,
+    /// `None` before the first batch and after an error.
+    segment: Option<Box<dyn Segment>>,
+    at: u64,
+    /// The newest revision written to each file.
+    last: [Revision; SEGMENTS as usize],
+    /// Whether the segment before may hold a batch that was refused.
+    refused: bool,
+    frame: Vec<u8>,
+}
+
+impl WalEngine {
+    /// Replays what the log holds and begins it anew.
+    pub(crate) fn open(below: RedbEngine, medium: Box<dyn Medium>) -> Result<Self, EngineError> {
+        let id = below.state().id;
+        let mut frames = Vec::new();
+        for file in 0..SEGMENTS {
+            let bytes = medium.read(file).map_err(io)?;
+            frames.extend(frame::find_all(id, &bytes)?);
+        }
+        let number = frames.iter().map(|frame| frame.number).max().unwrap_or(0);
+        let entries = follow(frames, below.state().newest)?;
+        if let Some(last) = entries.last() {
+            tracing::info!(revision = last.revision.0, changes = entries.len(), "log replayed");
+        }
+        for part in entries.chunks(4096) {
+            below.persist(part)?;
+        }
+        let mut writer = Writer {
+            number,
+            segment: None,
+            at: 0,
+            last: [Revision(0); SEGMENTS as usize],
+            refused: false,
+            frame: Vec::new(),
+        };
+        writer.next_segment(medium.as_ref())?;
+        let (writer, ahead) = (Mutex::new(writer), RwLock::default());
+        Ok(Self { below, id, medium, writer, ahead, checkpointing: Mutex::default() })
+    }
+
+    fn ahead(&self) -> RwLockReadGuard<'_, VecDeque<Batch>> {
+        self.ahead.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes room for a frame: another segment, when this one is full or failed.
+    fn make_room(
+        &self,
+        writer: &mut Writer,
+        first: Revision,
+        bytes: u64,
+    ) -> Result<(), EngineError> {
+        if writer.segment.is_some() && writer.at + bytes <= SEGMENT_BYTES {
+            return Ok(());
+        }
+        writer.segment = None;
+        let file = usize::from((writer.number + 1) % SEGMENTS != 0);
+        if writer.last.get(file).is_some_and(|last| *last > self.below.state().newest) {
+            self.checkpoint()?;
+        }
+        writer.next_segment(self.medium.as_ref())?;
+        if writer.refused {
+            writer.append(self.id, first, &[])?;
+            writer.refused = false;
+        }
+        Ok(())
+    }
+}
+
+impl Writer {
+    fn next_segment(&mut self, medium: &dyn Medium) -> Result<(), EngineError> {
+        let number = self.number + 1;
+        self.segment = Some(medium.open(number % SEGMENTS).map_err(io)?);
+        self.number = number;
+        self.at = 0;
+        Ok(())
+    }
+
+    fn append(&mut self, id: u64, first: Revision, batch: &[Entry]) -> Result<(), EngineError> {
+        frame::encode(&mut self.frame, id, self.number, first, batch);
+        let Some(segment) = &self.segment else {
+            return Err(EngineError::Io("the log is closed".to_owned()));
+        };
+        segment.write_at(&self.frame, self.at).and_then(|()| segment.sync()).map_err(|error| {
+            self.refused = true;
+            self.segment = None;
+            io(error)
+        })?;
+        self.at += self.frame.len() as u64;
+        if let (Some(entry), Some(last)) =
+            (batch.last(), self.last.get_mut(usize::from(self.number % SEGMENTS != 0)))
+        {
+            *last = entry.revision;
+        }
+        Ok(())
+    }
+}
+
+impl Engine for WalEngine {
+    fn load(&self) -> Result<Loaded, EngineError> {
+        self.checkpoint()?;
+        self.below.load()
+    }
+
+    fn persist(&self, batch: &[Entry]) -> Result<(), EngineError> {
+        let Some(first) = batch.first().map(|entry| entry.revision) else { return Ok(()) };
+        let bytes = frame::size(batch) as u64;
+        if bytes > SEGMENT_BYTES - frame::BLOCK_BYTES as u64 {
+            // Too large for the log; the engine below takes it at once, behind what is ahead of it.
+            self.checkpoint()?;
+            return self.below.persist(batch);
+        }
+        let mut writer = lock(&self.writer);
+        self.make_room(&mut writer, first, bytes)?;
+        writer.append(self.id, first, batch)?;
+        drop(writer);
+        let mut ahead = self.ahead.write().unwrap_or_else(PoisonError::into_inner);
+        ahead.push_back(Arc::new(batch.to_vec()));
+        Ok(())
+    }
+
+    fn read(
+        &self,
+        after: Revision,
+        limit: ReadLimit,
+    ) -> Result<Vec<(Revision, Bytes)>, EngineError> {
+        // What leaves the queue is below by then, so looking here first misses nothing.
+        let ahead: Vec<Batch> = self.ahead().iter().cloned().collect();
+        let first = ahead.first().and_then(|batch| batch.first()).map(|entry| entry.revision);
+        match first {
+            Some(first) if after.next() >= first => {}
+            Some(first) => {
+                let through = limit.through.min(Revision(first.0 - 1));
+                return self.below.read(after, ReadLimit { through, ..limit });
+            }
+            None => return self.below.read(after, limit),
+        }
+        let mut bytes = 0;
+        let entries = ahead.iter().flat_map(|batch| batch.iter());
+        let wanted = entries
+            .skip_while(|entry| entry.revision <= after)
+            .take_while(|entry| entry.revision <= limit.through)
+            .take(limit.records_max)
+            .take_while(|entry| {
+                let first = bytes == 0;
+                bytes += entry.record.len();
+                first || bytes <= limit.bytes_max
+            });
+        Ok(wanted.map(|entry| (entry.revision, entry.record.clone())).collect())
+    }
+
+    fn record(&self, revision: Revision) -> Result<Option<Bytes>, EngineError> {
+        let ahead = self.ahead();
+        let at = ahead.partition_point(|batch| batch.last().is_some_and(|e| e.revision < revision));
+        let batch = ahead.get(at).cloned();
+        drop(ahead);
+        let found = batch.and_then(|batch| batch.iter().find(|e| e.revision == revision).cloned());
+        found.map_or_else(|| self.below.record(revision), |entry| Ok(Some(entry.record)))
+    }
+
+    fn index(&self, index_key: &[u8]) -> Result<Option<IndexEntry>, EngineError> {
+        let ahead: Vec<Batch> = self.ahead().iter().cloned().collect();
+        let mut entries = ahead.iter().rev().flat_map(|batch| batch.iter().rev());
+        match entries.find(|entry| entry.index_key == index_key) {
+            Some(entry) => Ok(Some(IndexEntry { revision: entry.revision, live: entry.live })),
+            None => self.below.index(index_key),
+        }
+    }
+
+    fn compact(&self, budget: Budget) -> Result<Compacted, EngineError> {
+        self.below.compact(budget)
+    }
+
+    fn checkpoint(&self) -> Result<(), EngineError> {
+        let _alone = lock(&self.checkpointing);
+        loop {
+            let (mut batches, mut entries, mut bytes) = (0, Vec::new(), 0);
+            for batch in self.ahead().iter() {
+                if bytes > CHECKPOINT_BYTES {
+                    break;
+                }
+                bytes += batch.iter().map(|entry| entry.record.len()).sum::<usize>();
+                entries.extend(batch.iter().cloned());
+                batches += 1;
+            }
+            if batches == 0 {
+                return Ok(());
+            }
+            self.below.persist(&entries)?;
+            self.ahead.write().unwrap_or_else(PoisonError::into_inner).drain(..batches);
+        }
+    }
+
+    fn shrink(&self) -> Result<(), EngineError> {
+        self.below.shrink()
+    }
+
+    fn size(&self) -> Size {
+        let below = self.below.size();
+        let ahead: u64 =
+            self.ahead().iter().flat_map(|b| b.iter()).map(|e| e.record.len() as u64).sum();
+        Size {
+            file_bytes: below.file_bytes + SEGMENTS * SEGMENT_BYTES,
+            history_bytes: below.history_bytes + ahead,
+            record_bytes: below.record_bytes + ahead,
+        }
+    }
+}
+
+/// The entries of the frames that follow `newest` without a gap.
+fn follow(mut frames: Vec<Frame>, newest: Revision) -> Result<Vec<Entry>, EngineError> {
+    frames.sort_by_key(|frame| (frame.number, frame.first));
+    let mut valid: Vec<Frame> = Vec::new();
+    for frame in frames {
+        // A higher segment has the last word on its revisions.
+        while valid.last().is_some_and(|v| v.number < frame.number && v.last() >= frame.first) {
+            valid.pop();
+        }
+        valid.push(frame);
+    }
+    let (mut end, mut entries) = (newest, Vec::new());
+    for frame in valid.into_iter().filter(|frame| !frame.entries.is_empty()) {
+        if frame.first <= end {
+            continue;
+        }
+        if frame.first != end.next() {
+            return Err(EngineError::Corrupt(format!(
+                "acknowledged changes after revision {end} are missing from its log"
+            )));
+        }
+        end = frame.last();
+        entries.extend(frame.entries);
+    }
+    Ok(entries)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn io(error: std::io::Error) -> EngineError {
+    EngineError::Io(error.to_string())
+}
+
+#[cfg(test)]
+mod tests;
