@@ -28,6 +28,11 @@ pub use self::defaults::DEPTH_MAX;
 pub(crate) use self::node::{Kind, ListKind, Node, NodeId, PatchRule, Property};
 pub(crate) use self::text::plain as plain_text;
 
+/// The built-in definitions as data: an object with `definitions`, in OpenAPI v2's form, without descriptions.
+pub fn builtin_shapes() -> &'static str {
+    builtin::SHAPES
+}
+
 /// A compiled schema; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Schema {

@@ -10,6 +10,7 @@ pub mod registry;
 pub mod request;
 pub mod status;
 
+pub use catalog::builtin::PLUGIN_DEFINITION;
 pub use catalog::{Catalog, Column, NameRule, Resource, ScalePaths, Subresource, Traits};
 pub use registry::{Config, Prepared, Registry, Written};
 pub use request::{

@@ -20,6 +20,7 @@ use crate::authorization::{Attributes, Authorizer, ResourceAttributes, forbidden
 use crate::config::Config;
 use crate::extension::{Insight, PluginUploads};
 use crate::negotiate::{Encoding, Shape, Wanted, negotiate};
+use crate::openapi::Documents;
 use crate::params::Params;
 use crate::past::Past;
 use crate::path::{Path, ResourcePath};
@@ -41,6 +42,7 @@ pub(crate) struct App {
     pub(crate) past: Past,
     pub(crate) routes: RouteCache,
     pub(crate) audit: AuditIds,
+    pub(crate) documents: Documents,
 }
 
 /// Ids of requests: random per process, then counted.

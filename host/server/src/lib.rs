@@ -14,15 +14,18 @@ pub mod server;
 mod answer;
 mod app;
 mod connection;
+mod discovery;
 mod forms;
 mod gather;
 mod negotiate;
+mod openapi;
 mod params;
 mod past;
 mod path;
 mod present;
 mod routes;
 mod shape;
+mod table;
 mod token;
 mod verbs;
 

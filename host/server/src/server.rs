@@ -97,6 +97,7 @@ impl Server {
         let address = listener.local_addr().map_err(listen)?;
         let app = Arc::new(App {
             audit: AuditIds::new(parts.random.as_ref()),
+            documents: crate::openapi::Documents::default(),
             config,
             registry: parts.registry,
             clock: parts.clock,

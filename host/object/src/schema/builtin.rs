@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::node::{Kind, ListKind, Node, NodeId, PatchRule, Property};
 use crate::name::Gvk;
 
-const SHAPES: &str = include_str!("../../data/openapi-shapes.json");
+pub(super) const SHAPES: &str = include_str!("../../data/openapi-shapes.json");
 const STRUCT_FIELDS: &str = include_str!("../../data/struct-fields.json");
 
 pub(crate) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";

@@ -57,6 +57,9 @@ fn yes() -> bool {
     true
 }
 
+/// The definition of our own kind, `plugins.quadrille.dev`, in the form of a CustomResourceDefinition.
+pub const PLUGIN_DEFINITION: &str = include_str!("../../data/plugins.json");
+
 /// Every resource that is there before the first definition.
 ///
 /// # Errors
@@ -69,7 +72,7 @@ pub(crate) fn catalog() -> Result<Catalog, Status> {
     for entry in entries {
         catalog.insert(entry.into_resource());
     }
-    let plugin = serde_json::from_str(include_str!("../../data/plugins.json"))
+    let plugin = serde_json::from_str(PLUGIN_DEFINITION)
         .map_err(|error| bad(format!("cannot read the definition of plugins: {error}")))?;
     for mut resource in custom::resources(&plugin) {
         resource.subresources.push(Subresource {

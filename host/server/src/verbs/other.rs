@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::answer::{Answer, json_value, no_such_path, text};
 use crate::app::{App, method_not_allowed};
 use crate::path::decode;
+use crate::verbs::documents;
 
 /// The Kubernetes version whose API is spoken.
 const KUBERNETES: (&str, &str, &str) = ("1", "36", "v1.36.2");
@@ -25,7 +26,7 @@ pub(crate) async fn answer(app: &App, parts: &Parts, path: &str) -> Result<Answe
         }
         "/readyz/shutdown" if app.shutdown.is_started() => Ok(failed("shutdown")),
         "/readyz/shutdown" => Ok(text(StatusCode::OK, "ok")),
-        _ => Ok(no_such_path()),
+        _ => Ok(documents::document(app, parts, path)?.unwrap_or_else(no_such_path)),
     }
 }
 

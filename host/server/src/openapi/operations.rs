@@ -1,0 +1,149 @@
+//! The paths of OpenAPI documents: which verbs a resource answers, with which parameters.
+//!
+//! kubectl looks up `dryRun` and `fieldValidation` under the `patch` operation of a kind before it uses them.
+
+use quadrille_registry::Resource;
+use serde_json::{Map, Value, json};
+
+/// Query parameters by verb.
+const WRITE: &[(&str, &str)] =
+    &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
+const LIST: &[(&str, &str)] = &[
+    ("allowWatchBookmarks", "boolean"),
+    ("continue", "string"),
+    ("fieldSelector", "string"),
+    ("labelSelector", "string"),
+    ("limit", "integer"),
+    ("resourceVersion", "string"),
+    ("resourceVersionMatch", "string"),
+    ("sendInitialEvents", "boolean"),
+    ("timeoutSeconds", "integer"),
+    ("watch", "boolean"),
+];
+const DELETE: &[(&str, &str)] =
+    &[("dryRun", "string"), ("gracePeriodSeconds", "integer"), ("propagationPolicy", "string")];
+
+/// Which operation answers which verb, at the list's and at the object's path.
+const AT_LIST: &[(&str, &str, &str)] = &[
+    ("get", "list", "list"),
+    ("post", "create", "post"),
+    ("delete", "deletecollection", "deletecollection"),
+];
+const AT_OBJECT: &[(&str, &str, &str)] = &[
+    ("get", "get", "get"),
+    ("put", "update", "put"),
+    ("patch", "patch", "patch"),
+    ("delete", "delete", "delete"),
+];
+
+/// The version of the document.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    V2,
+    V3,
+}
+
+/// Adds the paths of a resource to a version 3 document.
+pub(super) fn add_paths(paths: &mut Map<String, Value>, resource: &Resource, schema: &str) {
+    add(paths, resource, schema, Form::V3);
+}
+
+/// Adds the paths of a resource to a version 2 document.
+pub(super) fn add_paths_v2(paths: &mut Map<String, Value>, resource: &Resource, schema: &str) {
+    add(paths, resource, schema, Form::V2);
+}
+
+fn add(paths: &mut Map<String, Value>, resource: &Resource, schema: &str, form: Form) {
+    let gvr = &resource.gvr;
+    let root = if gvr.group.is_empty() {
+        format!("/api/{}", gvr.version)
+    } else {
+        format!("/apis/{}/{}", gvr.group, gvr.version)
+    };
+    let inside = if resource.namespaced { "/namespaces/{namespace}" } else { "" };
+    let list = format!("{root}{inside}/{}", gvr.resource);
+    let object = format!("{list}/{{name}}");
+    insert(paths, &list, operations(resource, AT_LIST, &resource.verbs, schema, form));
+    insert(paths, &object, operations(resource, AT_OBJECT, &resource.verbs, schema, form));
+    for sub in &resource.subresources {
+        let path = format!("{object}/{}", sub.name);
+        insert(paths, &path, operations(resource, AT_OBJECT, &sub.verbs, schema, form));
+    }
+}
+
+fn insert(paths: &mut Map<String, Value>, path: &str, mut operations: Map<String, Value>) {
+    if operations.is_empty() {
+        return;
+    }
+    let named = ["namespace", "name"].into_iter().filter(|n| path.contains(&format!("{{{n}}}")));
+    let parameters: Vec<Value> = named
+        .map(|n| json!({"name": n, "in": "path", "required": true, "schema": {"type": "string"}}))
+        .collect();
+    operations.insert("parameters".to_owned(), Value::Array(parameters));
+    paths.insert(path.to_owned(), Value::Object(operations));
+}
+
+fn operations(
+    resource: &Resource,
+    table: &[(&str, &str, &str)],
+    verbs: &[&str],
+    schema: &str,
+    form: Form,
+) -> Map<String, Value> {
+    let served = table.iter().filter(|(_, verb, _)| verbs.contains(verb));
+    served
+        .map(|(method, verb, action)| {
+            ((*method).to_owned(), operation(resource, verb, action, schema, form))
+        })
+        .collect()
+}
+
+fn operation(resource: &Resource, verb: &str, action: &str, schema: &str, form: Form) -> Value {
+    let kind = &resource.kind;
+    let mut parameters: Vec<Value> = match verb {
+        "list" => LIST,
+        "create" | "update" | "patch" => WRITE,
+        "delete" | "deletecollection" => DELETE,
+        _ => &[],
+    }
+    .iter()
+    .map(|(name, r#type)| parameter(name, r#type, form))
+    .collect();
+    if verb == "patch" {
+        parameters.push(parameter("force", "boolean", form));
+    }
+    let ok = match form {
+        Form::V2 => json!({"description": "OK", "schema": {"$ref": schema}}),
+        Form::V3 => json!({"description": "OK", "content": content(schema)}),
+    };
+    let mut operation = json!({
+        "operationId": format!("{action}{}{}", capitalised(&kind.version), kind.kind),
+        "parameters": parameters,
+        "responses": {"200": ok},
+        "x-kubernetes-action": action,
+        "x-kubernetes-group-version-kind": {
+            "group": *kind.group, "version": *kind.version, "kind": *kind.kind,
+        },
+    });
+    let with_body = matches!(verb, "create" | "update");
+    if let (true, Form::V3, Some(map)) = (with_body, form, operation.as_object_mut()) {
+        map.insert("requestBody".to_owned(), json!({"content": content(schema)}));
+    }
+    operation
+}
+
+fn content(schema: &str) -> Value {
+    json!({"application/json": {"schema": {"$ref": schema}}})
+}
+
+fn parameter(name: &str, r#type: &str, form: Form) -> Value {
+    match form {
+        Form::V2 => json!({"name": name, "in": "query", "type": r#type, "uniqueItems": true}),
+        Form::V3 => json!({"name": name, "in": "query", "schema": {"type": r#type}}),
+    }
+}
+
+fn capitalised(version: &str) -> String {
+    let mut letters = version.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}

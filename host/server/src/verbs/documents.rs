@@ -1,0 +1,133 @@
+//! What is served about the API itself: discovery and OpenAPI.
+
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_NONE_MATCH, VARY};
+use http::request::Parts;
+use http::{Method, StatusCode};
+use quadrille_object::GroupVersion;
+use quadrille_registry::{Reason, Status};
+use serde_json::Value;
+
+use crate::answer::{Answer, Body, JSON, answer, json_value};
+use crate::app::{App, method_not_allowed};
+use crate::discovery::{self, Aggregated, Root};
+use crate::openapi::Document;
+
+/// Answers a path without its trailing slash; `None` when it is no document's.
+pub(crate) fn document(app: &App, parts: &Parts, path: &str) -> Result<Option<Answer>, Status> {
+    let catalog = app.registry.catalog();
+    let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let found = match segments.as_slice() {
+        ["api"] => groups(app, parts, Root::Core),
+        ["apis"] => groups(app, parts, Root::Groups),
+        ["apis", group] => discovery::group(&catalog, group).map(|value| plain(&value)),
+        ["api", version] => list(parts, discovery::resource_list(&catalog, "", version))?,
+        ["apis", group, version] => {
+            list(parts, discovery::resource_list(&catalog, group, version))?
+        }
+        ["openapi", "v2"] => {
+            return openapi_v2(app, parts).map(Some);
+        }
+        ["openapi", "v3"] => {
+            let mut index = hashed(parts, &app.documents.index(&catalog));
+            index.headers_mut().insert(CONTENT_TYPE, crate::answer::TEXT);
+            Some(index)
+        }
+        ["openapi", "v3", "api", version] => group_document(app, parts, "", version),
+        ["openapi", "v3", "apis", group, version] => group_document(app, parts, group, version),
+        _ => None,
+    };
+    Ok(found)
+}
+
+fn plain(value: &Value) -> Answer {
+    json_value(StatusCode::OK, value)
+}
+
+/// A list of resources can only be read.
+fn list(parts: &Parts, value: Option<Value>) -> Result<Option<Answer>, Status> {
+    match value {
+        Some(_) if parts.method != Method::GET && parts.method != Method::HEAD => {
+            Err(method_not_allowed())
+        }
+        value => Ok(value.map(|value| plain(&value))),
+    }
+}
+
+/// The first aggregated form that the client accepts before plain JSON.
+fn aggregated_form(parts: &Parts) -> Option<Aggregated> {
+    let accept = parts.headers.get(ACCEPT)?.to_str().ok()?;
+    for entry in accept.split(',') {
+        let mut pieces = entry.split(';').map(str::trim);
+        if pieces.next() != Some("application/json") {
+            continue;
+        }
+        let parameters: Vec<&str> = pieces.collect();
+        let has = |parameter: &str| parameters.contains(&parameter);
+        if !has("as=APIGroupDiscoveryList") || !has("g=apidiscovery.k8s.io") {
+            return None;
+        }
+        if has("v=v2") {
+            return Some(Aggregated::V2);
+        }
+        if has("v=v2beta1") {
+            return Some(Aggregated::V2Beta1);
+        }
+    }
+    None
+}
+
+fn groups(app: &App, parts: &Parts, root: Root) -> Option<Answer> {
+    let catalog = app.registry.catalog();
+    let mut answer = if let Some(form) = aggregated_form(parts) {
+        let document = app.documents.aggregated(&catalog, root, form);
+        let mut answer = hashed(parts, &document);
+        let content_type = HeaderValue::from_str(&form.content_type()).ok()?;
+        answer.headers_mut().insert(CONTENT_TYPE, content_type);
+        answer
+    } else {
+        match root {
+            Root::Core => {
+                let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+                let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+                plain(&discovery::api_versions(host.or(authority).unwrap_or_default()))
+            }
+            Root::Groups => plain(&discovery::group_list(&catalog)),
+        }
+    };
+    answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    Some(answer)
+}
+
+fn group_document(app: &App, parts: &Parts, group: &str, version: &str) -> Option<Answer> {
+    let catalog = app.registry.catalog();
+    let snapshot = app.registry.store().snapshot();
+    let group_version = GroupVersion::new(group, version);
+    let document = app.documents.group(&catalog, &snapshot, &group_version)?;
+    Some(hashed(parts, &document))
+}
+
+fn openapi_v2(app: &App, parts: &Parts) -> Result<Answer, Status> {
+    let accept = parts.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("*/*");
+    if !accept.contains("json") && !accept.contains("*/*") {
+        let message = "only the JSON form of /openapi/v2 is served";
+        return Err(Status::new(Reason::NotAcceptable, message));
+    }
+    let snapshot = app.registry.store().snapshot();
+    Ok(hashed(parts, &app.documents.v2(&app.registry.catalog(), &snapshot)))
+}
+
+/// A document with its entity tag; 304 when the client has it.
+fn hashed(parts: &Parts, document: &Document) -> Answer {
+    let tag = format!("\"{}\"", document.hash);
+    let known =
+        parts.headers.get(IF_NONE_MATCH).is_some_and(|held| held.as_bytes() == tag.as_bytes());
+    let mut found = if known {
+        answer(StatusCode::NOT_MODIFIED, JSON, Body::Whole(bytes::Bytes::new()))
+    } else {
+        answer(StatusCode::OK, JSON, Body::Whole(document.bytes.clone()))
+    };
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        found.headers_mut().insert(ETAG, tag);
+    }
+    found
+}
