@@ -9,7 +9,9 @@ pub(crate) mod custom;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use quadrille_object::{GroupResource, Gvk, Gvr};
+use quadrille_object::{GroupResource, Gvk, Gvr, Schema};
+
+use crate::rules::Rules;
 
 /// A column of the Table form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,10 +110,13 @@ pub struct Resource {
     pub stored_as: GroupResource,
     /// Whether a CustomResourceDefinition made it.
     pub custom: bool,
+    /// The shape of its objects in this version.
+    pub schema: Arc<Schema>,
     /// Where `scale` finds its numbers.
     pub scale: Option<ScalePaths>,
     /// How the generic write path treats it.
     pub traits: Traits,
+    pub(crate) rules: &'static dyn Rules,
 }
 
 impl Resource {
@@ -161,6 +166,13 @@ impl Catalog {
     /// Any version of a resource, the storage version first.
     pub fn by_group_resource(&self, resource: &GroupResource) -> Option<&Arc<Resource>> {
         self.storage.get(resource)
+    }
+
+    /// Every served version of the resource at an endpoint.
+    pub fn versions(&self, gvr: &Gvr) -> impl Iterator<Item = &Arc<Resource>> {
+        let first = Gvr::new(Arc::clone(&gvr.group), "", "");
+        let of_group = self.resources.range(first..).take_while(|(at, _)| at.group == gvr.group);
+        of_group.filter(|(at, _)| at.resource == gvr.resource).map(|(_, resource)| resource)
     }
 
     pub(crate) fn insert(&mut self, resource: Resource) {

@@ -5,10 +5,18 @@
 //! definitions), the verbs that write, and the translation of every error into a `Status`. It must never know
 //! of HTTP, tasks of its own, queues or Wasm.
 
+mod bootstrap;
 pub mod catalog;
+mod convert;
+mod definition;
+mod field;
+mod metadata;
 pub mod registry;
 pub mod request;
+mod rules;
+mod shape;
 pub mod status;
+mod write;
 
 pub use catalog::builtin::PLUGIN_DEFINITION;
 pub use catalog::{Catalog, Column, NameRule, Resource, ScalePaths, Subresource, Traits};

@@ -4,31 +4,45 @@
 //! client's request (on a snapshot), a run's write (on its overlay) and a dry run go the same way.
 //! [`Registry::submit`] prepares, commits, and prepares again when somebody else was first.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use quadrille_kit::{Clock, Random};
 use quadrille_object::Gvk;
-use quadrille_store::{Cause, Committed, Expect, Key, Object, Revision, Store, Txn, View, Write};
+use quadrille_store::{
+    Cause, CommitError, Committed, Expect, Key, Object, Revision, Store, Txn, View, Write,
+};
 use serde_json::{Map, Value};
 
 use crate::catalog::{Catalog, Resource};
 use crate::request::WriteRequest;
 use crate::status::Status;
+use crate::write::Attempt;
+
+/// How often a write is prepared anew because somebody else was first. Each time somebody else has made progress,
+/// so this many in a row means a single object that is written without pause.
+const ATTEMPTS_MAX: usize = 64;
 
 /// How a registry is set up.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The largest object that is stored, in bytes of JSON.
     pub object_bytes_max: usize,
+    /// The certificate of the host's authority as PEM, for the ConfigMap `kube-root-ca.crt`; empty without TLS.
+    pub ca_certificate: String,
     /// The IPv4 range of Services' cluster IPs.
     pub service_range: String,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { object_bytes_max: 1_572_864, service_range: "10.96.0.0/16".to_owned() }
+        Self {
+            object_bytes_max: 1_572_864,
+            ca_certificate: String::new(),
+            service_range: "10.96.0.0/16".to_owned(),
+        }
     }
 }
 
@@ -67,6 +81,13 @@ pub struct Written {
     pub warnings: Vec<String>,
 }
 
+/// Whether the end of a dying definition is looked for after a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Following {
+    Yes,
+    No,
+}
+
 /// The registry; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Registry {
@@ -93,9 +114,11 @@ impl Registry {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, Status> {
-        let catalog = crate::catalog::builtin::catalog()?;
-        let catalog = ArcSwap::from_pointee(catalog);
-        Ok(Self { inner: Arc::new(Inner { store, config, clock, random, catalog }) })
+        let catalog = ArcSwap::from_pointee(crate::catalog::builtin::catalog()?);
+        let inner = Inner { store, config, clock, random, catalog };
+        let registry = Self { inner: Arc::new(inner) };
+        registry.load_definitions();
+        Ok(registry)
     }
 
     /// The store below.
@@ -123,29 +146,117 @@ impl Registry {
         self.inner.catalog.load_full()
     }
 
-    /// Makes the objects that exist on every host: namespaces `default`, `kube-system`, `kube-public`, …
-    ///
-    /// # Errors
-    /// When the store refuses.
-    pub async fn bootstrap(&self) -> Result<(), Status> {
-        Ok(())
-    }
-
     /// Decides a write on a view, without acting.
     ///
-    /// # Errors
-    /// Every refusal of the Kubernetes API.
-    pub fn prepare(&self, _view: &dyn View, request: &WriteRequest) -> Result<Prepared, Status> {
-        Err(Status::not_found(&request.target.resource.group_resource(), ""))
-    }
-
-    /// Prepares and commits; prepares again on a newer snapshot when somebody else was first and the request
-    /// itself asked for no resourceVersion.
+    /// A run's overlay must drop those of [`Prepared::requires`] whose keys the run itself writes.
     ///
     /// # Errors
     /// Every refusal of the Kubernetes API.
-    pub async fn submit(&self, request: &WriteRequest, _cause: Cause) -> Result<Written, Status> {
-        Err(Status::not_found(&request.target.resource.group_resource(), ""))
+    pub fn prepare(&self, view: &dyn View, request: &WriteRequest) -> Result<Prepared, Status> {
+        let catalog = self.inner.catalog.load();
+        let attempt = Attempt {
+            config: &self.inner.config,
+            random: &*self.inner.random,
+            catalog: &catalog,
+            view,
+            request,
+            resource: &request.target.resource,
+            now: self.inner.clock.now(),
+            warnings: Vec::new(),
+            requires: Vec::new(),
+            also: RefCell::default(),
+        };
+        attempt.decide()
+    }
+
+    /// Prepares and commits; prepares again on a newer snapshot when somebody else was first: the request's own
+    /// resourceVersion, where it has one, is checked again then.
+    ///
+    /// # Errors
+    /// Every refusal of the Kubernetes API.
+    pub async fn submit(&self, request: &WriteRequest, cause: Cause) -> Result<Written, Status> {
+        self.submit_through(request, cause, Following::Yes).await
+    }
+
+    pub(crate) async fn submit_without_following(
+        &self,
+        request: &WriteRequest,
+        cause: Cause,
+    ) -> Result<Written, Status> {
+        self.submit_through(request, cause, Following::No).await
+    }
+
+    async fn submit_through(
+        &self,
+        request: &WriteRequest,
+        cause: Cause,
+        following: Following,
+    ) -> Result<Written, Status> {
+        for _ in 0..ATTEMPTS_MAX {
+            let snapshot = self.inner.store.snapshot();
+            let prepared = self.prepare(&snapshot, request)?;
+            if request.options.dry_run || prepared.writes.is_empty() {
+                return Ok(self.written(request, prepared, None, snapshot.revision()));
+            }
+            let txn = Txn {
+                writes: prepared.writes.clone(),
+                requires: prepared.requires.clone(),
+                reads: None,
+                fence: None,
+                cause: cause.clone(),
+            };
+            let committed = match following {
+                Following::Yes => self.commit(txn).await,
+                Following::No => self.inner.store.commit(txn).await,
+            };
+            match committed {
+                Ok(committed) => {
+                    let object = committed.objects.first();
+                    return Ok(self.written(request, prepared, object, committed.revision));
+                }
+                Err(CommitError::Conflict(_)) => {}
+                Err(error) => return Err(Status::from(&error)),
+            }
+        }
+        let name = request.target.name.as_deref().unwrap_or_default();
+        let why = "too many others write it at the same time; please try again";
+        Err(Status::conflict(&request.target.resource.qualified(), name, why))
+    }
+
+    fn written(
+        &self,
+        request: &WriteRequest,
+        prepared: Prepared,
+        committed: Option<&Arc<Object>>,
+        revision: Revision,
+    ) -> Written {
+        let resource = &request.target.resource;
+        let is_scale = request.target.subresource.as_deref() == Some("scale");
+        let object = match committed.filter(|_| !prepared.removed && !is_scale) {
+            Some(object) => self.present(object, resource),
+            None => {
+                let mut object = prepared.object;
+                if let Some(stored) = committed.filter(|_| !prepared.removed) {
+                    let metadata = crate::metadata::of_mut(&mut object);
+                    let revision = stored.revision.to_string();
+                    metadata.insert("resourceVersion".to_owned(), revision.into());
+                }
+                let value = if is_scale {
+                    crate::write::scale::scale_of(resource, &object)
+                } else {
+                    crate::convert::from_storage(resource, &mut object);
+                    object
+                };
+                encode(&value)
+            }
+        };
+        Written {
+            object,
+            revision,
+            created: prepared.before.is_none(),
+            removed: prepared.removed,
+            warnings: prepared.warnings,
+        }
     }
 
     /// Commits prepared writes as one transaction and keeps the catalog in step: a definition is served when
@@ -153,17 +264,53 @@ impl Registry {
     ///
     /// # Errors
     /// See [`quadrille_store::CommitError`].
-    pub async fn commit(&self, txn: Txn) -> Result<Committed, quadrille_store::CommitError> {
-        self.inner.store.commit(txn).await
+    pub async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
+        let custom = txn.writes.iter().any(|w| self.concerns_definitions(w));
+        let committed = self.inner.store.commit(txn).await?;
+        if custom {
+            self.follow(&committed).await;
+        }
+        Ok(committed)
     }
 
     /// The bytes of an object in a version; the stored bytes themselves where the version is the stored one.
-    pub fn present(&self, object: &Object, _resource: &Resource) -> Bytes {
-        object.bytes.clone()
+    pub fn present(&self, object: &Object, resource: &Resource) -> Bytes {
+        if resource.is_storage_form() {
+            return object.bytes.clone();
+        }
+        let Ok(mut value) = crate::write::parse(object) else { return object.bytes.clone() };
+        crate::convert::from_storage(resource, &mut value);
+        encode(&value)
+    }
+
+    /// An object as the `scale` subresource answers it.
+    ///
+    /// # Errors
+    /// `NotFound` for a resource without it.
+    pub fn present_scale(&self, object: &Object, resource: &Resource) -> Result<Bytes, Status> {
+        if resource.scale.is_none() {
+            return Err(Status::not_found(&resource.qualified(), &object.key.name));
+        }
+        let value = crate::write::parse(object)?;
+        Ok(encode(&crate::write::scale::scale_of(resource, &value)))
     }
 
     /// The resource of a kind, as the catalog has it now.
     pub fn resource_of(&self, kind: &Gvk) -> Option<Arc<Resource>> {
         self.catalog().by_kind(kind).cloned()
     }
+
+    /// Changes the catalog; later calls see what earlier ones did.
+    pub(crate) fn update_catalog(&self, change: impl Fn(&mut Catalog)) {
+        self.inner.catalog.rcu(|current| {
+            let mut next = Catalog::clone(current);
+            change(&mut next);
+            next.generation += 1;
+            next
+        });
+    }
+}
+
+fn encode(object: &Map<String, Value>) -> Bytes {
+    Bytes::from(serde_json::to_vec(object).expect("writing JSON into memory cannot fail"))
 }

@@ -1,6 +1,7 @@
 //! Errors as the Kubernetes API writes them: one type from here to the wire.
 
 use quadrille_object::{FieldError, GroupResource};
+use quadrille_store::CommitError;
 use serde::{Deserialize, Serialize};
 
 /// The machine-readable reason of a `Status`.
@@ -40,6 +41,9 @@ pub enum Reason {
     ServiceUnavailable,
     /// 504: not in time.
     Timeout,
+    /// 500: no reason is given; some of kube-apiserver's own refusals have none.
+    #[serde(rename = "")]
+    Unknown,
 }
 
 impl Reason {
@@ -58,7 +62,7 @@ impl Reason {
             Self::UnsupportedMediaType => 415,
             Self::Invalid => 422,
             Self::TooManyRequests => 429,
-            Self::InternalError => 500,
+            Self::InternalError | Self::Unknown => 500,
             Self::ServiceUnavailable => 503,
             Self::Timeout => 504,
         }
@@ -142,7 +146,13 @@ impl Status {
 
     /// 422 for wrong fields; `kind` is the object's kind.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
-        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let mut texts: Vec<String> = Vec::with_capacity(errors.len());
+        for error in errors {
+            let text = error.to_string();
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
         let list = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
@@ -164,6 +174,18 @@ impl Status {
         Self { details: Some(Box::new(details)), ..Self::new(Reason::Invalid, message) }
     }
 
+    /// 403 for an object that may not be written: `pods "x" is forbidden: WHY`.
+    pub fn forbidden(resource: &GroupResource, name: &str, why: &str) -> Self {
+        let message = format!("{resource} \"{name}\" is forbidden: {why}");
+        Self::about(Reason::Forbidden, resource, name, message)
+    }
+
+    /// The same with details that say nothing, as kube-apiserver has it for some refusals.
+    #[must_use]
+    pub fn with_empty_details(self) -> Self {
+        Self { details: Some(Box::default()), ..self }
+    }
+
     fn about(reason: Reason, resource: &GroupResource, name: &str, message: String) -> Self {
         let details = StatusDetails {
             name: name.to_owned(),
@@ -174,15 +196,38 @@ impl Status {
         Self { details: Some(Box::new(details)), ..Self::new(reason, message) }
     }
 
+    /// The same with a code of its own.
+    #[must_use]
+    pub fn with_code(self, code: u16) -> Self {
+        Self { code, ..self }
+    }
+
     /// The wire form: a `v1` `Status` object.
     pub fn to_value(&self) -> serde_json::Value {
         let mut value = serde_json::json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code,
         });
+        if self.reason == Reason::Unknown
+            && let Some(map) = value.as_object_mut()
+        {
+            map.remove("reason");
+        }
         if let Some(details) = &self.details {
             value["details"] = serde_json::to_value(details).unwrap_or_default();
         }
         value
+    }
+}
+
+/// Why a commit failed, as far as it is not the caller's to try again.
+impl From<&CommitError> for Status {
+    fn from(error: &CommitError) -> Self {
+        let reason = match error {
+            CommitError::Conflict(_) | CommitError::Fenced => Reason::Conflict,
+            CommitError::Invalid(_) => Reason::RequestEntityTooLarge,
+            CommitError::Unavailable(_) | CommitError::Closed => Reason::ServiceUnavailable,
+        };
+        Self::new(reason, error.to_string())
     }
 }

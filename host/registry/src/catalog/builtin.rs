@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use quadrille_object::{GroupResource, GroupVersion, Gvk, Gvr};
+use quadrille_object::{GroupResource, GroupVersion, Gvk, Gvr, Schema};
 use serde::Deserialize;
 
 use crate::catalog::{
     Catalog, Column, NameRule, Resource, ScalePaths, Subresource, Traits, custom,
 };
+use crate::rules;
 use crate::status::{Reason, Status};
 
 /// The verbs of an ordinary stored resource.
@@ -70,7 +71,9 @@ pub(crate) fn catalog() -> Result<Catalog, Status> {
         .map_err(|error| bad(format!("cannot read the built-in resources: {error}")))?;
     let mut catalog = Catalog::default();
     for entry in entries {
-        catalog.insert(entry.into_resource());
+        let kind = Gvk::new(&*entry.group, &*entry.version, &*entry.kind);
+        let schema = Schema::builtin(&kind).ok_or_else(|| bad(format!("no shape for {kind}")))?;
+        catalog.insert(entry.into_resource(kind, Arc::new(schema)));
     }
     let plugin = serde_json::from_str(PLUGIN_DEFINITION)
         .map_err(|error| bad(format!("cannot read the definition of plugins: {error}")))?;
@@ -86,8 +89,8 @@ pub(crate) fn catalog() -> Result<Catalog, Status> {
 }
 
 impl Entry {
-    fn into_resource(self) -> Resource {
-        let kind = Gvk::new(&*self.group, &*self.version, &*self.kind);
+    fn into_resource(self, kind: Gvk, schema: Arc<Schema>) -> Resource {
+        let rules = rules::of(&self.group, &self.name);
         let traits = self.traits();
         let stored_as = match &self.stored_as {
             Some(core) => GroupResource::new("", &**core),
@@ -109,6 +112,8 @@ impl Entry {
             storage_version: self.version,
             storage_api_version: storage.to_string().into(),
             custom: false,
+            schema,
+            rules,
             scale: has_scale.then(builtin_scale),
             traits,
             subresources,

@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
-use quadrille_object::{GroupResource, Gvk, Gvr};
+use quadrille_object::{GroupResource, Gvk, Gvr, Schema};
 use serde_json::{Map, Value};
 
 use crate::catalog::builtin::{SUB_VERBS, VERBS};
 use crate::catalog::{Column, NameRule, Resource, ScalePaths, Subresource, Traits};
+use crate::rules;
 
 /// One resource per served version of a definition; none while its names are not accepted.
 pub(crate) fn resources(definition: &Map<String, Value>) -> Vec<Resource> {
@@ -49,6 +50,8 @@ fn resource(spec: &Value, version: &Value) -> Option<Resource> {
         storage_version: storage_version.into(),
         stored_as: GroupResource::new(group, plural),
         custom: true,
+        schema: Arc::new(schema(version)),
+        rules: rules::custom(),
         scale,
         traits: Traits {
             generation: true,
@@ -58,6 +61,14 @@ fn resource(spec: &Value, version: &Value) -> Option<Resource> {
         },
         kind,
     })
+}
+
+/// A schema that was stored before a rule that it breaks was there serves nothing but metadata.
+fn schema(version: &Value) -> Schema {
+    let given = version.get("schema").and_then(|s| s.get("openAPIV3Schema"));
+    let path = "spec.validation.openAPIV3Schema";
+    let compiled = given.and_then(|schema| Schema::from_crd(schema, path).ok());
+    compiled.unwrap_or_else(Schema::unknown)
 }
 
 fn storage_version(spec: &Value) -> Option<&str> {

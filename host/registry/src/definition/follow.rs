@@ -1,0 +1,176 @@
+//! Keeping the catalog in step with the definitions, and finishing the deletion of a definition.
+//!
+//! Flow of a deletion: the definition is marked (it has the cleanup finalizer); the commit that marks it deletes its
+//! objects, page by page; the commit that removes the last object takes the finalizer away, and with it the
+//! definition. All of it happens behind [`Registry::commit`], so that runs and requests need not know.
+
+use std::sync::Arc;
+
+use quadrille_object::GroupResource;
+use quadrille_store::{
+    Cause, Committed, Key, Object as Stored, Query, Range, Selection, SystemCause, View as _, Write,
+};
+use serde_json::json;
+
+use crate::catalog::{Resource, custom};
+use crate::definition::{CLEANUP, is_served, resource};
+use crate::registry::Registry;
+use crate::request::{
+    Action, Actor, Body, DeleteOptions, PatchFormat, Target, WriteOptions, WriteRequest,
+};
+use crate::status::{Reason, Status};
+use crate::write::parse;
+
+/// How many objects of a dying definition are looked at together.
+const PAGE: usize = 500;
+
+impl Registry {
+    /// Serves what the store's definitions say.
+    pub(crate) fn load_definitions(&self) {
+        let query = Query::whole(Range::all(resource()));
+        for definition in self.store().snapshot().list(&query) {
+            self.follow_definition(&definition.key);
+        }
+    }
+
+    /// Whether a write may change the catalog or be the last one of a dying definition.
+    pub(crate) fn concerns_definitions(&self, write: &Write) -> bool {
+        let key = write.key();
+        key.resource == resource()
+            || (matches!(write, Write::Delete { .. })
+                && self.catalog().by_group_resource(&key.resource).is_some_and(|r| r.custom))
+    }
+
+    /// Acts on what a commit did to definitions and custom objects.
+    pub(crate) async fn follow(&self, committed: &Committed) {
+        let definitions: Vec<&Arc<Stored>> =
+            committed.objects.iter().filter(|o| o.key.resource == resource()).collect();
+        for definition in &definitions {
+            self.follow_definition(&definition.key);
+        }
+        let mut ending: Vec<Key> = definitions.iter().map(|d| d.key.clone()).collect();
+        for object in committed.objects.iter().filter(|o| o.key.resource != resource()) {
+            let key = Key::new(resource(), "", object.key.resource.to_string());
+            if !ending.contains(&key) {
+                ending.push(key);
+            }
+        }
+        for key in ending {
+            let snapshot = self.store().snapshot();
+            let Some(definition) = snapshot.get(&key) else { continue };
+            let held = definition.meta.finalizers.iter().any(|f| **f == *CLEANUP);
+            if definition.meta.deleted_at.is_none() || !held {
+                continue;
+            }
+            // What fails here is tried again at the next deletion, and at the next start.
+            if let Err(error) = Box::pin(self.end_definition(&definition)).await {
+                tracing::warn!(object = %key, %error, "definition cannot end yet");
+            }
+        }
+    }
+
+    /// Finishes what an earlier life of the host left of dying definitions.
+    pub(crate) async fn end_definitions(&self) -> Result<(), Status> {
+        let query = Query::whole(Range::all(resource()));
+        for definition in self.store().snapshot().list(&query) {
+            if definition.meta.deleted_at.is_some() {
+                self.end_definition(&definition).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the catalog say what the store says now about one definition.
+    fn follow_definition(&self, key: &Key) {
+        let Some((plural, group)) = key.name.split_once('.') else { return };
+        let group_resource = GroupResource::new(group, plural);
+        self.update_catalog(|catalog| {
+            // Read inside, so that of two racing changes the later one is what stays.
+            let definition = self.store().snapshot().get(key).and_then(|d| parse(&d).ok());
+            catalog.remove(&group_resource);
+            let served = definition.filter(is_served);
+            for resource in served.iter().flat_map(custom::resources) {
+                catalog.insert(resource);
+            }
+        });
+    }
+
+    /// Deletes the objects of a definition, and lets it go when none is left.
+    async fn end_definition(&self, definition: &Stored) -> Result<(), Status> {
+        let Some(tree) = parse(definition).ok() else { return Ok(()) };
+        let Some(of) = custom::group_resource(&tree) else { return Ok(()) };
+        let cause = Cause::System(SystemCause {
+            part: "definitions".to_owned(),
+            act: format!("delete the objects of {}", definition.key.name),
+            because: vec![definition.revision],
+        });
+        let served = self.catalog().by_group_resource(&of).cloned();
+        let resource = served.or_else(|| custom::resources(&tree).into_iter().next().map(Arc::new));
+        if let Some(resource) = resource {
+            self.delete_all(&resource, &cause).await?;
+        }
+        let range = Range { resource: of, namespace: None, selection: Selection::All };
+        let left = self.store().snapshot().list(&Query { range, after: None, limit: Some(1) });
+        if !left.is_empty() {
+            return Ok(());
+        }
+        self.release_definition(definition, cause).await
+    }
+
+    async fn delete_all(&self, resource: &Arc<Resource>, cause: &Cause) -> Result<(), Status> {
+        let snapshot = self.store().snapshot();
+        let mut after = None;
+        loop {
+            let range = Range::all(resource.group_resource());
+            let page = snapshot.list(&Query { range, after, limit: Some(PAGE) });
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some((Arc::clone(&last.key.namespace), Arc::clone(&last.key.name)));
+            for object in page.iter().filter(|o| o.meta.deleted_at.is_none()) {
+                let target = Target {
+                    resource: Arc::clone(resource),
+                    namespace: Arc::clone(&object.key.namespace),
+                    name: Some(Arc::clone(&object.key.name)),
+                    subresource: None,
+                };
+                let request = host_request(target, Action::Delete(DeleteOptions::default()));
+                match Box::pin(self.submit_quietly(&request, cause.clone())).await {
+                    Err(status) if status.reason != Reason::NotFound => return Err(status),
+                    Ok(()) | Err(_) => {}
+                }
+            }
+        }
+    }
+
+    async fn release_definition(&self, definition: &Stored, cause: Cause) -> Result<(), Status> {
+        let finalizers = definition.meta.finalizers.iter().filter(|f| ***f != *CLEANUP);
+        let left: Vec<&str> = finalizers.map(AsRef::as_ref).collect();
+        let patch = json!({"metadata": {"finalizers": left, "resourceVersion": definition.revision.to_string()}});
+        let kind = self.catalog().by_group_resource(&resource()).cloned();
+        let Some(kind) = kind else { return Ok(()) };
+        let target = Target {
+            resource: kind,
+            namespace: "".into(),
+            name: Some(Arc::clone(&definition.key.name)),
+            subresource: None,
+        };
+        let action = Action::Patch(PatchFormat::Merge, Body::from(patch));
+        match Box::pin(self.submit(&host_request(target, action), cause)).await {
+            Err(status) if !matches!(status.reason, Reason::NotFound | Reason::Conflict) => {
+                Err(status)
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// A deletion that does not look for the definition's end each time.
+    async fn submit_quietly(&self, request: &WriteRequest, cause: Cause) -> Result<(), Status> {
+        self.submit_without_following(request, cause).await.map(drop)
+    }
+}
+
+/// A write by the host itself.
+pub(crate) fn host_request(target: Target, action: Action) -> WriteRequest {
+    let actor =
+        Actor { user: "system:apiserver".into(), client: "quadrille".into(), ..Actor::default() };
+    WriteRequest { target, action, options: WriteOptions::default(), actor }
+}

@@ -1,0 +1,220 @@
+//! `metadata`: what the server fills in, what a client may not change, and what is wrong with the rest.
+
+use quadrille_kit::Random;
+use quadrille_object::{FieldError, Timestamp, validate_name};
+use serde_json::Value;
+
+use crate::catalog::{NameRule, Resource};
+use crate::field::{self, Errors, Object};
+
+/// Kubernetes' length of the random end of a generated name, and of the longest prefix.
+const GENERATED_LENGTH: usize = 5;
+const GENERATED_PREFIX_MAX: usize = 63 - GENERATED_LENGTH;
+/// No vowels and nothing that looks like another: generated names spell nothing.
+const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// The object's metadata, made where it is missing.
+pub(crate) fn of_mut(object: &mut Object) -> &mut Object {
+    field::map_mut(object, &["metadata"])
+}
+
+/// A text of the object's metadata; empty when it is missing.
+pub(crate) fn text<'a>(object: &'a Object, key: &str) -> &'a str {
+    field::text(object, &["metadata", key]).unwrap_or_default()
+}
+
+/// The object's finalizers.
+pub(crate) fn finalizers(object: &Object) -> impl Iterator<Item = &str> {
+    field::list(object, &["metadata", "finalizers"]).iter().filter_map(Value::as_str)
+}
+
+/// A name from a prefix.
+pub(crate) fn generate_name(prefix: &str, random: &dyn Random) -> String {
+    let mut end = prefix.len().min(GENERATED_PREFIX_MAX);
+    while !prefix.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut name = prefix.get(..end).unwrap_or_default().to_owned();
+    for _ in 0..GENERATED_LENGTH {
+        let at = usize::try_from(random.below(ALPHABET.len() as u64)).unwrap_or(0);
+        name.push(char::from(*ALPHABET.get(at).unwrap_or(&b'x')));
+    }
+    name
+}
+
+/// Sets what the server alone decides about a new object.
+pub(crate) fn begin(object: &mut Object, resource: &Resource, random: &dyn Random, now: Timestamp) {
+    let metadata = of_mut(object);
+    for key in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+        metadata.remove(key);
+    }
+    metadata.remove("generation");
+    if resource.traits.generation {
+        metadata.insert("generation".to_owned(), 1.into());
+    }
+    metadata.insert("uid".to_owned(), random.uuid().into());
+    metadata.insert("creationTimestamp".to_owned(), now.to_rfc3339().into());
+    tidy(metadata);
+}
+
+/// Carries over what no update changes.
+pub(crate) fn carry(object: &mut Object, before: &Object) {
+    let metadata = of_mut(object);
+    let Some(old) = before.get("metadata").and_then(Value::as_object) else { return };
+    for key in ["deletionTimestamp", "generation"] {
+        field::copy(metadata, old, key);
+    }
+    metadata.remove("selfLink");
+    for key in ["uid", "creationTimestamp", "deletionGracePeriodSeconds"] {
+        if metadata.get(key).is_none_or(Value::is_null) {
+            field::copy(metadata, old, key);
+        }
+    }
+    tidy(metadata);
+}
+
+/// Drops what says nothing: nulls, empty maps, lists and texts. A label or annotation of null is empty.
+fn tidy(metadata: &mut Object) {
+    for key in ["labels", "annotations"] {
+        if let Some(Value::Object(entries)) = metadata.get_mut(key) {
+            entries.values_mut().filter(|v| v.is_null()).for_each(|v| *v = Value::from(""));
+        }
+    }
+    metadata.retain(|_, value| match value {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(entries) => !entries.is_empty(),
+        Value::Bool(_) | Value::Number(_) => true,
+    });
+}
+
+/// Removes owner references with the same uid; answers the warning that kube-apiserver gives.
+pub(crate) fn dedup_owners(object: &mut Object) -> Option<String> {
+    let owners = object.get_mut("metadata")?.get_mut("ownerReferences")?.as_array_mut()?;
+    let mut seen: Vec<String> = Vec::with_capacity(owners.len());
+    let mut twice: Vec<String> = Vec::new();
+    owners.retain(|owner| {
+        let uid = owner.get("uid").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let known = seen.contains(&uid);
+        if known && !twice.contains(&uid) {
+            twice.push(uid.clone());
+        }
+        seen.push(uid);
+        !known
+    });
+    if twice.is_empty() {
+        return None;
+    }
+    Some(format!(
+        ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in \
+         1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) \
+         observed: {}",
+        twice.join(", ")
+    ))
+}
+
+/// What is wrong with the metadata of a new or changed object.
+pub(crate) fn validate(object: &Object, resource: &Resource) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    let prefix = text(object, "generateName");
+    for problem in name_problems(resource.traits.name_rule, prefix.trim_end_matches('-')) {
+        if !prefix.is_empty() {
+            errors.invalid("metadata.generateName", &prefix.into(), &problem);
+        }
+    }
+    let name = text(object, "name");
+    if name.is_empty() {
+        errors.required("metadata.name", "name or generateName is required");
+    } else {
+        errors.invalid_each("metadata.name", name, name_problems(resource.traits.name_rule, name));
+    }
+    if let Some(labels) = entries(object, "labels") {
+        errors.0.extend(validate_name::labels("metadata.labels", labels));
+    }
+    if let Some(annotations) = entries(object, "annotations") {
+        errors.0.extend(validate_name::annotations("metadata.annotations", annotations));
+    }
+    validate_owners(field::list(object, &["metadata", "ownerReferences"]), &mut errors);
+    if field::get(object, &["metadata", "finalizers"]).is_some() {
+        errors.0.extend(validate_name::finalizers("metadata.finalizers", finalizers(object)));
+    }
+    errors.0
+}
+
+fn entries<'a>(object: &'a Object, key: &str) -> Option<impl Iterator<Item = (&'a str, &'a str)>> {
+    let map = field::get(object, &["metadata", key])?.as_object()?;
+    Some(map.iter().map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default())))
+}
+
+/// What is wrong with a name.
+pub(crate) fn name_problems(rule: NameRule, name: &str) -> Vec<String> {
+    match rule {
+        NameRule::Subdomain => validate_name::dns_subdomain(name),
+        NameRule::Label if name.contains('.') => vec!["must not contain dots".to_owned()],
+        NameRule::Label => validate_name::dns_label(name),
+        NameRule::PathSegment => validate_name::path_segment(name),
+    }
+}
+
+fn validate_owners(owners: &[Value], errors: &mut Errors) {
+    let mut controller: Option<&str> = None;
+    for (at, owner) in owners.iter().enumerate() {
+        let of = |key: &str| owner.get(key).and_then(Value::as_str).unwrap_or_default();
+        let path = |key: &str| format!("metadata.ownerReferences[{at}].{key}");
+        for (key, what) in [("kind", "kind"), ("name", "name"), ("uid", "uid")] {
+            if of(key).is_empty() {
+                errors.invalid(path(key), &"".into(), &format!("{what} must not be empty"));
+            }
+        }
+        match of("apiVersion") {
+            "" => errors.invalid(path("apiVersion"), &"".into(), "version must not be empty"),
+            "v1" if of("kind") == "Event" => {
+                let why = "/v1, Kind=Event is disallowed from being an owner";
+                errors.invalid("metadata.ownerReferences", &owner_text(owner).into(), why);
+            }
+            _ => {}
+        }
+        if owner.get("controller").and_then(Value::as_bool) == Some(true) {
+            if let Some(first) = controller {
+                let why = format!(
+                    "Only one reference can have Controller set to true. Found \"true\" in references for \
+                     {first} and {}",
+                    of("name")
+                );
+                errors.invalid("metadata.ownerReferences", &Value::Array(owners.to_vec()), &why);
+            }
+            controller = Some(of("name"));
+        }
+    }
+}
+
+fn owner_text(owner: &Value) -> String {
+    let of = |key: &str| owner.get(key).and_then(Value::as_str).unwrap_or_default();
+    format!("{}/{}", of("kind"), of("name"))
+}
+
+/// What an update changed in the metadata that it may not.
+pub(crate) fn validate_update(object: &Object, before: &Object) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    for key in ["name", "namespace", "uid", "creationTimestamp", "deletionGracePeriodSeconds"] {
+        let of = |object| field::get(object, &["metadata", key]).cloned();
+        errors.immutable(&format!("metadata.{key}"), of(object).as_ref(), of(before).as_ref());
+    }
+    if !text(before, "deletionTimestamp").is_empty() {
+        let old: Vec<&str> = finalizers(before).collect();
+        let added: Vec<String> =
+            finalizers(object).filter(|f| !old.contains(f)).map(|f| format!("\"{f}\"")).collect();
+        if !added.is_empty() {
+            errors.forbidden(
+                "metadata.finalizers",
+                &format!(
+                    "no new finalizers can be added if the object is being deleted, found new finalizers \
+                     []string{{{}}}",
+                    added.join(", ")
+                ),
+            );
+        }
+    }
+    errors.0
+}

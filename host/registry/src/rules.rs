@@ -1,0 +1,125 @@
+//! What single kinds do differently: defaults, what only the server sets, validation.
+//!
+//! The generic write path asks a kind's [`Rules`] at fixed points; a kind without rules of its own is stored
+//! with its shape checked.
+
+mod apps;
+mod batch;
+mod config;
+mod events;
+mod namespace;
+mod pod;
+mod pod_template;
+mod service;
+
+use std::fmt::Debug;
+
+use crate::definition::DefinitionRules;
+use crate::field::{Errors, Object};
+use crate::request::Propagation;
+use crate::status::Status;
+use crate::write::Attempt;
+
+/// The points at which a kind has a say.
+pub(crate) trait Rules: Debug + Sync {
+    /// Fills in defaults; called for every decoded object.
+    fn default(&self, _object: &mut Object) {}
+
+    /// What only the server sets in a new object.
+    fn before_create(&self, _attempt: &Attempt<'_>, _object: &mut Object) -> Result<(), Status> {
+        Ok(())
+    }
+
+    /// What only the server sets in a changed object.
+    fn before_update(
+        &self,
+        _attempt: &Attempt<'_>,
+        _object: &mut Object,
+        _before: &Object,
+    ) -> Result<(), Status> {
+        Ok(())
+    }
+
+    /// Whether the object may be deleted at all.
+    fn before_delete(&self, _attempt: &Attempt<'_>, _before: &Object) -> Result<(), Status> {
+        Ok(())
+    }
+
+    /// What goes with the object when it goes.
+    fn on_removed(&self, _attempt: &Attempt<'_>, _object: &Object) {}
+
+    /// What is wrong with an object, new or changed.
+    fn validate(&self, _object: &Object, _errors: &mut Errors) {}
+
+    /// What is wrong with a changed object.
+    fn validate_update(&self, object: &Object, _before: &Object, errors: &mut Errors) {
+        self.validate(object, errors);
+    }
+
+    /// Whether changed annotations count as a new generation.
+    fn annotations_count(&self) -> bool {
+        false
+    }
+
+    /// Whether a write to `status` leaves labels and annotations alone.
+    fn status_keeps_metadata(&self) -> bool {
+        false
+    }
+
+    /// The grace period of a deletion, in seconds; `None` where the kind has none.
+    fn grace_seconds(&self, _object: &Object, _asked: Option<i64>) -> Option<i64> {
+        None
+    }
+
+    /// What happens to the owned when the request does not say.
+    fn propagation(&self, _warnings: &mut Vec<String>) -> Option<Propagation> {
+        None
+    }
+
+    /// Whether nothing but metadata's finalizers holds the object.
+    fn may_go(&self, _object: &Object) -> bool {
+        true
+    }
+
+    /// Whether the answer to an immediate deletion shows the deletion's mark.
+    fn answers_mark(&self) -> bool {
+        false
+    }
+
+    /// What else changes when the object is marked.
+    fn on_terminating(&self, _object: &mut Object, _now: &str) {}
+}
+
+#[derive(Debug)]
+struct Generic;
+
+impl Rules for Generic {}
+
+/// The rules of a custom resource.
+pub(crate) fn custom() -> &'static dyn Rules {
+    &Generic
+}
+
+/// The rules of a built-in resource.
+pub(crate) fn of(group: &str, resource: &str) -> &'static dyn Rules {
+    match (group, resource) {
+        ("", "namespaces") => &namespace::Namespaces,
+        ("", "configmaps") => &config::ConfigMaps,
+        ("", "secrets") => &config::Secrets,
+        ("", "events") => &events::Events,
+        ("events.k8s.io", "events") => &events::NewEvents,
+        ("coordination.k8s.io", "leases") => &config::Leases,
+        ("", "pods") => &pod::Pods,
+        ("", "podtemplates") => &pod_template::PodTemplates,
+        ("", "services") => &service::Services,
+        ("", "replicationcontrollers") => &apps::ReplicationControllers,
+        ("apps", "deployments") => &apps::Deployments,
+        ("apps", "replicasets") => &apps::ReplicaSets,
+        ("apps", "statefulsets") => &apps::StatefulSets,
+        ("apps", "daemonsets") => &apps::DaemonSets,
+        ("batch", "jobs") => &batch::Jobs,
+        ("batch", "cronjobs") => &batch::CronJobs,
+        ("apiextensions.k8s.io", "customresourcedefinitions") => &DefinitionRules,
+        _ => &Generic,
+    }
+}

@@ -1,0 +1,275 @@
+//! Handing out cluster IPs and node ports.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use quadrille_object::{GroupResource, Meta, Template};
+use quadrille_store::{Expect, Key, Query, Range, Write};
+use serde_json::{Value, json};
+
+use crate::field::{self, Errors, Object};
+use crate::metadata;
+use crate::rules::service::{address, has_ports, kind};
+use crate::status::{Reason, Status};
+use crate::write::{Attempt, parse};
+
+/// How many random addresses are tried before the range is searched from its start.
+const TRIES_MAX: u32 = 32;
+const NODE_PORT_MIN: i64 = 30_000;
+const NODE_PORTS: u64 = 2_768;
+
+/// An IPv4 range such as `10.96.0.0/16`.
+#[derive(Clone, Copy, Debug)]
+struct Cidr {
+    base: u32,
+    bits: u32,
+}
+
+impl Cidr {
+    fn parse(text: &str) -> Option<Self> {
+        let (base, bits) = text.split_once('/')?;
+        let (base, bits) = (base.parse::<Ipv4Addr>().ok()?, bits.parse().ok()?);
+        (bits <= 30).then_some(Self { base: u32::from(base), bits })
+    }
+
+    /// How many addresses it has.
+    fn size(self) -> u32 {
+        1_u32.checked_shl(32 - self.bits).unwrap_or(u32::MAX)
+    }
+
+    /// Whether an address may be handed out: not the first (the network), not the last (broadcast).
+    fn holds(self, address: Ipv4Addr) -> bool {
+        let offset = u32::from(address).wrapping_sub(self.base);
+        offset > 0 && offset < self.size() - 1
+    }
+
+    fn at(self, offset: u32) -> Ipv4Addr {
+        Ipv4Addr::from(self.base.wrapping_add(offset))
+    }
+}
+
+/// Families of a single-stack IPv4 host.
+pub(super) fn families(object: &mut Object) {
+    if kind(object) == "ExternalName" {
+        let spec = field::map_mut(object, &["spec"]);
+        for key in ["ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
+            spec.remove(key);
+        }
+        return;
+    }
+    let headless = address(object) == "None";
+    let unselected = field::get(object, &["spec", "selector"]).is_none();
+    let spec = field::map_mut(object, &["spec"]);
+    if headless && unselected {
+        // Whoever writes its endpoints decides the families.
+        field::default(spec, "ipFamilies", json!(["IPv4", "IPv6"]));
+        field::default(spec, "ipFamilyPolicy", "RequireDualStack");
+    } else {
+        field::default(spec, "ipFamilies", json!(["IPv4"]));
+        field::default(spec, "ipFamilyPolicy", "SingleStack");
+    }
+}
+
+/// Carries over what a client need not repeat, and drops what its type no longer has.
+pub(super) fn keep(object: &mut Object, before: &Object) {
+    let external = kind(object) == "ExternalName";
+    let was_external = kind(before) == "ExternalName";
+    let ported = has_ports(object);
+    let balanced = kind(object) == "LoadBalancer";
+    let old = before.get("spec").and_then(Value::as_object).cloned().unwrap_or_default();
+    let spec = field::map_mut(object, &["spec"]);
+    if external {
+        if spec.get("clusterIP") == old.get("clusterIP") {
+            spec.remove("clusterIP");
+            spec.remove("clusterIPs");
+        }
+    } else if !was_external {
+        if field::text(spec, &["clusterIP"]).is_none_or(str::is_empty) {
+            field::copy(spec, &old, "clusterIP");
+            field::copy(spec, &old, "clusterIPs");
+        }
+        for key in ["ipFamilies", "ipFamilyPolicy"] {
+            if spec.get(key).is_none_or(Value::is_null) {
+                field::copy(spec, &old, key);
+            }
+        }
+    }
+    if ported {
+        let known = field::list(&old, &["ports"]).to_vec();
+        let ports = spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten();
+        for port in ports.filter_map(Value::as_object_mut) {
+            let same = |o: &&Value| ["port", "protocol"].iter().all(|k| o.get(*k) == port.get(*k));
+            let number = known.iter().find(same).and_then(|o| o.get("nodePort")).cloned();
+            if let Some(number) = number.filter(|_| field::integer(port, &["nodePort"]).is_none()) {
+                port.insert("nodePort".to_owned(), number);
+            }
+        }
+    } else {
+        if spec.get("externalTrafficPolicy") == old.get("externalTrafficPolicy") {
+            spec.remove("externalTrafficPolicy");
+        }
+        let known = field::list(&old, &["ports"]).to_vec();
+        let ports = spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten();
+        for port in ports.filter_map(Value::as_object_mut) {
+            if known.iter().any(|o| o.get("nodePort") == port.get("nodePort")) {
+                port.remove("nodePort");
+            }
+        }
+    }
+    if !balanced
+        && spec.get("allocateLoadBalancerNodePorts") == old.get("allocateLoadBalancerNodePorts")
+    {
+        spec.remove("allocateLoadBalancerNodePorts");
+    }
+}
+
+/// Gives the Service an address, or gives its old one back.
+pub(super) fn addresses(
+    attempt: &Attempt<'_>,
+    object: &mut Object,
+    before: Option<&Object>,
+) -> Result<(), Status> {
+    let old = before.map(address).filter(|a| is_reserved(a)).unwrap_or_default().to_owned();
+    let given = address(object).to_owned();
+    let wanted = match (kind(object), given.as_str()) {
+        ("ExternalName", _) => {
+            field::map_mut(object, &["spec"]).remove("clusterIPs");
+            release(attempt, &old);
+            return Ok(());
+        }
+        (_, "") => choose(attempt)?.to_string(),
+        _ => given,
+    };
+    if is_reserved(&wanted) && wanted != old {
+        reserve(attempt, object, &wanted)?;
+    }
+    let spec = field::map_mut(object, &["spec"]);
+    spec.insert("clusterIP".to_owned(), wanted.clone().into());
+    spec.insert("clusterIPs".to_owned(), json!([wanted]));
+    Ok(())
+}
+
+fn is_reserved(address: &str) -> bool {
+    !address.is_empty() && address != "None"
+}
+
+fn key(address: &str) -> Key {
+    Key::new(GroupResource::new("networking.k8s.io", "ipaddresses"), "", address)
+}
+
+fn choose(attempt: &Attempt<'_>) -> Result<Ipv4Addr, Status> {
+    let full =
+        || Status::new(Reason::InternalError, "failed to allocate a serviceIP: range is full");
+    let range = Cidr::parse(&attempt.config.service_range).ok_or_else(full)?;
+    let is_free = |address: &Ipv4Addr| {
+        range.holds(*address) && attempt.view.get(&key(&address.to_string())).is_none()
+    };
+    let random = || {
+        let offset = attempt.random.below(u64::from(range.size()));
+        range.at(u32::try_from(offset).unwrap_or(0))
+    };
+    // The first addresses stay free for Services that ask for them by number.
+    let reserved = range.size().min(256);
+    let tried = (0..TRIES_MAX)
+        .map(|_| random())
+        .find(|a| u32::from(*a).wrapping_sub(range.base) >= reserved && is_free(a));
+    let searched = || (1..range.size()).map(|offset| range.at(offset)).find(is_free);
+    tried.or_else(searched).ok_or_else(full)
+}
+
+/// Takes an address with the transaction's own IPAddress object.
+fn reserve(attempt: &Attempt<'_>, object: &Object, wanted: &str) -> Result<(), Status> {
+    let range = Cidr::parse(&attempt.config.service_range);
+    let parsed = wanted.parse::<Ipv4Addr>().ok();
+    let within = range.zip(parsed).is_some_and(|(range, address)| range.holds(address));
+    let name = metadata::text(object, "name");
+    let refuse = |why: String| {
+        let mut errors = Errors::default();
+        let why = format!("failed to allocate IP {wanted}: {why}");
+        errors.invalid("spec.clusterIPs", &json!([wanted]), &why);
+        Err(attempt.invalid(name, &errors.0))
+    };
+    if !within {
+        return refuse(format!(
+            "the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {}",
+            attempt.config.service_range
+        ));
+    }
+    if attempt.view.get(&key(wanted)).is_some() {
+        return refuse("provided IP is already allocated".to_owned());
+    }
+    let address = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "IPAddress",
+        "metadata": {
+            "name": wanted, "uid": attempt.random.uuid(),
+            "creationTimestamp": attempt.now.to_rfc3339(),
+            "labels": {
+                "ipaddress.kubernetes.io/ip-family": "IPv4",
+                "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+            },
+        },
+        "spec": {"parentRef": {
+            "group": "", "resource": "services", "name": name,
+            "namespace": metadata::text(object, "namespace"),
+        }},
+    });
+    let Value::Object(address) = address else { return Ok(()) };
+    attempt.also(Write::Put {
+        key: key(wanted),
+        meta: Meta::from_object(&address),
+        object: Template::encode(&address),
+        expect: Expect::Absent,
+    });
+    Ok(())
+}
+
+/// Gives an address back.
+pub(super) fn release(attempt: &Attempt<'_>, address: &str) {
+    if is_reserved(address) && attempt.view.get(&key(address)).is_some() {
+        attempt.also(Write::Delete { key: key(address), expect: Expect::Any });
+    }
+}
+
+/// Gives every port of a Service that is reachable from outside a node port.
+pub(super) fn node_ports(attempt: &Attempt<'_>, object: &mut Object) -> Result<(), Status> {
+    let wants = match kind(object) {
+        "NodePort" => true,
+        "LoadBalancer" => {
+            field::get(object, &["spec", "allocateLoadBalancerNodePorts"])
+                != Some(&Value::Bool(false))
+        }
+        _ => false,
+    };
+    let ports = field::list(object, &["spec", "ports"]);
+    let missing = |p: &Value| p.get("nodePort").and_then(Value::as_i64).unwrap_or(0) == 0;
+    if !wants || !ports.iter().any(missing) {
+        return Ok(());
+    }
+    let mut used = used_node_ports(attempt)?;
+    used.extend(ports.iter().filter_map(|p| p.get("nodePort").and_then(Value::as_i64)));
+    let spec = field::map_mut(object, &["spec"]);
+    let ports = spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten();
+    for port in ports.filter(|p| missing(p)).filter_map(Value::as_object_mut) {
+        let start = attempt.random.below(NODE_PORTS);
+        let numbers = (0..NODE_PORTS)
+            .map(|step| NODE_PORT_MIN + i64::try_from((start + step) % NODE_PORTS).unwrap_or(0));
+        let Some(number) = numbers.into_iter().find(|number| !used.contains(number)) else {
+            let text = "failed to allocate a nodePort: range is full";
+            return Err(Status::new(Reason::InternalError, text));
+        };
+        used.insert(number);
+        port.insert("nodePort".to_owned(), number.into());
+    }
+    Ok(())
+}
+
+fn used_node_ports(attempt: &Attempt<'_>) -> Result<BTreeSet<i64>, Status> {
+    let services = Range::all(GroupResource::new("", "services"));
+    let mut used = BTreeSet::new();
+    for service in attempt.view.list(&Query::whole(services)) {
+        let service = parse(&service)?;
+        let ports = field::list(&service, &["spec", "ports"]);
+        used.extend(ports.iter().filter_map(|p| p.get("nodePort").and_then(Value::as_i64)));
+    }
+    Ok(used)
+}

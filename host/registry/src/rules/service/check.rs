@@ -1,0 +1,177 @@
+//! What can be wrong with a Service.
+
+use std::collections::BTreeSet;
+
+use quadrille_object::validate_name;
+use serde_json::Value;
+
+use crate::field::{self, Errors, Object};
+use crate::metadata;
+use crate::rules::pod_template::validate_int_or_percent;
+use crate::rules::service::{address, has_ports, kind};
+use crate::status::Status;
+use crate::write::Attempt;
+
+/// What must be right before an address is handed out.
+pub(super) fn before_allocation(attempt: &Attempt<'_>, object: &Object) -> Result<(), Status> {
+    let mut errors = Errors::default();
+    let families = field::list(object, &["spec", "ipFamilies"]);
+    let policy = field::text(object, &["spec", "ipFamilyPolicy"]).unwrap_or_default();
+    let headless = address(object) == "None";
+    if families.iter().any(|f| f.as_str() == Some("IPv6")) && !headless {
+        errors.invalid("spec.ipFamilies[0]", &"IPv6".into(), "not configured on this cluster");
+    }
+    if policy == "RequireDualStack" && !headless {
+        let why = "this cluster is not configured for dual-stack services";
+        errors.invalid("spec.ipFamilyPolicy", &policy.into(), why);
+    }
+    if kind(object) == "ExternalName" && !address(object).is_empty() {
+        errors.forbidden("spec.clusterIPs", "may not be set for ExternalName services");
+    }
+    if errors.0.is_empty() {
+        return Ok(());
+    }
+    Err(attempt.invalid(metadata::text(object, "name"), &errors.0))
+}
+
+pub(super) fn validate(object: &Object, errors: &mut Errors) {
+    let (kind, headless) = (kind(object), address(object) == "None");
+    let ports = field::list(object, &["spec", "ports"]);
+    if ports.is_empty() && !headless && kind != "ExternalName" {
+        errors.required("spec.ports", "");
+    }
+    match kind {
+        "ExternalName" => {
+            match field::text(object, &["spec", "externalName"]).unwrap_or_default() {
+                "" => errors.required("spec.externalName", ""),
+                name => {
+                    let name = name.trim_end_matches('.');
+                    errors.invalid_each(
+                        "spec.externalName",
+                        name,
+                        validate_name::dns_subdomain(name),
+                    );
+                }
+            }
+        }
+        "ClusterIP" | "NodePort" | "LoadBalancer" => {}
+        other => {
+            let known = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
+            errors.unsupported("spec.type", &other.into(), &known);
+        }
+    }
+    if headless && has_ports(object) {
+        let shown = field::get(object, &["spec", "clusterIPs"]).cloned().unwrap_or(Value::Null);
+        let why = format!("may not be set to 'None' for {kind} services");
+        errors.invalid("spec.clusterIPs[0]", &shown, &why);
+    }
+    validate_ports(ports, has_ports(object), kind, errors);
+    if let Some(selector) = field::get(object, &["spec", "selector"]).and_then(Value::as_object) {
+        let texts = selector.iter().map(|(k, v)| (k.as_str(), v.as_str().unwrap_or_default()));
+        errors.0.extend(validate_name::labels("spec.selector", texts));
+    }
+    errors.one_of(object, &["spec", "sessionAffinity"], &["ClientIP", "None"]);
+    let path = ["spec", "sessionAffinityConfig", "clientIP", "timeoutSeconds"];
+    if let Some(seconds) = field::integer(object, &path).filter(|s| !(1..=86_400).contains(s)) {
+        errors.invalid(
+            path.join("."),
+            &seconds.into(),
+            "must be greater than 0 and less than 86400",
+        );
+    }
+    validate_outside(object, kind, errors);
+}
+
+/// Fields of Services that are reachable from outside.
+fn validate_outside(object: &Object, kind: &str, errors: &mut Errors) {
+    if let Some(policy) = field::get(object, &["spec", "externalTrafficPolicy"]) {
+        let external =
+            has_ports(object) || !field::list(object, &["spec", "externalIPs"]).is_empty();
+        if !external {
+            let why = "may only be set for externally-accessible services";
+            errors.invalid("spec.externalTrafficPolicy", policy, why);
+        } else if !matches!(policy.as_str(), Some("Cluster" | "Local")) {
+            errors.unsupported("spec.externalTrafficPolicy", policy, &["Cluster", "Local"]);
+        }
+    }
+    errors.one_of(object, &["spec", "internalTrafficPolicy"], &["Cluster", "Local"]);
+    if kind != "LoadBalancer" {
+        for key in ["loadBalancerClass", "allocateLoadBalancerNodePorts"] {
+            if field::get(object, &["spec", key]).is_some() {
+                errors.forbidden(
+                    format!("spec.{key}"),
+                    "may only be used when `type` is 'LoadBalancer'",
+                );
+            }
+        }
+    }
+    for (index, range) in
+        field::list(object, &["spec", "loadBalancerSourceRanges"]).iter().enumerate()
+    {
+        let text = range.as_str().unwrap_or_default().trim();
+        let parts = text.split_once('/').map(|(base, bits)| {
+            (base.parse::<std::net::IpAddr>().is_ok(), bits.parse::<u8>().is_ok_and(|b| b <= 128))
+        });
+        if parts != Some((true, true)) {
+            let why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+            errors.invalid(format!("spec.LoadBalancerSourceRanges[{index}]"), range, why);
+        }
+    }
+}
+
+fn validate_ports(ports: &[Value], outside: bool, kind: &str, errors: &mut Errors) {
+    let (mut names, mut numbers) = (BTreeSet::new(), BTreeSet::new());
+    for (index, port) in ports.iter().enumerate() {
+        let at = format!("spec.ports[{index}]");
+        let text = |key: &str| port.get(key).and_then(Value::as_str).unwrap_or_default();
+        let number = |key: &str| port.get(key).and_then(Value::as_i64).unwrap_or(0);
+        match text("name") {
+            "" if ports.len() > 1 => errors.required(format!("{at}.name"), ""),
+            "" => {}
+            name => {
+                let problems = validate_name::dns_label(name);
+                errors.invalid_each(&format!("{at}.name"), name, problems);
+                if !names.insert(name) {
+                    errors.duplicate(format!("{at}.name"), &name.into());
+                }
+            }
+        }
+        validate_number(number("port"), &format!("{at}.port"), errors);
+        let protocol = port.get("protocol").unwrap_or(&Value::Null);
+        let known = ["SCTP", "TCP", "UDP"];
+        if !protocol.as_str().is_some_and(|text| known.contains(&text)) {
+            errors.unsupported(format!("{at}.protocol"), protocol, &known);
+        }
+        validate_target(port.get("targetPort").unwrap_or(&Value::Null), &at, errors);
+        if number("nodePort") != 0 && !outside {
+            let why = format!("may not be used when `type` is '{kind}'");
+            errors.forbidden(format!("{at}.nodePort"), &why);
+        }
+        if !numbers.insert((number("port"), text("protocol"))) {
+            errors.duplicate(at, port);
+        }
+    }
+}
+
+fn validate_number(number: i64, at: &str, errors: &mut Errors) {
+    crate::rules::pod_template::validate_port(number, at, errors);
+}
+
+fn validate_target(target: &Value, at: &str, errors: &mut Errors) {
+    let at = format!("{at}.targetPort");
+    match target {
+        Value::Number(number) => validate_number(number.as_i64().unwrap_or(0), &at, errors),
+        Value::String(name) => {
+            let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+            if name.len() > 15 {
+                errors.invalid(&at, target, "must be no more than 15 characters");
+            } else if !name.bytes().all(good) {
+                let why = "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)";
+                errors.invalid(&at, target, why);
+            } else if !name.bytes().any(|b| b.is_ascii_lowercase()) {
+                errors.invalid(&at, target, "must contain at least one letter (a-z)");
+            }
+        }
+        _ => validate_int_or_percent(target, &at, false, errors),
+    }
+}

@@ -1,0 +1,211 @@
+//! What the object model's schemas, patches and field managers are asked for: the one place that calls them.
+
+use quadrille_object::Schema;
+use quadrille_object::apply::{self, ApplyError};
+use quadrille_object::managed::{self, FieldManager, Scope};
+use quadrille_object::patch::{self, JsonPatch, PatchError};
+use serde_json::Value;
+
+use crate::catalog::Resource;
+use crate::convert;
+use crate::field::Object;
+use crate::request::PatchFormat;
+use crate::status::{Reason, Status, StatusCause};
+use crate::write::Attempt;
+
+/// Checks JSON types, as decoding into a built-in type does.
+pub(crate) fn check_types(resource: &Resource, object: &Object) -> Result<(), String> {
+    if !resource.custom {
+        return resource.schema.check_types(object);
+    }
+    object.get("metadata").map_or(Ok(()), Schema::check_metadata)
+}
+
+/// Drops unknown fields and answers their paths.
+pub(crate) fn prune(resource: &Resource, object: &mut Object) -> Vec<String> {
+    resource.schema.prune(object)
+}
+
+/// Fills in defaults.
+pub(crate) fn defaults(resource: &Resource, object: &mut Object) {
+    if resource.custom {
+        resource.schema.fill_defaults(object);
+    } else {
+        drop_empty(object);
+        resource.rules.default(object);
+    }
+}
+
+/// Maps of texts or quantities, which are not written when they are empty.
+const MAPS: [&str; 11] = [
+    "annotations",
+    "binaryData",
+    "data",
+    "labels",
+    "limits",
+    "matchLabels",
+    "nodeSelector",
+    "overhead",
+    "parameters",
+    "requests",
+    "stringData",
+];
+
+/// Drops what a built-in type does not write: nulls, empty lists and empty maps.
+fn drop_empty(object: &mut Object) {
+    object.retain(|key, value| match value {
+        Value::Null => false,
+        Value::Array(items) => {
+            items.iter_mut().filter_map(Value::as_object_mut).for_each(drop_empty);
+            !items.is_empty()
+        }
+        Value::Object(map) => {
+            if MAPS.contains(&key.as_str()) {
+                map.values_mut().filter(|v| v.is_null()).for_each(|v| *v = Value::from(""));
+            } else if !RAW.contains(&key.as_str()) {
+                drop_empty(map);
+            }
+            !(map.is_empty() && MAPS.contains(&key.as_str()))
+        }
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    });
+}
+
+/// Free-form fields, whose nulls mean something to somebody.
+const RAW: [&str; 4] = ["openAPIV3Schema", "fieldsV1", "raw", "object"];
+
+/// Applies a patch to an object in the version of the request.
+pub(crate) fn patch(
+    resource: &Resource,
+    format: PatchFormat,
+    object: &mut Value,
+    body: &Value,
+) -> Result<(), Status> {
+    match format {
+        PatchFormat::Merge => {
+            patch::merge(object, body);
+            Ok(())
+        }
+        PatchFormat::Json => JsonPatch::from_value(body.clone())
+            .and_then(|patch| patch.apply(object))
+            .map_err(|error| patch_status(&error)),
+        PatchFormat::Strategic => strategic(resource, object, body),
+    }
+}
+
+/// Applies a patch to a Scale, which is a kind of its own.
+pub(crate) fn patch_scale(
+    format: PatchFormat,
+    scale: &mut Value,
+    body: &Value,
+) -> Result<(), Status> {
+    if format != PatchFormat::Json {
+        patch::merge(scale, body);
+        return Ok(());
+    }
+    let patch = JsonPatch::from_value(body.clone());
+    patch.and_then(|patch| patch.apply(scale)).map_err(|error| patch_status(&error))
+}
+
+fn strategic(_resource: &Resource, object: &mut Value, body: &Value) -> Result<(), Status> {
+    patch::merge(object, body);
+    Ok(())
+}
+
+fn patch_status(error: &PatchError) -> Status {
+    let reason = match error {
+        PatchError::Decode(_) => Reason::BadRequest,
+        PatchError::TooManyOperations { .. } | PatchError::TooMuchWork => {
+            Reason::RequestEntityTooLarge
+        }
+        PatchError::DoesNotApply { reason } => {
+            tracing::debug!(reason, "patch does not apply");
+            return Status::new(Reason::Invalid, error.to_string()).with_empty_details();
+        }
+    };
+    Status::new(reason, error.to_string())
+}
+
+/// The object that results from applying a configuration, in the version of the request.
+///
+/// # Errors
+/// Conflicts with other managers, and configurations that do not fit the schema.
+pub(crate) fn apply(
+    attempt: &Attempt<'_>,
+    before: Option<&Object>,
+    wanted: &Object,
+) -> Result<Object, Status> {
+    let live = before.map(|before| {
+        let mut live = before.clone();
+        convert::from_storage(attempt.resource, &mut live);
+        live
+    });
+    let versions = served_versions(attempt);
+    let by = manager(attempt, attempt.resource, &versions);
+    let force = attempt.request.options.force;
+    apply::apply(&attempt.resource.schema, live.as_ref(), wanted, &by, force).map_err(apply_status)
+}
+
+fn apply_status(error: ApplyError) -> Status {
+    let text = error.to_string();
+    match error {
+        ApplyError::Conflicts(conflicts) => {
+            let mut status = Status::new(Reason::Conflict, text).with_empty_details();
+            let causes = conflicts.into_iter().map(|conflict| StatusCause {
+                reason: "FieldManagerConflict".to_owned(),
+                message: conflict.message(),
+                field: conflict.field,
+            });
+            if let Some(details) = &mut status.details {
+                details.causes = causes.collect();
+            }
+            status
+        }
+        ApplyError::Misfit { .. } => Status::new(Reason::Unknown, text),
+        ApplyError::ManagedFieldsGiven => Status::new(Reason::BadRequest, text),
+    }
+}
+
+/// Notes who set which fields of a decoded object in the stored form.
+pub(crate) fn manage(attempt: &Attempt<'_>, object: &mut Object, before: Option<&Object>) {
+    let stored = attempt.catalog.by_group_resource(&attempt.resource.stored_as);
+    let resource = stored.map_or(attempt.resource, AsRef::as_ref);
+    let versions = served_versions(attempt);
+    let by = manager(attempt, attempt.resource, &versions);
+    managed::update(&resource.schema, before, object, &by);
+}
+
+/// Every apiVersion of a custom resource; built-in kinds have one.
+fn served_versions<'a>(attempt: &'a Attempt<'_>) -> Vec<&'a str> {
+    if !attempt.resource.custom {
+        return Vec::new();
+    }
+    attempt.catalog.versions(&attempt.resource.gvr).map(|r| &*r.api_version).collect()
+}
+
+fn manager<'a>(
+    attempt: &'a Attempt<'_>,
+    resource: &'a Resource,
+    versions: &'a [&'a str],
+) -> FieldManager<'a> {
+    let subresource = attempt.subresource().unwrap_or_default();
+    let has_status = resource.subresource("status").is_some();
+    let scope = match subresource {
+        "" if has_status => Scope::Except(&["status"]),
+        "status" if resource.custom => Scope::Only(&["status"]),
+        "status" if resource.rules.status_keeps_metadata() => {
+            Scope::Except(&["spec", "metadata.labels"])
+        }
+        "status" => Scope::Except(&["spec"]),
+        "finalize" => Scope::Except(&["status"]),
+        _ => Scope::All,
+    };
+    FieldManager {
+        name: attempt.manager(),
+        api_version: &resource.api_version,
+        api_versions: versions,
+        subresource,
+        scope,
+        time: attempt.now,
+    }
+}

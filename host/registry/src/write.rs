@@ -1,0 +1,121 @@
+//! One attempt at a write: from a view and a request to what shall be committed.
+//!
+//! The steps are those of kube-apiserver: decode (types, unknown fields, defaults), admit, prepare (what only
+//! the server sets, what the subresource may not touch), validate, note who manages which field, encode. An
+//! attempt has no effects: it may be thrown away and made again on a newer view.
+
+mod body;
+mod change;
+mod create;
+mod delete;
+mod finish;
+mod patch;
+pub(crate) mod scale;
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use quadrille_object::Timestamp;
+use quadrille_store::{Expect, Key, Object as Stored, View, Write};
+use serde_json::Value;
+
+use crate::catalog::{Catalog, Resource};
+use crate::field::Object;
+use crate::registry::{Config, Prepared};
+use crate::request::{Action, WriteRequest};
+use crate::status::{Reason, Status};
+
+/// One attempt at one request on one view.
+pub(crate) struct Attempt<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) random: &'a dyn quadrille_kit::Random,
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) view: &'a dyn View,
+    pub(crate) request: &'a WriteRequest,
+    pub(crate) resource: &'a Resource,
+    pub(crate) now: Timestamp,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) requires: Vec<(Key, Expect)>,
+    /// Writes to other objects that must happen together with this one.
+    pub(crate) also: RefCell<Vec<Write>>,
+}
+
+impl Attempt<'_> {
+    /// Decides the request.
+    ///
+    /// # Errors
+    /// Every refusal of the Kubernetes API.
+    pub(crate) fn decide(mut self) -> Result<Prepared, Status> {
+        match (&self.request.action, self.subresource()) {
+            (Action::Create(body), None) => self.create(body),
+            (Action::Delete(options), None) => self.delete(options),
+            (Action::Create(_) | Action::Delete(_), Some(_)) => Err(method_not_allowed()),
+            (_, Some("scale")) => self.scale(),
+            (Action::Update(body), _) => self.update(body),
+            (Action::Patch(format, body), _) => self.patch(*format, body),
+            (Action::Apply(body), _) => self.apply(body),
+        }
+    }
+
+    pub(crate) fn subresource(&self) -> Option<&str> {
+        self.request.target.subresource.as_deref()
+    }
+
+    /// The name in the path; empty for a create.
+    pub(crate) fn name(&self) -> &str {
+        self.request.target.name.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn namespace(&self) -> &Arc<str> {
+        &self.request.target.namespace
+    }
+
+    pub(crate) fn key(&self, name: &str) -> Key {
+        Key::new(self.resource.group_resource(), Arc::clone(self.namespace()), name)
+    }
+
+    /// Adds a write that must happen together with this one.
+    pub(crate) fn also(&self, write: Write) {
+        self.also.borrow_mut().push(write);
+    }
+
+    /// The stored object that the path names.
+    pub(crate) fn find(&self) -> Result<Arc<Stored>, Status> {
+        self.view.get(&self.key(self.name())).ok_or_else(|| self.not_found())
+    }
+
+    pub(crate) fn not_found(&self) -> Status {
+        Status::not_found(&self.resource.qualified(), self.name())
+    }
+
+    pub(crate) fn conflict(&self, why: &str) -> Status {
+        Status::conflict(&self.resource.qualified(), self.name(), why)
+    }
+
+    pub(crate) fn invalid(&self, name: &str, errors: &[quadrille_object::FieldError]) -> Status {
+        // Events are validated as what they are stored as.
+        let group = if self.resource.custom || self.resource.is_storage_form() {
+            &*self.resource.kind.group
+        } else {
+            &*self.resource.stored_as.group
+        };
+        Status::invalid(group, &self.resource.kind.kind, name, errors)
+    }
+}
+
+/// 405, in kube-apiserver's words.
+pub(crate) fn method_not_allowed() -> Status {
+    let text = "the server does not allow this method on the requested resource";
+    Status::new(Reason::MethodNotAllowed, text)
+}
+
+/// A stored object as a tree.
+pub(crate) fn parse(object: &Stored) -> Result<Object, Status> {
+    match serde_json::from_slice(&object.bytes) {
+        Ok(Value::Object(map)) => Ok(map),
+        _ => {
+            let text = format!("stored object {} is not a JSON object", object.key);
+            Err(Status::new(Reason::InternalError, text))
+        }
+    }
+}

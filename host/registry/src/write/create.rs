@@ -1,0 +1,113 @@
+//! Create: a name, the marks of a new object, and a namespace that takes it.
+
+use std::sync::Arc;
+
+use quadrille_object::GroupResource;
+use quadrille_store::{Expect, Key};
+
+use crate::field::Object;
+use crate::metadata;
+use crate::registry::Prepared;
+use crate::request::Body;
+use crate::shape;
+use crate::status::{Reason, Status, StatusCause};
+use crate::write::Attempt;
+use crate::write::finish::Outcome;
+
+/// How often a taken generated name is replaced by another one.
+const NAMES_TRIED_MAX: usize = 8;
+
+impl Attempt<'_> {
+    pub(crate) fn create(&mut self, body: &Body) -> Result<Prepared, Status> {
+        let mut object = self.object_of(body)?;
+        self.check_place(&mut object)?;
+        self.decode(&mut object, &body.duplicates)?;
+        shape::manage(self, &mut object, None);
+        self.create_decoded(object)
+    }
+
+    /// The part of a create that an update or apply of a missing object shares.
+    pub(crate) fn create_decoded(&mut self, mut object: Object) -> Result<Prepared, Status> {
+        self.name_new(&mut object);
+        if !metadata::text(&object, "resourceVersion").is_empty() {
+            let text = "resourceVersion should not be set on objects to be created";
+            return Err(Status::new(Reason::Unknown, text));
+        }
+        metadata::begin(&mut object, self.resource, self.random, self.now);
+        self.warnings.extend(metadata::dedup_owners(&mut object));
+        if self.resource.subresource("status").is_some() {
+            object.remove("status");
+        }
+        self.admit_namespace(&object)?;
+        self.resource.rules.before_create(self, &mut object)?;
+        self.validate(&object, None)?;
+        let name = metadata::text(&object, "name").to_owned();
+        if self.view.get(&self.key(&name)).is_some() {
+            return Err(Status::already_exists(&self.resource.qualified(), &name));
+        }
+        self.finish(object, None, Outcome::Stored)
+    }
+
+    fn name_new(&mut self, object: &mut Object) {
+        let prefix = metadata::text(object, "generateName").to_owned();
+        if !metadata::text(object, "name").is_empty() || prefix.is_empty() {
+            return;
+        }
+        let mut name = metadata::generate_name(&prefix, self.random);
+        for _ in 1..NAMES_TRIED_MAX {
+            if self.view.get(&self.key(&name)).is_none() {
+                break;
+            }
+            name = metadata::generate_name(&prefix, self.random);
+        }
+        metadata::of_mut(object).insert("name".to_owned(), name.into());
+    }
+
+    /// The namespace must be there and stay: the commit checks it again.
+    fn admit_namespace(&mut self, object: &Object) -> Result<(), Status> {
+        if !self.resource.namespaced {
+            return self.admit_definition();
+        }
+        let namespaces = GroupResource::new("", "namespaces");
+        let key = Key::new(namespaces.clone(), "", Arc::clone(self.namespace()));
+        let Some(namespace) = self.view.get(&key) else {
+            return Err(Status::not_found(&namespaces, self.namespace()));
+        };
+        if namespace.meta.deleted_at.is_some() {
+            return Err(self.namespace_terminating(metadata::text(object, "name")));
+        }
+        self.requires.push((key, Expect::Revision(namespace.revision)));
+        self.admit_definition()
+    }
+
+    /// A definition on its way out takes no new objects.
+    fn admit_definition(&self) -> Result<(), Status> {
+        if !self.resource.custom {
+            return Ok(());
+        }
+        let name = self.resource.qualified().to_string();
+        let key = Key::new(crate::definition::resource(), "", name);
+        let gone = self.view.get(&key).is_some_and(|d| d.meta.deleted_at.is_some());
+        if gone {
+            let text = "create not allowed while custom resource definition is terminating";
+            return Err(Status::new(Reason::MethodNotAllowed, text));
+        }
+        Ok(())
+    }
+
+    fn namespace_terminating(&self, name: &str) -> Status {
+        let namespace = self.namespace();
+        let why = format!(
+            "unable to create new content in namespace {namespace} because it is being terminated"
+        );
+        let mut status = Status::forbidden(&self.resource.qualified(), name, &why);
+        if let Some(details) = &mut status.details {
+            details.causes.push(StatusCause {
+                reason: "NamespaceTerminating".to_owned(),
+                message: format!("namespace {namespace} is being terminated"),
+                field: "metadata.namespace".to_owned(),
+            });
+        }
+        status
+    }
+}

@@ -1,0 +1,120 @@
+//! The end of every write: validation, field managers, the no-op check, encoding.
+
+use quadrille_object::{Meta, Template};
+use quadrille_store::{Expect, Write};
+use serde_json::Value;
+
+use crate::field::{Errors, Object};
+use crate::metadata;
+use crate::registry::Prepared;
+use crate::status::{Reason, Status};
+use crate::write::Attempt;
+use crate::write::change::Before;
+
+/// What a write does to the stored object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is stored.
+    Stored,
+    /// It is removed; the state decided here is only answered.
+    Removed,
+}
+
+impl Attempt<'_> {
+    /// Everything that is wrong with the object, in one answer.
+    pub(crate) fn validate(&self, object: &Object, before: Option<&Object>) -> Result<(), Status> {
+        let mut errors = Errors::default();
+        if let Some(before) = before {
+            errors.0.extend(metadata::validate_update(object, before));
+        }
+        errors.0.extend(metadata::validate(object, self.resource));
+        if self.resource.custom {
+            errors.0.extend(self.resource.schema.validate(object));
+        }
+        match before {
+            None => self.resource.rules.validate(object, &mut errors),
+            Some(before) => self.resource.rules.validate_update(object, before, &mut errors),
+        }
+        if errors.0.is_empty() {
+            return Ok(());
+        }
+        Err(self.invalid(metadata::text(object, "name"), &errors.0))
+    }
+
+    /// Encodes the decided state as the write that stores or removes it.
+    pub(crate) fn finish(
+        &mut self,
+        mut object: Object,
+        before: Option<Before>,
+        outcome: Outcome,
+    ) -> Result<Prepared, Status> {
+        let name = metadata::text(&object, "name").to_owned();
+        let key = self.key(&name);
+        let expect = match &before {
+            Some(before) => Expect::Revision(before.stored.revision),
+            None => Expect::Absent,
+        };
+        if let Some(before) = &before {
+            let revision = before.object.get("metadata").and_then(|m| m.get("resourceVersion"));
+            let revision = revision.cloned().unwrap_or(Value::Null);
+            metadata::of_mut(&mut object).insert("resourceVersion".to_owned(), revision);
+        }
+        let same = before.as_ref().is_some_and(|before| before.object == object);
+        let writes = match outcome {
+            Outcome::Removed => vec![Write::Delete { key: key.clone(), expect }],
+            Outcome::Stored if same => Vec::new(),
+            Outcome::Stored => vec![self.put(&key, expect, &object)?],
+        };
+        let mut writes = writes;
+        if outcome == Outcome::Removed {
+            self.resource.rules.on_removed(self, &object);
+        }
+        if !writes.is_empty() {
+            writes.append(&mut self.also.borrow_mut());
+        }
+        Ok(Prepared {
+            key,
+            writes,
+            requires: std::mem::take(&mut self.requires),
+            object,
+            before: before.map(|b| b.stored),
+            removed: outcome == Outcome::Removed,
+            warnings: std::mem::take(&mut self.warnings),
+        })
+    }
+
+    fn put(
+        &self,
+        key: &quadrille_store::Key,
+        expect: Expect,
+        object: &Object,
+    ) -> Result<Write, Status> {
+        let template = Template::encode(object);
+        let (bytes, bytes_max) = (template.unrevised().len(), self.config.object_bytes_max);
+        if bytes > bytes_max {
+            let text = format!("the object takes {bytes} bytes; at most {bytes_max} are stored");
+            return Err(Status::new(Reason::RequestEntityTooLarge, text));
+        }
+        Ok(Write::Put {
+            key: key.clone(),
+            meta: Meta::from_object(object),
+            object: template,
+            expect,
+        })
+    }
+
+    /// Who manages the fields: the `fieldManager` parameter, else the start of the client's name.
+    pub(crate) fn manager(&self) -> &str {
+        const LENGTH_MAX: usize = 128;
+        if let Some(manager) = self.request.options.field_manager.as_deref() {
+            return manager;
+        }
+        let client = &*self.request.actor.client;
+        let name = client.split('/').next().unwrap_or_default();
+        let mut end = name.len().min(LENGTH_MAX);
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        name.get(..end).filter(|n| !n.is_empty()).unwrap_or("unknown")
+    }
+}

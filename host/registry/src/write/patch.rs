@@ -1,0 +1,134 @@
+//! Patch and server-side apply: the wanted state is made from the state before.
+
+use serde_json::Value;
+
+use crate::convert;
+use crate::field::{Errors, Object};
+use crate::metadata;
+use crate::registry::Prepared;
+use crate::request::{Body, PatchFormat};
+use crate::shape;
+use crate::status::{Reason, Status};
+use crate::write::Attempt;
+use crate::write::body::bad_request;
+use crate::write::change::Before;
+
+impl Attempt<'_> {
+    pub(crate) fn patch(&mut self, format: PatchFormat, body: &Body) -> Result<Prepared, Status> {
+        if format == PatchFormat::Strategic && self.resource.custom {
+            let text = "the body of the request was in an unknown format - accepted media types include: \
+                        application/json-patch+json, application/merge-patch+json, \
+                        application/apply-patch+yaml";
+            return Err(Status::new(Reason::UnsupportedMediaType, text));
+        }
+        let before = Before::of(self.find()?)?;
+        let mut base = before.object.clone();
+        convert::from_storage(self.resource, &mut base);
+        let mut patched = Value::Object(base);
+        shape::patch(self.resource, format, &mut patched, &body.value)?;
+        let Value::Object(object) = patched else {
+            return Err(self.cannot_handle(&format!("the patch turns the object into {patched}")));
+        };
+        self.replace_patched(before, object, &body.duplicates)
+    }
+
+    fn replace_patched(
+        &mut self,
+        before: Before,
+        mut object: Object,
+        duplicates: &[String],
+    ) -> Result<Prepared, Status> {
+        self.check_patched(&object)?;
+        self.check_place(&mut object)?;
+        if !self.resource.custom {
+            // kube-apiserver blames the patch, not the object, when the result does not decode.
+            let shown = Value::Object(object.clone());
+            shape::check_types(self.resource, &object).map_err(|why| wrong_patch(&shown, &why))?;
+        }
+        self.decode(&mut object, duplicates)?;
+        shape::manage(self, &mut object, Some(&before.object));
+        self.replace(before, object)
+    }
+
+    /// A patch may not turn the object into another one.
+    fn check_patched(&self, object: &Object) -> Result<(), Status> {
+        let of = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
+        let (version, kind) = (of("apiVersion"), of("kind"));
+        if version == &*self.resource.api_version && kind == &*self.resource.kind.kind {
+            return Ok(());
+        }
+        let why = format!("no kind \"{kind}\" is registered for version \"{version}\"");
+        Err(wrong_patch(&Value::Object(object.clone()), &why))
+    }
+
+    pub(crate) fn apply(&mut self, body: &Body) -> Result<Prepared, Status> {
+        let mut wanted = self.applied(body)?;
+        let found = self.view.get(&self.key(self.name()));
+        let Some(stored) = found else {
+            if self.subresource().is_some() {
+                return Err(self.not_found());
+            }
+            return self.apply_new(wanted);
+        };
+        let before = Before::of(stored)?;
+        self.check_fields(&mut wanted, &body.duplicates)?;
+        let mut object = shape::apply(self, Some(&before.object), &wanted)?;
+        self.complete(&mut object);
+        self.replace(before, object)
+    }
+
+    fn apply_new(&mut self, mut wanted: Object) -> Result<Prepared, Status> {
+        let uid = metadata::text(&wanted, "uid");
+        if !uid.is_empty() {
+            let why = "and no existing object was found";
+            return Err(self.conflict(&format!(
+                "uid mismatch: the provided object specified uid {uid}, {why}"
+            )));
+        }
+        metadata::of_mut(&mut wanted).remove("resourceVersion");
+        self.check_fields(&mut wanted, &[])?;
+        let mut object = shape::apply(self, None, &wanted)?;
+        self.complete(&mut object);
+        self.create_decoded(object)
+    }
+
+    /// The applied configuration, checked against the path.
+    fn applied(&self, body: &Body) -> Result<Object, Status> {
+        if self.request.options.field_manager.as_deref().unwrap_or_default().is_empty() {
+            let mut errors = Errors::default();
+            errors.required("fieldManager", "is required for apply patch");
+            return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &errors.0));
+        }
+        let Value::Object(object) = &body.value else {
+            return Err(bad_request("the applied configuration must be an object"));
+        };
+        let mut object = object.clone();
+        let of = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        if of("apiVersion") != *self.resource.api_version || of("kind") != *self.resource.kind.kind
+        {
+            let version = of("apiVersion");
+            let version = if version.contains('/') { version } else { format!("/{version}") };
+            return Err(bad_request(&format!(
+                "invalid object type: {version}, Kind={}",
+                of("kind")
+            )));
+        }
+        if object.get("metadata").and_then(|m| m.get("managedFields")).is_some_and(|m| !m.is_null())
+        {
+            return Err(bad_request("metadata.managedFields must be nil"));
+        }
+        let metadata = metadata::of_mut(&mut object);
+        if metadata.get("name").is_none_or(Value::is_null) {
+            metadata.insert("name".to_owned(), self.name().into());
+        }
+        self.check_place(&mut object)?;
+        Ok(object)
+    }
+}
+
+/// 422 that blames the patch.
+fn wrong_patch(result: &Value, why: &str) -> Status {
+    let mut errors = Errors::default();
+    errors.invalid("patch", &Value::String(result.to_string()), why);
+    Status::invalid("", "", "", &errors.0)
+}
