@@ -131,6 +131,7 @@ async fn malformed_bodies_are_400_and_unknown_types_415() {
 async fn a_watcher_that_does_not_read_is_cut_off_and_told_so() {
     let store = quadrille_store::Config {
         history_bytes_max: 256 * 1024,
+        recent_changes_max: 4,
         ..quadrille_store::Config::default()
     };
     let host = Host::start_with(Limits::default(), store).await;
@@ -141,6 +142,7 @@ async fn a_watcher_that_does_not_read_is_cut_off_and_told_so() {
     for i in 0..1500 {
         host.put("configmaps", config_map(&format!("m{}", i % 10), json!({}), &value)).await;
     }
+    host.store.shrink().await.expect("compacts");
     let mut last = String::new();
     let mut count = 0;
     while let Some(event) = events.next().await {
