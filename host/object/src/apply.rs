@@ -75,6 +75,7 @@ pub fn apply(
     }
     check::check(schema, config)
         .map_err(|message| ApplyError::Misfit { object: object_name(config), message })?;
+    let config = &*by.scope.cut_config(config);
     let smallest = managed::smallest(schema, config);
     let base = live.unwrap_or(&smallest);
     let first = live.filter(|_| entries(base).is_empty()).map(|live| tracked(schema, live, by));
@@ -269,3 +270,6 @@ fn conflict_message(conflicts: &[Conflict]) -> String {
     }
     format!("Apply failed with {} conflicts: {}", conflicts.len(), lines.join("\n"))
 }
+
+#[cfg(test)]
+mod tests;

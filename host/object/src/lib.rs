@@ -17,6 +17,7 @@ pub mod protobuf;
 pub mod quantity;
 pub mod schema;
 pub mod selector;
+pub mod strategic;
 pub mod time;
 pub mod validate_name;
 

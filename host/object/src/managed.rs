@@ -52,11 +52,51 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// The part of a configuration that this way of writing may change.
+    pub(crate) fn cut_config<'a>(
+        &self,
+        config: &'a Map<String, Value>,
+    ) -> Cow<'a, Map<String, Value>> {
+        match self {
+            Self::All => Cow::Borrowed(config),
+            Self::Except(paths) => {
+                let mut config = config.clone();
+                paths.iter().for_each(|path| remove(&mut config, path));
+                Cow::Owned(config)
+            }
+            Self::Only(paths) => {
+                let mut config = config.clone();
+                let first = |path: &str| path.split('.').next().unwrap_or_default().to_owned();
+                let kept: Vec<String> = paths.iter().map(|path| first(path)).collect();
+                config.retain(|key, _| {
+                    kept.contains(key) || matches!(key.as_str(), "apiVersion" | "kind" | "metadata")
+                });
+                if let Some(metadata) = config.get_mut("metadata").and_then(Value::as_object_mut) {
+                    metadata.retain(|key, _| matches!(key.as_str(), "name" | "namespace"));
+                }
+                Cow::Owned(config)
+            }
+        }
+    }
+
     pub(crate) fn cut<'a>(&self, set: FieldSet<'a>) -> FieldSet<'a> {
         match self {
             Self::All => set,
             Self::Except(paths) => set.without_subtrees(&FieldSet::of_fields(paths)),
             Self::Only(paths) => set.only_subtrees(&FieldSet::of_fields(paths)),
+        }
+    }
+}
+
+fn remove(object: &mut Map<String, Value>, path: &str) {
+    match path.split_once('.') {
+        None => {
+            object.remove(path);
+        }
+        Some((first, rest)) => {
+            if let Some(Value::Object(inner)) = object.get_mut(first) {
+                remove(inner, rest);
+            }
         }
     }
 }
@@ -307,3 +347,6 @@ pub(crate) fn store(object: &mut Map<String, Value>, entries: Value) {
         metadata.insert("managedFields".to_owned(), entries);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,11 +4,13 @@
 //! yet is compared as its smallest form: of built-in kinds, fields that are always there count as present and empty,
 //! so that whoever fills them owns what is in them and not the fields themselves.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
 
 use super::shape::{self, Place, Shape};
 use crate::managed::set::{FieldSet, Step};
-use crate::schema::{ListKind, Node, Property, Schema};
+use crate::schema::{Kind, ListKind, Node, Property, Schema};
 
 /// The differences of two states.
 #[derive(Debug, Default)]
@@ -177,13 +179,20 @@ impl<'s> Comparer<'s> {
 
     /// What a field that is always there holds when it is not written.
     fn implied(&self, property: &Property) -> Option<&'static Value> {
-        use crate::schema::Kind;
         static NULL: Value = Value::Null;
-        match self.schema.node(property.node).kind {
-            Kind::Object if property.by_value => Some(shape::empty()),
-            Kind::Object | Kind::Array | Kind::Any => Some(&NULL),
-            Kind::String | Kind::Integer | Kind::Number | Kind::Boolean | Kind::IntOrString => None,
-        }
+        static FALSE: Value = Value::Bool(false);
+        static ZERO: LazyLock<Value> = LazyLock::new(|| Value::from(0));
+        static NO_TEXT: Value = Value::String(String::new());
+        let node = self.schema.node(property.node);
+        Some(match node.kind {
+            Kind::Object if property.by_value => shape::empty(),
+            Kind::String if &*node.format == "date-time" => &NULL,
+            Kind::String => &NO_TEXT,
+            Kind::Boolean => &FALSE,
+            Kind::Integer | Kind::Number => &ZERO,
+            Kind::Object | Kind::Array | Kind::Any => &NULL,
+            Kind::IntOrString => return None,
+        })
     }
 
     fn items<'a>(

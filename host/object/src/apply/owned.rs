@@ -65,7 +65,7 @@ fn named<'a>(schema: &Schema, place: Place<'_>, set: &FieldSet<'a>) -> FieldSet<
     FieldSet { member: set.member, below: below.collect() }
 }
 
-/// The object without the members of a set; what is left empty goes too.
+/// The object without the members of a set; what is not a member itself stays, if only empty.
 pub(crate) fn remove(
     schema: &Schema,
     object: &Map<String, Value>,
@@ -100,8 +100,7 @@ fn remove_value(
 ) -> Option<Value> {
     match value {
         Value::Object(map) if !shape::is_atomic_map(place) => {
-            let kept = remove_fields(schema, place, map, set);
-            (!kept.is_empty()).then_some(Value::Object(kept))
+            Some(Value::Object(remove_fields(schema, place, map, set)))
         }
         Value::Array(list) => {
             let (kind, item) = shape::separate_items(place)?;
@@ -114,8 +113,7 @@ fn remove_value(
                     None => Some(entry.clone()),
                 }
             });
-            let kept: Vec<Value> = kept.collect();
-            (!kept.is_empty()).then_some(Value::Array(kept))
+            Some(Value::Array(kept.collect()))
         }
         Value::Object(_) => None,
         scalar => Some(scalar.clone()),
