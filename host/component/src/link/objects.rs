@@ -1,0 +1,399 @@
+//! `objects`: the store as one run sees it.
+//!
+//! Grants: the verb on the resource (and on the subresource, for `set-status`), checked here, next to the effect;
+//! a refusal names what is missing. State: the run's overlay, which records reads and admits writes.
+
+use std::sync::Arc;
+
+use quadrille_object::{GroupResource, Gvr, LabelSelector};
+use quadrille_registry::{
+    Action, Body, DeleteOptions, PatchFormat, Preconditions, Propagation, Resource, Status, Target,
+    WriteOptions,
+};
+use quadrille_store::{Key, Object, Query, Range, Selection};
+use serde_json::{Map, Value};
+use wasmtime::Result;
+
+use super::bindings::quadrille::controller::objects as wit;
+use super::bindings::quadrille::controller::types as wit_types;
+use super::events;
+use super::reason::{bad_request, denied, limit_reached, refusal};
+use super::state::{CallState, RunState};
+use wit_types::{ApiError, ObjectRef, ResourceRef};
+
+/// What a host function answers: a value, or a refusal that the guest sees.
+type Answer<T> = std::result::Result<T, ApiError>;
+type Refused<T> = std::result::Result<T, Status>;
+
+impl wit_types::Host for CallState {}
+
+impl wit::Host for CallState {
+    fn get(&mut self, object: ObjectRef) -> Result<Answer<Option<String>>> {
+        self.answer(&Access::object("get", &object), 0, |run| {
+            let resource = run.resource(&object.resource)?;
+            let key = key(&resource, &object.namespace, &object.name);
+            let found = run.overlay.get(&key)?;
+            found.map(|found| run.text(&found, &resource)).transpose()
+        })
+    }
+
+    fn list_objects(&mut self, query: wit::Query) -> Result<Answer<Vec<String>>> {
+        let namespace = query.namespace.clone().unwrap_or_default();
+        self.answer(&Access::new("list", &query.resource, &namespace), 0, |run| {
+            let resource = run.resource(&query.resource)?;
+            list(run, &resource, &query)
+        })
+    }
+
+    fn create(&mut self, resource: ResourceRef, object: String) -> Result<Answer<String>> {
+        self.write_object("create", &resource, &object, Action::Create)
+    }
+
+    fn update(&mut self, resource: ResourceRef, object: String) -> Result<Answer<String>> {
+        self.write_object("update", &resource, &object, Action::Update)
+    }
+
+    fn apply(
+        &mut self,
+        resource: ResourceRef,
+        object: String,
+        force: bool,
+    ) -> Result<Answer<String>> {
+        let body = match parse(&object) {
+            Ok(body) => body,
+            Err(status) => return Ok(Err(refusal(status))),
+        };
+        let namespace = namespace_of(&body).to_owned();
+        self.answer(&Access::new("patch", &resource, &namespace), object.len(), |run| {
+            let resource = run.resource(&resource)?;
+            let target = target_of(&resource, &body, true)?;
+            let options = WriteOptions { force, ..run.options() };
+            let written = run.overlay.write(target, Action::Apply(body.into()), options)?;
+            run.written_text(written.as_ref(), &resource)
+        })
+    }
+
+    fn patch(
+        &mut self,
+        object: ObjectRef,
+        format: wit::PatchFormat,
+        patch: String,
+    ) -> Result<Answer<String>> {
+        let format = match format {
+            wit::PatchFormat::Json => PatchFormat::Json,
+            wit::PatchFormat::Merge => PatchFormat::Merge,
+            wit::PatchFormat::Strategic => PatchFormat::Strategic,
+        };
+        self.answer(&Access::object("patch", &object), patch.len(), |run| {
+            let resource = run.resource(&object.resource)?;
+            let target = target(&resource, &object.namespace, &object.name);
+            let body: Value = from_json(&patch)?;
+            let action = Action::Patch(format, Body::from(body));
+            let written = run.overlay.write(target, action, run.options())?;
+            run.written_text(written.as_ref(), &resource)
+        })
+    }
+
+    fn delete(
+        &mut self,
+        object: ObjectRef,
+        uid: Option<String>,
+        propagation: wit::Propagation,
+    ) -> Result<Answer<()>> {
+        let propagation = match propagation {
+            wit::Propagation::Background => Propagation::Background,
+            wit::Propagation::Foreground => Propagation::Foreground,
+            wit::Propagation::Orphan => Propagation::Orphan,
+        };
+        self.answer(&Access::object("delete", &object), 0, |run| {
+            let resource = run.resource(&object.resource)?;
+            let target = target(&resource, &object.namespace, &object.name);
+            let options = DeleteOptions {
+                preconditions: Preconditions { uid, resource_version: None },
+                propagation: Some(propagation),
+                grace_period_seconds: None,
+            };
+            run.overlay.write(target, Action::Delete(options), run.options()).map(drop)
+        })
+    }
+
+    fn set_status(&mut self, object: ObjectRef, status: String) -> Result<Answer<()>> {
+        let access = Access { subresource: Some("status"), ..Access::object("update", &object) };
+        self.answer(&access, status.len(), |run| {
+            let resource = run.resource(&object.resource)?;
+            let status: Value = from_json(&status)?;
+            set_status(run, &resource, &object, status)
+        })
+    }
+
+    fn record_event(
+        &mut self,
+        object: ObjectRef,
+        kind: String,
+        reason: String,
+        message: String,
+    ) -> Result<Answer<()>> {
+        let bytes = kind.len() + reason.len() + message.len();
+        let own = self.run.as_ref().is_some_and(|run| {
+            *run.key.resource.resource == *object.resource.resource
+                && *run.key.resource.group == *object.resource.group
+                && *run.key.namespace == *object.namespace
+                && *run.key.name == *object.name
+        });
+        self.meter.charge_event();
+        let now = self.now;
+        let events = events::resource_ref();
+        let verb = if own { FREE } else { "create" };
+        self.answer(&Access::new(verb, &events, &object.namespace), bytes, |run| {
+            let event =
+                events::Event { object: &object, kind: &kind, reason: &reason, message: &message };
+            events::record(run, &event, now)
+        })
+    }
+}
+
+/// The verb of what needs no grant.
+const FREE: &str = "";
+
+/// What a host function is about to do, as grants see it.
+#[derive(Clone, Copy)]
+struct Access<'a> {
+    verb: &'a str,
+    resource: &'a ResourceRef,
+    subresource: Option<&'a str>,
+    namespace: &'a str,
+}
+
+impl<'a> Access<'a> {
+    fn new(verb: &'a str, resource: &'a ResourceRef, namespace: &'a str) -> Self {
+        Self { verb, resource, subresource: None, namespace }
+    }
+
+    fn object(verb: &'a str, object: &'a ObjectRef) -> Self {
+        Self::new(verb, &object.resource, &object.namespace)
+    }
+}
+
+/// Bytes that an answer carries into the guest.
+trait Weight {
+    fn weight(&self) -> usize;
+}
+
+impl Weight for () {
+    fn weight(&self) -> usize {
+        0
+    }
+}
+
+impl Weight for String {
+    fn weight(&self) -> usize {
+        self.len()
+    }
+}
+
+impl<T: Weight> Weight for Option<T> {
+    fn weight(&self) -> usize {
+        self.as_ref().map_or(0, Weight::weight)
+    }
+}
+
+impl<T: Weight> Weight for Vec<T> {
+    fn weight(&self) -> usize {
+        self.iter().map(Weight::weight).sum()
+    }
+}
+
+impl CallState {
+    /// The frame of every function: budget, grant, act, budget of the answer.
+    fn answer<T: Weight>(
+        &mut self,
+        access: &Access<'_>,
+        bytes: usize,
+        act: impl FnOnce(&mut RunState) -> Refused<T>,
+    ) -> Result<Answer<T>> {
+        if let Some(hit) = self.meter.charge(bytes)? {
+            return Ok(Err(limit_reached(&hit)));
+        }
+        let Some(run) = &mut self.run else {
+            let message = "a component has no objects while it describes itself";
+            return Ok(Err(denied(message.to_owned())));
+        };
+        if let Err(message) = run.may(access) {
+            run.denials.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            return Ok(Err(denied(message)));
+        }
+        let answer = act(run).map_err(refusal);
+        if let Err(ApiError { reason: wit_types::Reason::LimitReached, message, .. }) = &answer {
+            self.meter.note(crate::limit::LimitHit::View(message.clone()));
+        }
+        self.meter.charge_bytes(answer.as_ref().map_or(0, Weight::weight));
+        match self.meter.hit() {
+            Some(hit) => Ok(Err(limit_reached(hit))),
+            None => Ok(answer),
+        }
+    }
+
+    fn write_object(
+        &mut self,
+        verb: &str,
+        resource: &ResourceRef,
+        object: &str,
+        action: impl FnOnce(Body) -> Action,
+    ) -> Result<Answer<String>> {
+        let body = match parse(object) {
+            Ok(body) => body,
+            Err(status) => return Ok(Err(refusal(status))),
+        };
+        let namespace = namespace_of(&body).to_owned();
+        self.answer(&Access::new(verb, resource, &namespace), object.len(), |run| {
+            let resource = run.resource(resource)?;
+            let target = target_of(&resource, &body, verb != "create")?;
+            let written = run.overlay.write(target, action(body.into()), run.options())?;
+            run.written_text(written.as_ref(), &resource)
+        })
+    }
+}
+
+impl RunState {
+    /// Whether the grant has the verb; else a message that names what is missing.
+    fn may(&self, access: &Access<'_>) -> std::result::Result<(), String> {
+        let Access { verb, resource, subresource, namespace } = *access;
+        let name = GroupResource::new(&*resource.group, &*resource.resource);
+        if verb == FREE || self.grant.allows(verb, &name, subresource, namespace) {
+            return Ok(());
+        }
+        let sub = subresource.map(|sub| format!("/{sub}")).unwrap_or_default();
+        let group = if name.group.is_empty() { "the core group" } else { &name.group };
+        let place = match namespace {
+            "" => String::new(),
+            namespace => format!(" in namespace \"{namespace}\""),
+        };
+        Err(format!(
+            "plugin {:?} was not granted {verb} on {}{sub} of {group}{place}: add it to spec.grants",
+            self.plugin, name.resource
+        ))
+    }
+
+    pub(super) fn resource(&self, wanted: &ResourceRef) -> Refused<Arc<Resource>> {
+        let gvr = Gvr::new(&*wanted.group, &*wanted.version, &*wanted.resource);
+        self.catalog.by_gvr(&gvr).cloned().ok_or_else(|| {
+            let message = format!("the host serves no resource {gvr:?}", gvr = gvr_text(&gvr));
+            Status::new(quadrille_registry::Reason::NotFound, message)
+        })
+    }
+
+    pub(super) fn options(&self) -> WriteOptions {
+        WriteOptions { field_manager: Some(Arc::clone(&self.manager)), ..WriteOptions::default() }
+    }
+
+    fn text(&self, object: &Object, resource: &Resource) -> Refused<String> {
+        let bytes = self.registry.present(object, resource);
+        String::from_utf8(bytes.into()).map_err(|_| {
+            Status::new(
+                quadrille_registry::Reason::InternalError,
+                format!("{} is not stored as UTF-8", object.key),
+            )
+        })
+    }
+
+    fn written_text(&self, object: Option<&Arc<Object>>, resource: &Resource) -> Refused<String> {
+        object.map_or_else(|| Ok(String::new()), |object| self.text(object, resource))
+    }
+}
+
+pub(super) fn key(resource: &Resource, namespace: &str, name: &str) -> Key {
+    let namespace = if resource.namespaced { namespace } else { "" };
+    Key::new(resource.group_resource(), namespace, name)
+}
+
+pub(super) fn target(resource: &Arc<Resource>, namespace: &str, name: &str) -> Target {
+    let namespace = if resource.namespaced { namespace } else { "" };
+    Target {
+        resource: Arc::clone(resource),
+        namespace: namespace.into(),
+        name: Some(name.into()),
+        subresource: None,
+    }
+}
+
+/// The target that a body names.
+fn target_of(resource: &Arc<Resource>, body: &Value, named: bool) -> Refused<Target> {
+    let name = body.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    if named && name.is_empty() {
+        return Err(bad_request("metadata.name: the object has no name".to_owned()));
+    }
+    let namespace = namespace_of(body);
+    if resource.namespaced && namespace.is_empty() {
+        let message = format!("metadata.namespace: {} live in namespaces", resource.gvr.resource);
+        return Err(bad_request(message));
+    }
+    let target = target(resource, namespace, name);
+    Ok(Target { name: target.name.filter(|name| !name.is_empty()), ..target })
+}
+
+fn gvr_text(gvr: &Gvr) -> String {
+    format!("{} in {}/{}", gvr.resource, gvr.group, gvr.version)
+}
+
+fn list(run: &mut RunState, resource: &Arc<Resource>, query: &wit::Query) -> Refused<Vec<String>> {
+    let labels = query.label_selector.as_deref().filter(|text| !text.is_empty());
+    let labels = labels.map(LabelSelector::parse).transpose();
+    let labels = labels.map_err(|error| bad_request(format!("label-selector: {error}")))?;
+    let limit = query.limit.and_then(|limit| usize::try_from(limit).ok());
+    // The read set has one selection per range; the narrower one is kept, the other filters what it gives.
+    let (selection, filter) = match (&query.owner_uid, labels) {
+        (Some(uid), labels) => (Selection::Owner(uid.as_str().into()), labels),
+        (None, Some(labels)) => (Selection::Labels(labels), None),
+        (None, None) => (Selection::All, None),
+    };
+    let namespace = query.namespace.as_deref().filter(|_| resource.namespaced).map(Into::into);
+    let range = Range { resource: resource.group_resource(), namespace, selection };
+    let asked = if filter.is_some() { None } else { limit };
+    let found = run.overlay.list(&Query { range, after: None, limit: asked })?;
+    let fits = |object: &&Arc<Object>| filter.as_ref().is_none_or(|f| f.matches(&object.meta));
+    let found = found.iter().filter(fits).take(limit.unwrap_or(usize::MAX));
+    found.map(|object| run.text(object, resource)).collect()
+}
+
+/// Writes the status as an update of the subresource, unless it is equal.
+fn set_status(
+    run: &mut RunState,
+    resource: &Arc<Resource>,
+    object: &ObjectRef,
+    status: Value,
+) -> Refused<()> {
+    let key = key(resource, &object.namespace, &object.name);
+    let found = run.overlay.get(&key)?;
+    let found = found.ok_or_else(|| Status::not_found(&key.resource, &key.name))?;
+    let mut body: Map<String, Value> = from_json(&run.text(&found, resource)?)?;
+    if body.get("status") == Some(&status) {
+        return Ok(());
+    }
+    body.insert("status".to_owned(), status);
+    if let Some(Value::Object(metadata)) = body.get_mut("metadata") {
+        // The run's read set already guards against somebody else's change.
+        metadata.remove("resourceVersion");
+    }
+    let target = Target {
+        subresource: Some("status".into()),
+        ..target(resource, &object.namespace, &object.name)
+    };
+    let action = Action::Update(Value::Object(body).into());
+    run.overlay.write(target, action, run.options()).map(drop)
+}
+
+fn namespace_of(body: &Value) -> &str {
+    body.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn parse(text: &str) -> Refused<Value> {
+    let value: Value = from_json(text)?;
+    if !value.is_object() {
+        return Err(bad_request("an object is a JSON object".to_owned()));
+    }
+    Ok(value)
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Refused<T> {
+    serde_json::from_str(text).map_err(|error| bad_request(format!("not JSON: {error}")))
+}

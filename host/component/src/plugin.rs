@@ -1,0 +1,25 @@
+//! Plugins: which component runs under which name, with which grants, and how that is going.
+//!
+//! The truth is the `Plugin` object; the manager brings the runtime in line with it and writes what it sees into
+//! the status. A swap is a sequence of visible steps: read the file, check, compile, describe, apply the definitions
+//! that it brings, put its controllers in place, take those away that it no longer has. A step that fails leaves
+//! what ran before running, and says so in the conditions.
+//!
+//! ```text
+//! upload ─ load ─ keep the file ─ write spec.digest ─┐
+//! kubectl apply / patch / delete ── change ──────────┴─ sync ─ controllers ─ status
+//! ```
+
+mod controllers;
+mod files;
+mod manager;
+mod objects;
+mod spec;
+mod status;
+mod sync;
+mod upload;
+
+pub use controllers::Controllers;
+pub use manager::{ManagerConfig, ManagerParts, PluginManager};
+pub use status::Phase;
+pub use upload::{PluginUpload, Uploaded};

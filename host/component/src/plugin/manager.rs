@@ -1,0 +1,208 @@
+//! The manager's handle and its loop: follow the `Plugin` objects, and keep their status fresh at a bounded rate.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quadrille_kit::{Clock, Supervisor};
+use quadrille_registry::Registry;
+use quadrille_store::{ChangeFilter, ChangesError, Revision};
+use serde_json::Value;
+
+use super::controllers::Controllers;
+use super::files::ComponentFiles;
+use super::objects::{PluginObjects, plugins};
+use super::spec::PluginSpec;
+use super::status::{Blocked, Condition, KeptVersion, Phase};
+use crate::component::LoadedComponent;
+use crate::load::{LoadError, Loader};
+use crate::log::PluginLog;
+
+/// How plugins are managed.
+#[derive(Clone, Debug)]
+pub struct ManagerConfig {
+    /// The directory of uploaded components.
+    pub components_dir: PathBuf,
+    /// How often a status is written at most, and looked at for changes. Default 1 s.
+    pub status_interval: Duration,
+}
+
+impl ManagerConfig {
+    /// The defaults, with a directory.
+    pub fn new(components_dir: PathBuf) -> Self {
+        Self { components_dir, status_interval: Duration::from_secs(1) }
+    }
+}
+
+/// What the manager works with.
+#[derive(Clone, Debug)]
+pub struct ManagerParts {
+    /// Reads and writes `Plugin` objects and definitions.
+    pub registry: Registry,
+    /// Makes components of bytes.
+    pub loader: Arc<Loader>,
+    /// Runs their controllers.
+    pub controllers: Arc<dyn Controllers>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The plugin manager; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct PluginManager {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) config: ManagerConfig,
+    pub(super) loader: Arc<Loader>,
+    pub(super) controllers: Arc<dyn Controllers>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) objects: PluginObjects,
+    pub(super) files: ComponentFiles,
+    entries: Mutex<BTreeMap<String, Arc<Entry>>>,
+}
+
+/// One plugin.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    /// Held while the plugin is brought in line: one at a time per plugin, any number of plugins at once.
+    pub(super) state: tokio::sync::Mutex<State>,
+    pub(super) log: Arc<PluginLog>,
+    pub(super) denials: Arc<AtomicU64>,
+}
+
+/// What is known of a plugin.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// The spec that was acted on last, with its generation.
+    pub(super) applied: Option<(i64, PluginSpec)>,
+    pub(super) active: Option<LoadedComponent>,
+    /// Names of the controllers that the runtime has.
+    pub(super) started: Vec<Arc<str>>,
+    pub(super) blocked: Vec<Blocked>,
+    pub(super) versions: Vec<KeptVersion>,
+    pub(super) conditions: Vec<Condition>,
+    pub(super) phase: Option<Phase>,
+    pub(super) written: Option<Value>,
+}
+
+impl PluginManager {
+    /// Opens the directory of components; starts nothing.
+    ///
+    /// # Errors
+    /// When the directory cannot be made.
+    pub fn build(config: ManagerConfig, parts: ManagerParts) -> Result<Self, LoadError> {
+        let files = ComponentFiles::open(&config.components_dir)?;
+        let inner = Inner {
+            config,
+            loader: parts.loader,
+            controllers: parts.controllers,
+            clock: parts.clock,
+            objects: PluginObjects { registry: parts.registry },
+            files,
+            entries: Mutex::default(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Loads every plugin there is and answers the revision from which [`Self::run`] goes on. A plugin that cannot
+    /// be loaded says so in its status and stops no other.
+    pub async fn start(&self) -> Revision {
+        let from = self.inner.objects.registry.store().revision();
+        for object in self.inner.objects.all() {
+            self.sync(&object.key.name).await;
+        }
+        from
+    }
+
+    /// Follows the `Plugin` objects until the shutdown.
+    ///
+    /// # Errors
+    /// When the store is closed.
+    pub async fn run(self, from: Revision, supervisor: Supervisor) -> Result<(), ChangesError> {
+        let shutdown = supervisor.shutdown();
+        let filter = ChangeFilter { resource: Some(plugins()) };
+        let store = self.inner.objects.registry.store().clone();
+        let mut changes = store.changes(filter.clone(), from);
+        loop {
+            let batch = tokio::select! {
+                batch = changes.next() => batch,
+                () = self.inner.clock.sleep(self.inner.config.status_interval) => {
+                    self.refresh().await;
+                    continue;
+                }
+                () = shutdown.started() => return Ok(()),
+            };
+            match batch {
+                Ok(batch) => {
+                    for change in batch.changes {
+                        let (this, name) = (self.clone(), Arc::clone(&change.key().name));
+                        supervisor
+                            .spawn_brief("plugin-sync", async move { this.sync(&name).await });
+                    }
+                }
+                Err(ChangesError::Closed) => return Err(ChangesError::Closed),
+                Err(ChangesError::Expired { .. }) => {
+                    changes = store.changes(filter.clone(), self.start().await);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "plugins cannot be followed, reading all again");
+                    self.inner.clock.sleep(self.inner.config.status_interval).await;
+                    changes = store.changes(filter.clone(), self.start().await);
+                }
+            }
+        }
+    }
+
+    /// A plugin's log, from its first line since the host started; `None` when there is no such plugin.
+    pub fn log(&self, plugin: &str) -> Option<Arc<PluginLog>> {
+        self.lock().get(plugin).map(|entry| Arc::clone(&entry.log))
+    }
+
+    /// The bytes of a plugin's active component, or of the one with a digest.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such plugin or component.
+    pub fn download(
+        &self,
+        plugin: &str,
+        digest: Option<&str>,
+    ) -> Result<Vec<u8>, quadrille_registry::Status> {
+        self.read_component(plugin, digest)
+    }
+
+    /// Writes the status of every plugin whose numbers changed.
+    async fn refresh(&self) {
+        let entries: Vec<_> = self.lock().iter().map(|(n, e)| (n.clone(), Arc::clone(e))).collect();
+        for (name, entry) in entries {
+            // A plugin that is being brought in line writes its own status.
+            if let Ok(mut state) = entry.state.try_lock() {
+                self.write_status(&name, &entry, &mut state, Revision(0)).await;
+            }
+        }
+    }
+
+    pub(super) fn entry(&self, plugin: &str) -> Arc<Entry> {
+        Arc::clone(self.lock().entry(plugin.to_owned()).or_default())
+    }
+
+    pub(super) fn forget(&self, plugin: &str) {
+        self.lock().remove(plugin);
+    }
+
+    /// Every version of every plugin but one: whose files must stay.
+    pub(super) fn is_kept_elsewhere(&self, plugin: &str, digest: &str) -> bool {
+        self.inner.objects.all().iter().filter(|object| *object.key.name != *plugin).any(|object| {
+            let bytes = String::from_utf8_lossy(&object.bytes);
+            bytes.contains(digest)
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Entry>>> {
+        self.inner.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,144 @@
+//! Reads and writes of objects on behalf of the manager, through the registry like everybody else's.
+
+use std::sync::Arc;
+
+use quadrille_object::{GroupResource, Gvr};
+use quadrille_registry::{
+    Action, Actor, Body, PatchFormat, Reason, Registry, Resource, Status, Target, WriteOptions,
+    WriteRequest, Written,
+};
+use quadrille_store::{Cause, Key, Object, Query, Range, Revision, SystemCause, View};
+use serde_json::{Value, json};
+
+/// The manager's name as a user, a field manager and a cause.
+const MANAGER: &str = "plugin-manager";
+
+/// `plugins.quadrille.dev`.
+pub(super) fn plugins() -> GroupResource {
+    GroupResource::new("quadrille.dev", "plugins")
+}
+
+/// The objects that the manager works with.
+#[derive(Clone, Debug)]
+pub(super) struct PluginObjects {
+    pub(super) registry: Registry,
+}
+
+impl PluginObjects {
+    /// All plugins.
+    pub(super) fn all(&self) -> Vec<Arc<Object>> {
+        self.registry.store().snapshot().list(&Query::whole(Range::all(plugins())))
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<Arc<Object>> {
+        self.registry.store().snapshot().get(&Key::new(plugins(), "", name))
+    }
+
+    /// Writes the status, whatever it was before.
+    pub(super) async fn write_status(
+        &self,
+        object: &Object,
+        status: Value,
+        because: Revision,
+    ) -> Result<(), Status> {
+        let mut body: Value = serde_json::from_slice(&object.bytes)
+            .map_err(|error| Status::new(Reason::InternalError, error.to_string()))?;
+        body["status"] = status;
+        if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("resourceVersion");
+        }
+        let target =
+            Target { subresource: Some("status".into()), ..self.target(&object.key.name)? };
+        let cause = system("status", because);
+        self.submit(target, Action::Update(body.into()), cause).await.map(drop)
+    }
+
+    /// Creates the plugin with this spec, or merges the spec into it. A create that somebody else wins becomes a merge.
+    pub(super) async fn write_spec(
+        &self,
+        name: &str,
+        spec: Value,
+        (actor, cause): (Actor, Cause),
+    ) -> Result<Written, Status> {
+        let target = self.target(name)?;
+        if self.get(name).is_none() {
+            let body = json!({
+                "apiVersion": "quadrille.dev/v1", "kind": "Plugin", "metadata": {"name": name}, "spec": spec,
+            });
+            let request = WriteRequest {
+                target: target.clone(),
+                action: Action::Create(body.into()),
+                options: WriteOptions::default(),
+                actor: actor.clone(),
+            };
+            match self.registry.submit(&request, cause.clone()).await {
+                Err(status) if status.reason == Reason::AlreadyExists => {}
+                outcome => return outcome,
+            }
+        }
+        let patch = Action::Patch(PatchFormat::Merge, Body::from(json!({"spec": spec})));
+        let request =
+            WriteRequest { target, action: patch, options: WriteOptions::default(), actor };
+        self.registry.submit(&request, cause).await
+    }
+
+    /// Applies a definition that a component brings, as its plugin's field manager.
+    pub(super) async fn apply_definition(
+        &self,
+        plugin: &str,
+        definition: &Value,
+        because: Revision,
+    ) -> Result<(), Status> {
+        let name = definition.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        let gvr = Gvr::new("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+        let target = Target {
+            resource: self.resource(&gvr)?,
+            namespace: "".into(),
+            name: Some(name.into()),
+            subresource: None,
+        };
+        let options = WriteOptions {
+            field_manager: Some(format!("plugin-{plugin}").into()),
+            force: true,
+            ..WriteOptions::default()
+        };
+        let action = Action::Apply(definition.clone().into());
+        let request = WriteRequest { target, action, options, actor: actor() };
+        self.registry.submit(&request, system("apply definitions", because)).await.map(drop)
+    }
+
+    async fn submit(
+        &self,
+        target: Target,
+        action: Action,
+        cause: Cause,
+    ) -> Result<Written, Status> {
+        let options =
+            WriteOptions { field_manager: Some(MANAGER.into()), ..WriteOptions::default() };
+        self.registry.submit(&WriteRequest { target, action, options, actor: actor() }, cause).await
+    }
+
+    fn target(&self, name: &str) -> Result<Target, Status> {
+        let resource = self.resource(&Gvr::new("quadrille.dev", "v1", "plugins"))?;
+        let name = Some(name.into());
+        Ok(Target { resource, namespace: "".into(), name, subresource: None })
+    }
+
+    fn resource(&self, gvr: &Gvr) -> Result<Arc<Resource>, Status> {
+        let message = || format!("the host does not serve {} of {}", gvr.resource, gvr.group);
+        let catalog = self.registry.catalog();
+        catalog
+            .by_gvr(gvr)
+            .cloned()
+            .ok_or_else(|| Status::new(Reason::ServiceUnavailable, message()))
+    }
+}
+
+fn actor() -> Actor {
+    Actor { user: "system:plugin-manager".into(), client: MANAGER.into(), ..Actor::default() }
+}
+
+fn system(act: &str, because: Revision) -> Cause {
+    let because = if because == Revision(0) { Vec::new() } else { vec![because] };
+    Cause::System(SystemCause { part: MANAGER.to_owned(), act: act.to_owned(), because })
+}

@@ -1,0 +1,340 @@
+//! Brings one plugin in line with its object: load, definitions, controllers, status.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use quadrille_runtime::{ControllerSpec, Grant};
+use quadrille_store::{Object, Revision};
+use serde_json::Value;
+
+use super::manager::{Entry, PluginManager, State};
+use super::spec::PluginSpec;
+use super::status::{Blocked, Condition, Facts, KeptVersion, Phase, missing, set_condition};
+use crate::component::{ComponentReconciler, LoadedComponent, PluginContext};
+use crate::description::ControllerDescription;
+use crate::digest::Digest;
+
+/// What stopped a plugin from getting where its spec wants it: a word and a sentence.
+struct Problem {
+    reason: &'static str,
+    message: String,
+}
+
+impl PluginManager {
+    /// Does whatever is between the plugin and its spec; nothing when there is nothing.
+    pub(super) async fn sync(&self, name: &str) {
+        let entry = self.entry(name);
+        let mut state = entry.state.lock().await;
+        match self.inner.objects.get(name).filter(|object| object.meta.deleted_at.is_none()) {
+            Some(object) => self.bring_in_line(name, &object, &entry, &mut state).await,
+            None => self.take_away(name, &mut state).await,
+        }
+    }
+
+    async fn bring_in_line(&self, name: &str, object: &Object, entry: &Entry, state: &mut State) {
+        let value: Value = serde_json::from_slice(&object.bytes).unwrap_or_default();
+        if state.versions.is_empty() {
+            state.versions = kept_versions(&value);
+        }
+        let generation = object.meta.generation;
+        let spec = match PluginSpec::read(&value) {
+            Ok(spec) => spec,
+            Err(message) => {
+                let problem = Problem { reason: "InvalidSpec", message };
+                self.conclude(name, state, &Err(problem));
+                state.applied.get_or_insert_with(|| (generation, PluginSpec::default())).0 =
+                    generation;
+                return self.write_status(name, entry, state, object.revision).await;
+            }
+        };
+        if state.applied.as_ref().is_some_and(|(seen, old)| *seen == generation && *old == spec) {
+            return;
+        }
+        let outcome = self.follow(name, &spec, entry, state, object.revision).await;
+        state.applied = Some((generation, spec));
+        self.conclude(name, state, &outcome);
+        self.write_status(name, entry, state, object.revision).await;
+    }
+
+    /// The steps of a swap, in order; the first that fails ends it and leaves what ran running.
+    async fn follow(
+        &self,
+        name: &str,
+        spec: &PluginSpec,
+        entry: &Entry,
+        state: &mut State,
+        because: Revision,
+    ) -> Result<(), Problem> {
+        let Some(digest) = &spec.digest else {
+            let message =
+                format!("no component yet: upload one with PUT …/plugins/{name}/component");
+            return Err(Problem { reason: "NoComponent", message });
+        };
+        let component = match &state.active {
+            Some(active) if active.digest() == digest => active.clone(),
+            _ => self.load(digest, entry).await?,
+        };
+        for definition in &component.description().crds {
+            let applied = self.inner.objects.apply_definition(name, definition, because).await;
+            applied.map_err(|status| Problem {
+                reason: "DefinitionRefused",
+                message: format!("a definition that the component brings is refused: {status}"),
+            })?;
+        }
+        self.switch(name, spec, entry, state, &component).await?;
+        let kept = KeptVersion {
+            digest: digest.to_string(),
+            size: component.size(),
+            version: component.description().version.clone(),
+            loaded_at: self.inner.clock.now().to_rfc3339(),
+        };
+        state.active = Some(component);
+        self.keep_version(name, state, kept, spec.versions_kept);
+        Ok(())
+    }
+
+    async fn load(&self, digest: &Digest, entry: &Entry) -> Result<LoadedComponent, Problem> {
+        let log = || Arc::clone(&entry.log);
+        let size = self.inner.files.size(digest);
+        match self.inner.loader.load_cached(digest, size, log()).await {
+            Ok(Some(component)) if size > 0 => return Ok(component),
+            Ok(_) => {}
+            Err(error) => {
+                let message = quadrille_kit::supervisor::chain(&error);
+                return Err(Problem { reason: error.reason(), message });
+            }
+        }
+        let failed = |error: crate::load::LoadError| Problem {
+            reason: error.reason(),
+            message: quadrille_kit::supervisor::chain(&error),
+        };
+        let Some(bytes) = self.inner.files.read(digest).map_err(failed)? else {
+            let message = format!("component {digest} is not here: upload it first");
+            return Err(Problem { reason: "UnknownDigest", message });
+        };
+        self.inner.loader.load(&bytes, log()).await.map_err(failed)
+    }
+
+    /// Puts the component's controllers in place and takes those away that it does not have.
+    async fn switch(
+        &self,
+        name: &str,
+        spec: &PluginSpec,
+        entry: &Entry,
+        state: &mut State,
+        component: &LoadedComponent,
+    ) -> Result<(), Problem> {
+        let grant = Grant { rules: spec.grants.clone(), unlimited: false };
+        let context = PluginContext {
+            plugin: name.into(),
+            grant: Arc::new(grant.clone()),
+            config: Arc::new(spec.config.clone()),
+            limits: Arc::new(spec.limits.clone()),
+            log: Arc::clone(&entry.log),
+            denials: Arc::clone(&entry.denials),
+            registry: self.inner.objects.registry.clone(),
+        };
+        let mut blocked = Vec::new();
+        let mut wanted = Vec::new();
+        for controller in &component.description().controllers {
+            match may_start(controller, &spec.grants) {
+                Ok(()) => wanted.push(controller),
+                Err(problem) => blocked.push(problem),
+            }
+        }
+        for controller in &wanted {
+            let code =
+                ComponentReconciler::new(component.clone(), context.clone(), (*controller).clone());
+            let about = controller_spec(name, component, controller, (&grant, spec));
+            if spec.suspended {
+                self.inner.controllers.suspend(name, &controller.name, true);
+            }
+            let put = self.inner.controllers.put(about, Arc::new(code)).await;
+            put.map_err(|message| Problem { reason: "ControllerRefused", message })?;
+            self.inner.controllers.suspend(name, &controller.name, spec.suspended);
+            if !state.started.contains(&controller.name) {
+                state.started.push(Arc::clone(&controller.name));
+            }
+        }
+        for old in std::mem::take(&mut state.started) {
+            if wanted.iter().any(|controller| controller.name == old) {
+                state.started.push(old);
+            } else {
+                self.inner.controllers.remove(name, &old).await;
+            }
+        }
+        state.blocked = blocked;
+        Ok(())
+    }
+
+    fn keep_version(&self, name: &str, state: &mut State, new: KeptVersion, kept: usize) {
+        state.versions.retain(|version| version.digest != new.digest);
+        state.versions.insert(0, new);
+        let dropped = state.versions.split_off(kept.min(state.versions.len()));
+        for version in dropped {
+            self.collect(name, &version.digest);
+        }
+    }
+
+    /// Deletes a component's files unless another plugin has it too.
+    fn collect(&self, name: &str, digest: &str) {
+        if self.is_kept_elsewhere(name, digest) {
+            return;
+        }
+        if let Ok(digest) = digest.parse() {
+            self.inner.files.remove(&digest);
+            self.inner.loader.forget(&digest);
+        }
+    }
+
+    async fn take_away(&self, name: &str, state: &mut State) {
+        for controller in std::mem::take(&mut state.started) {
+            self.inner.controllers.remove(name, &controller).await;
+        }
+        for version in std::mem::take(&mut state.versions) {
+            self.collect(name, &version.digest);
+        }
+        *state = State::default();
+        self.forget(name);
+    }
+
+    /// Turns the end of the steps into phase and conditions.
+    fn conclude(&self, name: &str, state: &mut State, outcome: &Result<(), Problem>) {
+        let now = self.inner.clock.now();
+        let mut set = |kind, holds, reason: &str, message: String| {
+            let reason = reason.to_owned();
+            let condition = Condition { kind, holds, reason, message, since: now };
+            set_condition(&mut state.conditions, condition);
+        };
+        let running = state.active.is_some();
+        let suspended = state.applied.as_ref().is_some_and(|(_, spec)| spec.suspended);
+        let blocked =
+            state.blocked.iter().map(|b| b.reason.as_str()).collect::<Vec<_>>().join("; ");
+        let phase = match outcome {
+            Ok(()) => {
+                set("Loaded", true, "Loaded", String::new());
+                match (blocked.is_empty(), suspended) {
+                    (false, _) if state.started.is_empty() => Phase::Failed,
+                    (false, _) => Phase::Degraded,
+                    (true, true) => Phase::Suspended,
+                    (true, false) => Phase::Active,
+                }
+            }
+            Err(problem) => {
+                tracing::warn!(
+                    plugin = name,
+                    reason = problem.reason,
+                    problem = problem.message,
+                    "plugin not brought in line"
+                );
+                set("Loaded", false, problem.reason, problem.message.clone());
+                match (running, problem.reason) {
+                    (true, _) => Phase::Degraded,
+                    (false, "NoComponent") => Phase::Pending,
+                    (false, _) => Phase::Failed,
+                }
+            }
+        };
+        match phase {
+            Phase::Active => set("Ready", true, "Running", "all controllers run".to_owned()),
+            Phase::Suspended => {
+                set("Ready", false, "Suspended", "spec.suspended is true".to_owned());
+            }
+            _ if !blocked.is_empty() => set("Ready", false, "MissingGrants", blocked),
+            Phase::Degraded => {
+                set("Ready", true, "OldVersion", "the version before runs on".to_owned());
+            }
+            Phase::Pending | Phase::Loading | Phase::Failed => {
+                set("Ready", false, "NotLoaded", "nothing runs".to_owned());
+            }
+        }
+        state.phase = Some(phase);
+    }
+
+    /// Writes the status if it says something new.
+    pub(super) async fn write_status(
+        &self,
+        name: &str,
+        entry: &Entry,
+        state: &mut State,
+        because: Revision,
+    ) {
+        let (Some((generation, spec)), Some(phase)) = (&state.applied, state.phase) else { return };
+        let description = state.active.as_ref().map(LoadedComponent::description);
+        let status = Facts {
+            phase,
+            digest: state.active.as_ref().map(|active| active.digest().as_str()),
+            version: description.map_or("", |d| d.version.as_str()),
+            observed_generation: *generation,
+            versions: &state.versions,
+            asked: description.map_or(&[], |d| d.capabilities.as_slice()),
+            given: &spec.grants,
+            running: self.inner.controllers.stats(name),
+            blocked: &state.blocked,
+            conditions: &state.conditions,
+            denials: entry.denials.load(Ordering::Relaxed),
+            log_dropped: entry.log.dropped(),
+            warnings: self.inner.loader.engine().warnings(),
+        }
+        .render();
+        if state.written.as_ref() == Some(&status) {
+            return;
+        }
+        let Some(object) = self.inner.objects.get(name) else { return };
+        match self.inner.objects.write_status(&object, status.clone(), because).await {
+            Ok(()) => state.written = Some(status),
+            Err(error) => tracing::warn!(plugin = name, %error, "plugin status not written"),
+        }
+    }
+}
+
+/// A controller starts only when its objects may be read.
+fn may_start(
+    controller: &ControllerDescription,
+    grants: &[quadrille_runtime::GrantRule],
+) -> Result<(), Blocked> {
+    let primary = controller.primary.group_resource();
+    let asked = [quadrille_runtime::GrantRule {
+        group: Arc::clone(&primary.group),
+        resource: Arc::clone(&primary.resource),
+        verbs: vec!["get".into()],
+        namespaces: Vec::new(),
+    }];
+    if missing(&asked, grants).is_empty() {
+        return Ok(());
+    }
+    Err(Blocked {
+        name: controller.name.to_string(),
+        primary: primary.to_string(),
+        reason: format!(
+            "controller {:?} needs get on {primary}: add it to spec.grants, or upload with ?grant=all",
+            controller.name
+        ),
+    })
+}
+
+fn controller_spec(
+    plugin: &str,
+    component: &LoadedComponent,
+    controller: &ControllerDescription,
+    (grant, spec): (&Grant, &PluginSpec),
+) -> ControllerSpec {
+    ControllerSpec {
+        name: Arc::clone(&controller.name),
+        plugin: plugin.into(),
+        digest: component.digest().shared(),
+        primary: controller.primary.group_resource(),
+        version: Arc::clone(&controller.primary.version),
+        selector: controller.selector.clone(),
+        concurrency: controller.concurrency.min(spec.concurrency_max.unwrap_or(usize::MAX)),
+        resync: controller.resync,
+        finalizer: controller.finalizer.clone(),
+        grant: grant.clone(),
+    }
+}
+
+/// The versions that the status of an earlier host names.
+fn kept_versions(object: &Value) -> Vec<KeptVersion> {
+    let versions = object.pointer("/status/versions").cloned().unwrap_or_default();
+    serde_json::from_value(versions).unwrap_or_default()
+}
