@@ -153,6 +153,14 @@ pub struct Catalog {
 }
 
 impl Catalog {
+    /// Every resource that is there before the first definition.
+    ///
+    /// # Errors
+    /// When the data beside the code does not parse.
+    pub fn builtin() -> Result<Self, crate::status::Status> {
+        builtin::catalog()
+    }
+
     /// The resource at an endpoint.
     pub fn by_gvr(&self, gvr: &Gvr) -> Option<&Arc<Resource>> {
         self.resources.get(gvr)

@@ -82,8 +82,9 @@ fn parts(version: &str) -> Option<(u8, u64, u64)> {
     Some((stability, major, minor.parse().ok()?))
 }
 
-/// Groups in order of name, each with its versions in Kubernetes' order.
-fn groups(catalog: &Catalog, root: Root) -> BTreeMap<Arc<str>, Versions<'_>> {
+/// Groups in order of name, each with its versions in Kubernetes' order. Those of built-in kinds come first:
+/// where two groups serve a name, clients take the first, and a definition must not take `deployments` away.
+fn groups(catalog: &Catalog, root: Root) -> Vec<(Arc<str>, Versions<'_>)> {
     let mut groups: BTreeMap<Arc<str>, Versions<'_>> = BTreeMap::new();
     for resource in catalog.resources.values() {
         if resource.gvr.group.is_empty() == (root == Root::Core) {
@@ -92,6 +93,9 @@ fn groups(catalog: &Catalog, root: Root) -> BTreeMap<Arc<str>, Versions<'_>> {
             versions.entry(rank).or_default().push(resource);
         }
     }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    // The order of names stays within both parts.
+    groups.sort_by_key(|(_, versions)| versions.values().flatten().all(|r| r.custom));
     groups
 }
 
@@ -106,7 +110,7 @@ pub(crate) fn aggregated(catalog: &Catalog, root: Root, form: Aggregated) -> Val
     })
 }
 
-fn aggregated_group((name, versions): (&Arc<str>, &Versions<'_>)) -> Value {
+fn aggregated_group((name, versions): &(Arc<str>, Versions<'_>)) -> Value {
     let metadata = if name.is_empty() { json!({}) } else { json!({"name": **name}) };
     let versions = versions.iter().map(|(rank, resources)| {
         json!({
@@ -179,7 +183,8 @@ fn group_value(name: &str, versions: &Versions<'_>) -> Value {
 /// `/apis/GROUP`; `None` when no such group is served.
 pub(crate) fn group(catalog: &Catalog, name: &str) -> Option<Value> {
     let groups = groups(catalog, Root::Groups);
-    let mut value = group_value(name, groups.get(name)?);
+    let (_, versions) = groups.iter().find(|(known, _)| **known == *name)?;
+    let mut value = group_value(name, versions);
     let object = value.as_object_mut()?;
     object.insert("kind".to_owned(), json!("APIGroup"));
     object.insert("apiVersion".to_owned(), json!("v1"));
@@ -253,7 +258,58 @@ fn storage_version_hash(resource: &Resource) -> String {
 
 #[cfg(test)]
 mod tests {
+    use quadrille_object::Gvr;
+
     use super::*;
+
+    fn entry(list: &Value, name: &str) -> Value {
+        let entries = list["resources"].as_array().expect("a list");
+        let mut entry = entries.iter().find(|e| e["name"] == name).expect(name).clone();
+        entry.as_object_mut().expect("a map").remove("storageVersionHash");
+        entry
+    }
+
+    #[test]
+    fn resources_are_described_as_recorded() {
+        let catalog = Catalog::builtin().expect("the built-in data is valid");
+        let core = resource_list(&catalog, "", "v1").expect("served");
+        assert_eq!(core.get("apiVersion"), None);
+        assert_eq!(
+            entry(&core, "pods"),
+            json!({
+                "categories": ["all"], "kind": "Pod", "name": "pods", "namespaced": true,
+                "shortNames": ["po"], "singularName": "pod",
+                "verbs": [
+                    "create", "delete", "deletecollection", "get", "list", "patch", "update",
+                    "watch",
+                ],
+            })
+        );
+        let apps = resource_list(&catalog, "apps", "v1").expect("served");
+        assert_eq!(
+            entry(&apps, "deployments/scale"),
+            json!({
+                "group": "autoscaling", "kind": "Scale", "name": "deployments/scale",
+                "namespaced": true, "singularName": "", "verbs": ["get", "patch", "update"],
+                "version": "v1",
+            })
+        );
+    }
+
+    #[test]
+    fn groups_of_definitions_come_after_built_in_ones() {
+        let mut catalog = Catalog::builtin().expect("the built-in data is valid");
+        let builtin = Gvr::new("apps", "v1", "deployments");
+        let mut custom = Resource::clone(catalog.by_gvr(&builtin).expect("built in"));
+        custom.custom = true;
+        custom.gvr = Gvr::new("acme.io", "v1", "deployments");
+        catalog.resources.insert(custom.gvr.clone(), Arc::new(custom));
+        let list = aggregated(&catalog, Root::Groups, Aggregated::V2);
+        let items = list["items"].as_array().expect("a list");
+        let place = |name: &str| items.iter().position(|item| item["metadata"]["name"] == name);
+        assert!(place("acme.io") > place("storage.k8s.io") && place("apps").is_some());
+        assert!(group(&catalog, "acme.io").is_some() && group(&catalog, "nope").is_none());
+    }
 
     #[test]
     fn versions_are_ordered_as_kubernetes_orders_them() {

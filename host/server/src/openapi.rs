@@ -51,13 +51,12 @@ struct Cache {
 
 impl Documents {
     /// `/openapi/v3`: every group and version with the URL of its document.
-    pub(crate) fn index(&self, catalog: &Catalog) -> Document {
+    pub(crate) fn index(&self, catalog: &Catalog, view: &dyn View) -> Document {
         self.cached(catalog, "index", || {
             let mut paths = Map::new();
             for group_version in group_versions(catalog) {
                 let path = path_of(&group_version);
-                // The hash stands for the document without building it: it changes with every catalog.
-                let hash = hash_of(format!("{path} {}", catalog.generation).as_bytes());
+                let hash = source_hash(catalog, view, &group_version);
                 let url = format!("/openapi/v3/{path}?hash={hash}");
                 paths.insert(path, json!({"serverRelativeURL": url}));
             }
@@ -123,7 +122,11 @@ fn empty() -> Document {
 }
 
 fn hash_of(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().take(16).map(|byte| format!("{byte:02X}")).collect()
+    in_hexadecimal(&Sha256::digest(bytes))
+}
+
+fn in_hexadecimal(hash: &[u8]) -> String {
+    hash.iter().take(16).map(|byte| format!("{byte:02X}")).collect()
 }
 
 fn group_versions(catalog: &Catalog) -> BTreeSet<GroupVersion> {
@@ -145,6 +148,23 @@ fn resources_of<'a>(
 ) -> impl Iterator<Item = &'a Arc<Resource>> {
     let GroupVersion { group, version } = group_version.clone();
     catalog.resources.values().filter(move |r| r.gvr.group == group && r.gvr.version == version)
+}
+
+/// Stands for a document without building it: a hash of what it is built from. Clients keep documents by it
+/// across restarts and hosts, so that nothing that merely counts may be part of it.
+fn source_hash(catalog: &Catalog, view: &dyn View, of: &GroupVersion) -> String {
+    let mut hash = Sha256::new();
+    hash.update(env!("CARGO_PKG_VERSION"));
+    for resource in resources_of(catalog, of) {
+        hash.update(format!("{:?} {:?}", resource.gvr, resource.verbs));
+        for sub in &resource.subresources {
+            hash.update(format!("{} {:?}", sub.name, sub.verbs));
+        }
+        if resource.custom {
+            hash.update(custom_schema(resource, view).to_string());
+        }
+    }
+    in_hexadecimal(&hash.finalize())
 }
 
 fn group_document(catalog: &Catalog, view: &dyn View, of: &GroupVersion) -> Option<Value> {

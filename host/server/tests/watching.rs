@@ -72,10 +72,7 @@ async fn a_streaming_list_ends_its_first_part_with_a_bookmark() {
     assert_eq!(events.short().await, "ADDED a@1");
     let bookmark = events.next().await.expect("a bookmark");
     assert_eq!(bookmark["type"], "BOOKMARK");
-    assert_eq!(
-        bookmark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"],
-        "true"
-    );
+    assert_eq!(bookmark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
     host.put("configmaps", config_map("b", json!({}), "1")).await;
     assert_eq!(events.short().await, "ADDED b@2");
     let (code, _) = client.get(&format!("{WATCH}&sendInitialEvents=true")).await;
@@ -84,8 +81,7 @@ async fn a_streaming_list_ends_its_first_part_with_a_bookmark() {
 
 #[tokio::test]
 async fn bookmarks_come_regularly_and_at_the_end() {
-    let limits =
-        Limits { bookmark_interval: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { bookmark_interval: Duration::from_millis(300), ..Limits::default() };
     let host = Host::start_with(limits, quadrille_store::Config::default()).await;
     host.put("configmaps", config_map("a", json!({}), "1")).await;
     let client = host.client().await;

@@ -28,7 +28,8 @@ pub(crate) fn document(app: &App, parts: &Parts, path: &str) -> Result<Option<An
             return openapi_v2(app, parts).map(Some);
         }
         ["openapi", "v3"] => {
-            let mut index = hashed(parts, &app.documents.index(&catalog));
+            let snapshot = app.registry.store().snapshot();
+            let mut index = hashed(parts, &app.documents.index(&catalog, &snapshot));
             index.headers_mut().insert(CONTENT_TYPE, crate::answer::TEXT);
             Some(index)
         }
