@@ -1,66 +1,298 @@
 //! A run's private view: a snapshot, the run's own writes on top of it, and the record of what was read.
+//!
+//! Reads and writes are checked against the grant first and then against the limits of the run. Every read joins
+//! the read set, whether it found something or not; a write joins it with its key, because what it did depends
+//! on what stood there. Writes go through [`Registry::prepare`] with this view, so that they are defaulted,
+//! admitted and validated at once; several writes to one key are one change at the commit.
+//!
+//! It must never know who runs: no queue, no Wasm.
 
+mod access;
+mod event;
+mod write;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use quadrille_registry::{Action, Registry, Status, WriteOptions};
-use quadrille_store::{Key, Object, Query, Snapshot};
+use quadrille_object::{Meta, Template, Timestamp};
+use quadrille_registry::{Actor, Registry, Status};
+use quadrille_store::{
+    Cause, Expect, FenceTicket, Key, Object, Query, Range, ReadSet, Revision, Snapshot, Txn, View,
+    Write,
+};
 
 use crate::reconciler::Grant;
+pub use access::Refusal;
 
 /// What one run may do at most; a limit that is reached is an error of that run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverlayLimits {
-    /// Objects returned by reads, in all.
+    /// Reads and objects returned by them, in all. Default 20,000.
     pub objects_read_max: usize,
-    /// Bytes returned by reads, in all.
+    /// Bytes returned by reads, in all. Default 64 MiB.
     pub bytes_read_max: usize,
-    /// Writes, in all.
+    /// Writes, in all. Default 2,000: one transaction of that size is still a few milliseconds.
     pub writes_max: usize,
-    /// Bytes written, in all.
+    /// Bytes written, in all. Default 16 MiB.
     pub bytes_written_max: usize,
+    /// Events recorded. Default 16.
+    pub events_max: usize,
+}
+
+impl Default for OverlayLimits {
+    fn default() -> Self {
+        Self {
+            objects_read_max: 20_000,
+            bytes_read_max: 64 << 20,
+            writes_max: 2_000,
+            bytes_written_max: 16 << 20,
+            events_max: 16,
+        }
+    }
+}
+
+/// Who runs, for what.
+#[derive(Clone, Debug)]
+pub struct OverlayOwner {
+    /// The plugin; its writes are made by the user `system:plugin:NAME`.
+    pub plugin: Arc<str>,
+    /// The controller: the field manager of its writes and the source of its events.
+    pub controller: Arc<str>,
+    /// The object that the run is for; it may always be read.
+    pub primary: Option<Key>,
+    /// The moment of the run.
+    pub now: Timestamp,
+}
+
+impl Default for OverlayOwner {
+    fn default() -> Self {
+        let (plugin, controller) = ("quadrille".into(), "quadrille".into());
+        Self { plugin, controller, primary: None, now: Timestamp::default() }
+    }
+}
+
+/// What the run left at one key.
+#[derive(Debug)]
+struct OwnWrite {
+    /// What the first write of the run expected of the store.
+    expect: Expect,
+    /// Whether the snapshot has the key.
+    in_snapshot: bool,
+    /// The state now; `None` when deleted.
+    state: Option<(Arc<Object>, Meta, Template)>,
+    /// Its place among the writes.
+    order: usize,
+}
+
+/// How much was used of the limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OverlayUse {
+    /// Reads and objects returned by them.
+    pub objects_read: usize,
+    /// Bytes returned by reads.
+    pub bytes_read: usize,
+    /// Writes.
+    pub writes: usize,
+    /// Bytes written.
+    pub bytes_written: usize,
+    /// Events recorded.
+    pub events: usize,
 }
 
 /// A run's view of the world; every read joins the read set, every write is admitted at once and read back.
 #[derive(Debug)]
 pub struct Overlay {
-    _snapshot: Snapshot,
-    _registry: Registry,
-    _grant: Grant,
+    snapshot: Snapshot,
+    registry: Registry,
+    grant: Grant,
+    limits: OverlayLimits,
+    owner: OverlayOwner,
+    actor: Actor,
+    writes: BTreeMap<Key, OwnWrite>,
+    requires: BTreeMap<Key, Expect>,
+    keys_read: BTreeSet<Key>,
+    ranges_read: HashSet<Range>,
+    used: OverlayUse,
+    limit_reached: Option<Status>,
 }
 
 impl Overlay {
-    /// An overlay without writes.
+    /// An overlay without writes, with the default limits, for the host itself.
     pub fn new(snapshot: Snapshot, registry: Registry, grant: Grant) -> Self {
-        Self { _snapshot: snapshot, _registry: registry, _grant: grant }
+        let this = Self {
+            snapshot,
+            registry,
+            grant,
+            limits: OverlayLimits::default(),
+            owner: OverlayOwner::default(),
+            actor: Actor::default(),
+            writes: BTreeMap::new(),
+            requires: BTreeMap::new(),
+            keys_read: BTreeSet::new(),
+            ranges_read: HashSet::new(),
+            used: OverlayUse::default(),
+            limit_reached: None,
+        };
+        this.owned_by(OverlayOwner::default())
     }
 
-    /// One object; joins the read set whether it exists or not. Needs `get`.
-    ///
-    /// # Errors
-    /// `Forbidden` without the grant.
-    pub fn get(&mut self, _key: &Key) -> Result<Option<Arc<Object>>, Status> {
-        Ok(None)
+    /// The same with other limits.
+    #[must_use]
+    pub fn limited(mut self, limits: OverlayLimits) -> Self {
+        self.limits = limits;
+        self
     }
 
-    /// The objects of a query; the range joins the read set. Needs `list`.
-    ///
-    /// # Errors
-    /// `Forbidden` without the grant.
-    pub fn list(&mut self, _query: &Query) -> Result<Vec<Arc<Object>>, Status> {
-        Ok(Vec::new())
+    /// The same for a run; its primary object joins the read set.
+    #[must_use]
+    pub fn owned_by(mut self, owner: OverlayOwner) -> Self {
+        self.keys_read.extend(owner.primary.clone());
+        self.actor = Actor {
+            user: format!("system:plugin:{}", owner.plugin).into(),
+            client: Arc::clone(&owner.controller),
+            ..Actor::default()
+        };
+        self.owner = owner;
+        self
     }
 
-    /// Creates, updates, patches, applies or deletes; answers the object after it (`None` when it is gone).
-    /// Needs the verb on the resource, and on the subresource where one is named.
+    /// One object; joins the read set whether it exists or not. Needs `get`, but for the run's own primary object.
     ///
     /// # Errors
-    /// Every refusal of the registry, and `Forbidden` without the grant.
-    pub fn write(
-        &mut self,
-        _target: quadrille_registry::Target,
-        _action: Action,
-        _options: WriteOptions,
-    ) -> Result<Option<Arc<Object>>, Status> {
-        Ok(None)
+    /// [`Refusal::Denied`] without the grant, [`Refusal::LimitReached`] at a limit.
+    pub fn get(&mut self, key: &Key) -> Result<Option<Arc<Object>>, Status> {
+        if self.owner.primary.as_ref() != Some(key) {
+            self.allow("get", &key.resource, None, &key.namespace)?;
+        }
+        let object = self.look(key);
+        self.count_read(1, object.as_ref().map_or(0, |object| object.bytes.len()))?;
+        if !self.keys_read.contains(key) {
+            self.keys_read.insert(key.clone());
+        }
+        Ok(object)
+    }
+
+    /// The objects of a query; the range joins the read set. Needs `list`: in all namespaces when the query names
+    /// none.
+    ///
+    /// # Errors
+    /// [`Refusal::Denied`] without the grant, [`Refusal::LimitReached`] at a limit.
+    pub fn list(&mut self, query: &Query) -> Result<Vec<Arc<Object>>, Status> {
+        let range = &query.range;
+        self.allow("list", &range.resource, None, range.namespace.as_deref().unwrap_or(""))?;
+        self.check_limit()?;
+        let found = self.look_through(query);
+        self.count_read(found.len().max(1), found.iter().map(|o| o.bytes.len()).sum())?;
+        if !self.ranges_read.contains(range) {
+            self.ranges_read.insert(range.clone());
+        }
+        Ok(found)
+    }
+
+    /// The registry that writes go through, for its catalog.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The object that the run is for.
+    pub fn primary(&self) -> Option<&Key> {
+        self.owner.primary.as_ref()
+    }
+
+    /// The moment of the run.
+    pub fn now(&self) -> Timestamp {
+        self.owner.now
+    }
+
+    /// How much was used of the limits.
+    pub fn used(&self) -> OverlayUse {
+        self.used
+    }
+
+    /// The limit that was reached, if one was: the run has failed then, whatever its reconciler says.
+    pub fn limit_reached(&self) -> Option<&Status> {
+        self.limit_reached.as_ref()
+    }
+
+    /// What was read so far.
+    pub fn reads(&self) -> ReadSet {
+        // A set has no order of its own, and the record of a run must be the same each time.
+        let mut ranges: Vec<Range> = self.ranges_read.iter().cloned().collect();
+        ranges.sort_by_cached_key(|range| format!("{range:?}"));
+        let keys = self.keys_read.iter().cloned().collect();
+        ReadSet { at: self.snapshot.revision(), keys, ranges }
+    }
+
+    /// The keys that the commit will change.
+    pub fn written(&self) -> Vec<Key> {
+        let mut changed: Vec<_> = self.writes.iter().filter(|(_, own)| own.changes()).collect();
+        changed.sort_by_key(|(_, own)| own.order);
+        changed.into_iter().map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Ends the run: what to commit. Without writes there is nothing to commit, and the checks are the caller's.
+    pub fn into_txn(self, fence: Option<FenceTicket>, cause: Cause) -> Txn {
+        let reads = Some(self.reads());
+        let written = self.writes.keys().cloned().collect::<BTreeSet<_>>();
+        let mut writes: Vec<_> = self.writes.into_iter().filter(|(_, own)| own.changes()).collect();
+        writes.sort_by_key(|(_, own)| own.order);
+        let writes = writes.into_iter().map(|(key, own)| match own.state {
+            Some((_, meta, object)) => Write::Put { key, meta, object, expect: own.expect },
+            None => Write::Delete { key, expect: own.expect },
+        });
+        let requires = self.requires.into_iter().filter(|(key, _)| !written.contains(key));
+        Txn { writes: writes.collect(), requires: requires.collect(), reads, fence, cause }
+    }
+
+    fn look(&self, key: &Key) -> Option<Arc<Object>> {
+        match self.writes.get(key) {
+            Some(own) => own.state.as_ref().map(|(object, _, _)| Arc::clone(object)),
+            None => self.snapshot.get(key),
+        }
+    }
+
+    fn look_through(&self, query: &Query) -> Vec<Arc<Object>> {
+        let resource = &query.range.resource;
+        if !self.writes.keys().any(|key| key.resource == *resource) {
+            return self.snapshot.list(query);
+        }
+        let place = |object: &Object| {
+            (Arc::clone(&object.key.namespace), Arc::clone(&object.key.name))
+        };
+        let whole = Query { limit: None, ..query.clone() };
+        let stored = self.snapshot.list(&whole).into_iter();
+        let stored = stored.filter(|object| !self.writes.contains_key(&object.key));
+        let own = self.writes.values().filter_map(|own| own.state.as_ref().map(|(o, _, _)| o));
+        let own = own.filter(|object| query.range.contains(object)).cloned();
+        let mut found: Vec<_> = stored.chain(own).collect();
+        found.retain(|object| query.after.as_ref().is_none_or(|after| place(object) > *after));
+        found.sort_by(|a, b| a.key.cmp(&b.key));
+        found.truncate(query.limit.unwrap_or(usize::MAX));
+        found
     }
 }
+
+/// How the registry sees it: reads of the write path itself join nothing.
+impl View for Overlay {
+    fn revision(&self) -> Revision {
+        self.snapshot.revision()
+    }
+
+    fn get(&self, key: &Key) -> Option<Arc<Object>> {
+        self.look(key)
+    }
+
+    fn list(&self, query: &Query) -> Vec<Arc<Object>> {
+        self.look_through(query)
+    }
+}
+
+impl OwnWrite {
+    /// Whether it changes the store: what was created and deleted again does not.
+    fn changes(&self) -> bool {
+        self.state.is_some() || self.in_snapshot
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! The writes of a run: admitted at once, kept until the end, merged per key.
+
+use std::sync::Arc;
+
+use quadrille_object::GroupResource;
+use quadrille_registry::{
+    Action, Actor, Body, PatchFormat, Prepared, Reason, Resource, Status, Target, WriteOptions,
+    WriteRequest,
+};
+use quadrille_store::{Expect, Key, Object, View, Write};
+use serde_json::{Value, json};
+
+use super::{Overlay, OwnWrite};
+
+/// The user that the host's own writes in a run are made by: finalizers and events.
+const HOST_USER: &str = "system:quadrille";
+
+impl Overlay {
+    /// Creates, updates, patches, applies or deletes; answers the object after it (`None` when it is gone).
+    /// Needs the verb on the resource, and on the subresource where one is named; an apply of an object that does
+    /// not exist needs `create` too.
+    ///
+    /// # Errors
+    /// Every refusal of the registry, [`super::Refusal::Denied`] without the grant, and
+    /// [`super::Refusal::LimitReached`] at a limit.
+    pub fn write(
+        &mut self,
+        target: Target,
+        action: Action,
+        options: WriteOptions,
+    ) -> Result<Option<Arc<Object>>, Status> {
+        self.check_limit()?;
+        let resource = target.resource.group_resource();
+        let subresource = target.subresource.as_deref();
+        self.allow(verb_of(&action), &resource, subresource, &target.namespace)?;
+        if matches!(action, Action::Apply(_)) && subresource.is_none() {
+            self.allow_creation_by_apply(&target, &resource)?;
+        }
+        let actor = self.actor.clone();
+        self.write_as(actor, target, action, options, true)
+    }
+
+    /// Replaces the status of an object, and writes nothing when it is equal. Needs `update` on `status`.
+    ///
+    /// # Errors
+    /// As [`Self::write`]; `NotFound` when the object does not exist.
+    pub fn set_status(
+        &mut self,
+        resource: &Arc<Resource>,
+        key: &Key,
+        status: Value,
+    ) -> Result<Option<Arc<Object>>, Status> {
+        self.check_limit()?;
+        self.allow("update", &key.resource, Some("status"), &key.namespace)?;
+        self.keys_read.insert(key.clone());
+        let object = self.look(key);
+        let object = object.ok_or_else(|| Status::not_found(&key.resource, &key.name))?;
+        let mut value = decode(&self.registry.present(&object, resource))?;
+        if value.get("status") == Some(&status) {
+            return Ok(Some(object));
+        }
+        if let Some(map) = value.as_object_mut() {
+            map.insert("status".to_owned(), status);
+        }
+        // The status is a function of what was read, and the read set already guards that.
+        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("resourceVersion");
+        }
+        let target = Target {
+            resource: Arc::clone(resource),
+            namespace: Arc::clone(&key.namespace),
+            name: Some(Arc::clone(&key.name)),
+            subresource: Some("status".into()),
+        };
+        let actor = self.actor.clone();
+        self.write_as(actor, target, Action::Update(value.into()), WriteOptions::default(), true)
+    }
+
+    /// Adds or removes a finalizer on behalf of the host: no grant, no budget.
+    pub(crate) fn set_finalizer(
+        &mut self,
+        resource: &Arc<Resource>,
+        key: &Key,
+        finalizer: &str,
+        wanted: bool,
+    ) -> Result<(), Status> {
+        let Some(object) = self.look(key) else { return Ok(()) };
+        let present = object.meta.finalizers.iter().any(|f| **f == *finalizer);
+        if present == wanted {
+            return Ok(());
+        }
+        let mut finalizers: Vec<&str> = object.meta.finalizers.iter().map(AsRef::as_ref).collect();
+        if wanted {
+            finalizers.push(finalizer);
+        } else {
+            finalizers.retain(|other| *other != finalizer);
+        }
+        let patch = json!({"metadata": {"finalizers": finalizers}});
+        let target = Target {
+            resource: Arc::clone(resource),
+            namespace: Arc::clone(&key.namespace),
+            name: Some(Arc::clone(&key.name)),
+            subresource: None,
+        };
+        let action = Action::Patch(PatchFormat::Merge, Body::from(patch));
+        self.write_as(host(), target, action, WriteOptions::default(), true).map(|_| ())
+    }
+
+    /// Prepares one write on this view and keeps what it decided. `tracked`: its key joins the read set.
+    pub(super) fn write_as(
+        &mut self,
+        actor: Actor,
+        target: Target,
+        action: Action,
+        mut options: WriteOptions,
+        tracked: bool,
+    ) -> Result<Option<Arc<Object>>, Status> {
+        let manager = || Some(Arc::clone(&self.owner.controller));
+        options.field_manager = options.field_manager.or_else(manager);
+        let request = WriteRequest { target, action, options, actor };
+        let prepared = self.registry.prepare(self, &request)?;
+        let bytes: usize = prepared.writes.iter().map(bytes_of).sum();
+        // A write that changes nothing still costs the host its work.
+        self.count_write(prepared.writes.len().max(1), bytes)?;
+        Ok(self.keep(prepared, tracked))
+    }
+
+    fn keep(&mut self, prepared: Prepared, tracked: bool) -> Option<Arc<Object>> {
+        if tracked {
+            self.keys_read.insert(prepared.key.clone());
+        }
+        for (key, expect) in prepared.requires {
+            self.requires.entry(key).or_insert(expect);
+        }
+        for write in prepared.writes {
+            self.keep_write(write, tracked);
+        }
+        self.look(&prepared.key)
+    }
+
+    fn keep_write(&mut self, write: Write, tracked: bool) {
+        let order = self.writes.len();
+        let (key, expect, put) = match write {
+            Write::Put { key, meta, object, expect } => (key, expect, Some((meta, object))),
+            Write::Delete { key, expect } => (key, expect, None),
+        };
+        let stored = self.snapshot.get(&key);
+        let expect = if tracked { expect } else { Expect::Any };
+        let revision = stored.as_ref().map_or(self.snapshot.revision(), |o| o.revision);
+        let state = put.map(|(meta, template)| {
+            let bytes = template.with_revision(revision.0);
+            let object = Object { key: key.clone(), revision, meta: meta.clone(), bytes };
+            (Arc::new(object), meta, template)
+        });
+        let first = OwnWrite { expect, in_snapshot: stored.is_some(), state: None, order };
+        self.writes.entry(key).or_insert(first).state = state;
+    }
+
+    fn allow_creation_by_apply(
+        &self,
+        target: &Target,
+        resource: &GroupResource,
+    ) -> Result<(), Status> {
+        let Some(name) = &target.name else { return Ok(()) };
+        let key = Key::new(resource.clone(), Arc::clone(&target.namespace), Arc::clone(name));
+        if self.look(&key).is_some() {
+            return Ok(());
+        }
+        self.allow("create", resource, None, &target.namespace)
+    }
+}
+
+/// Who writes finalizers and events.
+pub(super) fn host() -> Actor {
+    Actor { user: HOST_USER.into(), client: "quadrille".into(), ..Actor::default() }
+}
+
+fn verb_of(action: &Action) -> &'static str {
+    match action {
+        Action::Create(_) => "create",
+        Action::Update(_) => "update",
+        Action::Patch(..) | Action::Apply(_) => "patch",
+        Action::Delete(_) => "delete",
+    }
+}
+
+fn bytes_of(write: &Write) -> usize {
+    match write {
+        Write::Put { object, .. } => object.unrevised().len(),
+        Write::Delete { .. } => 0,
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<Value, Status> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Status::new(Reason::InternalError, format!("stored object: {error}")))
+}
+
