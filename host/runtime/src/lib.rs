@@ -1,14 +1,35 @@
 //! The runtime: which controller runs for which object, when, on what view, and how its writes commit.
 //!
-//! It owns workqueues, triggers, read sets, the overlay and the run record, and the two controllers that are
+//! It owns workqueues, triggers, read sets, the overlay and the run record, and the controllers that are
 //! part of every host: garbage collection and the namespace life-cycle. It declares what a [`Reconciler`] is and
 //! must never know how one is made: no Wasm here, no HTTP.
 
+pub mod backoff;
+pub mod controller;
 pub mod overlay;
+pub mod queue;
 pub mod reconciler;
+pub mod record;
+pub mod runtime;
+pub mod settled;
+pub mod stats;
+pub mod subscription;
+pub mod wakes;
 
-pub use overlay::Overlay;
+mod builtin;
+mod rotation;
+mod run;
+mod state;
+mod trigger;
+
+pub use backoff::Backoff;
+pub use controller::ControllerName;
+pub use overlay::{Note, Overlay, OverlayLimits, OverlayOwner, OverlayUse, Refusal};
 pub use reconciler::{
     ControllerSpec, Failure, Grant, GrantRule, Outcome, ReconcileRequest, Reconciled, Reconciler,
     WokenBy,
 };
+pub use record::{RunEnd, RunRecord};
+pub use runtime::{Config, ControllerError, Runtime};
+pub use settled::{Busy, Settled, Stuck};
+pub use stats::{ControllerStats, Durations, LastError};

@@ -23,6 +23,7 @@ use quadrille_store::{
 
 use crate::reconciler::Grant;
 pub use access::Refusal;
+pub use event::Note;
 
 /// What one run may do at most; a limit that is reached is an error of that run.
 #[derive(Clone, Debug, PartialEq, Eq)]

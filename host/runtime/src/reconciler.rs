@@ -135,6 +135,45 @@ pub enum Failure {
     Host(String),
 }
 
+impl Failure {
+    /// Its kind in one word, as records and statuses have it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Transient(_) => "transient",
+            Self::Permanent(_) => "permanent",
+            Self::Trap(_) => "trap",
+            Self::Deadline(_) => "deadline",
+            Self::Limit(_) => "limit",
+            Self::Host(_) => "host",
+        }
+    }
+
+    /// What it says.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Transient(message)
+            | Self::Permanent(message)
+            | Self::Trap(message)
+            | Self::Deadline(message)
+            | Self::Limit(message)
+            | Self::Host(message) => message,
+        }
+    }
+
+    /// The reason of the Warning event that people find on the object; `None` where the controller itself
+    /// expected the failure and can say so better.
+    pub(crate) fn event_reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Transient(_) => None,
+            Self::Permanent(_) => Some("ReconcileStopped"),
+            Self::Trap(_) => Some("ReconcileTrapped"),
+            Self::Deadline(_) => Some("ReconcileDeadline"),
+            Self::Limit(_) => Some("ReconcileLimit"),
+            Self::Host(_) => Some("ReconcileFailed"),
+        }
+    }
+}
+
 /// What comes back from a reconciler.
 #[derive(Debug)]
 pub struct Reconciled {

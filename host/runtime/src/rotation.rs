@@ -24,6 +24,11 @@ impl Rotation {
         }
     }
 
+    /// Whether nobody is in line.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.plugins.is_empty()
+    }
+
     /// Takes a controller out.
     pub(crate) fn remove(&mut self, plugin: &Arc<str>, controller: u32) {
         let Some(turn) = self.controllers.get_mut(plugin) else { return };

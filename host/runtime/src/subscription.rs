@@ -40,6 +40,7 @@ pub struct Subscriptions {
     free: Vec<u32>,
     by_key: FixedMap<u64, u32>,
     by_interest: FixedMap<u64, Holders>,
+    counts: FixedMap<u32, usize>,
 }
 
 impl Subscriptions {
@@ -75,6 +76,9 @@ impl Subscriptions {
                 *slot = None;
             }
             self.free.push(place);
+            if let Some(count) = self.counts.get_mut(&controller) {
+                *count -= 1;
+            }
         }
     }
 
@@ -86,6 +90,7 @@ impl Subscriptions {
         for key in keys {
             self.remove(controller, &key);
         }
+        self.counts.remove(&controller);
     }
 
     /// The keys that a change wakes, each once, in a fixed order.
@@ -124,7 +129,7 @@ impl Subscriptions {
 
     /// How many keys of a controller sleep.
     pub fn count(&self, controller: u32) -> usize {
-        self.sleepers.iter().flatten().filter(|s| s.controller == controller).count()
+        self.counts.get(&controller).copied().unwrap_or(0)
     }
 
     fn place_of(&mut self, controller: u32, key: &Key) -> u32 {
@@ -137,6 +142,7 @@ impl Subscriptions {
             u32::try_from(self.sleepers.len() - 1).expect("objects fit in memory, so in 32 bits")
         });
         self.by_key.insert(name, place);
+        *self.counts.entry(controller).or_default() += 1;
         place
     }
 
@@ -254,18 +260,22 @@ fn file_selector(
     interests: &mut Vec<u64>,
 ) {
     let telling = selector.requirements.iter().min_by_key(|r| match &r.operator {
+        Operator::Equals(_) => 1,
         Operator::In(values) => values.len(),
         Operator::Exists | Operator::GreaterThan(_) | Operator::LessThan(_) => usize::MAX - 1,
-        Operator::NotIn(_) | Operator::DoesNotExist => usize::MAX,
+        Operator::NotEquals(_) | Operator::NotIn(_) | Operator::DoesNotExist => usize::MAX,
     });
     match telling.map(|r| (&r.key, &r.operator)) {
+        Some((key, Operator::Equals(value))) => {
+            interests.push(Interest::Label(group, resource, namespace, key, value).hash());
+        }
         Some((key, Operator::In(values))) => interests.extend(
             values.iter().map(|v| Interest::Label(group, resource, namespace, key, v).hash()),
         ),
         Some((key, Operator::Exists | Operator::GreaterThan(_) | Operator::LessThan(_))) => {
             interests.push(Interest::LabelKey(group, resource, namespace, key).hash());
         }
-        Some((_, Operator::NotIn(_) | Operator::DoesNotExist)) | None => {
+        Some((_, Operator::NotEquals(_) | Operator::NotIn(_) | Operator::DoesNotExist)) | None => {
             interests.push(Interest::AnyLabels(group, resource, namespace).hash());
         }
     }

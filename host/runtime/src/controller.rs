@@ -1,0 +1,173 @@
+//! One controller as the runtime keeps it: its code, its queue and its numbers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quadrille_object::Timestamp;
+use quadrille_store::{Change, Fence, Key, Object};
+
+use crate::queue::Workqueue;
+use crate::reconciler::{ControllerSpec, Failure, Reconciler};
+use crate::stats::{ControllerStats, Histogram, LastError};
+
+/// How many keys that failed for good are kept by name with their message; more are only counted.
+const HALTED_NAMED_MAX: usize = 1000;
+
+/// The longest message of a failure that is kept, in bytes.
+const MESSAGE_BYTES_MAX: usize = 1024;
+
+/// A controller's name: unique in its plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ControllerName {
+    /// The plugin.
+    pub plugin: Arc<str>,
+    /// The controller.
+    pub controller: Arc<str>,
+}
+
+impl ControllerName {
+    /// From its two parts.
+    pub fn new(plugin: impl Into<Arc<str>>, controller: impl Into<Arc<str>>) -> Self {
+        Self { plugin: plugin.into(), controller: controller.into() }
+    }
+
+    /// The name that a spec has.
+    pub fn of(spec: &ControllerSpec) -> Self {
+        Self::new(Arc::clone(&spec.plugin), Arc::clone(&spec.name))
+    }
+}
+
+/// `plugin/controller`.
+impl std::fmt::Display for ControllerName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.plugin, self.controller)
+    }
+}
+
+/// Code and its settings: one generation of a controller.
+#[derive(Clone, Debug)]
+pub(crate) struct Version {
+    pub(crate) spec: Arc<ControllerSpec>,
+    pub(crate) reconciler: Arc<dyn Reconciler>,
+    pub(crate) generation: u64,
+}
+
+impl Version {
+    /// Whether the object waits for this controller's finalizer.
+    pub(crate) fn holds(&self, object: &Object) -> bool {
+        let Some(finalizer) = &self.spec.finalizer else { return false };
+        object.meta.deleted_at.is_some() && object.meta.finalizers.iter().any(|f| **f == **finalizer)
+    }
+
+    /// Whether there is something to run for: the object exists, is selected, and, when it is terminating and the
+    /// controller has a finalizer, still waits for it.
+    pub(crate) fn wants(&self, object: &Object) -> bool {
+        let terminating = object.meta.deleted_at.is_some();
+        if terminating && self.spec.finalizer.is_some() {
+            return self.holds(object);
+        }
+        self.spec.selector.matches(&object.meta)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Controller {
+    pub(crate) version: Version,
+    pub(crate) fence: Fence,
+    pub(crate) queue: Workqueue,
+    pub(crate) suspended: bool,
+    /// Runs in the reconciler, as opposed to those that wait for their commit.
+    pub(crate) executing: usize,
+    /// Runs that have not ended, by generation.
+    pub(crate) under_way: BTreeMap<u64, usize>,
+    pub(crate) next_resync: Option<Duration>,
+    pub(crate) halted: BTreeMap<Key, String>,
+    pub(crate) numbers: Numbers,
+}
+
+/// What is counted.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    pub(crate) runs: u64,
+    pub(crate) commits: u64,
+    pub(crate) failures: u64,
+    pub(crate) conflicts: u64,
+    pub(crate) fenced: u64,
+    pub(crate) memory_bytes_max: u64,
+    pub(crate) last_error: Option<LastError>,
+    pub(crate) last_run: Option<Timestamp>,
+    pub(crate) durations: Histogram,
+}
+
+impl Controller {
+    pub(crate) fn new(version: Version) -> Self {
+        Self {
+            version,
+            fence: Fence::default(),
+            queue: Workqueue::default(),
+            suspended: false,
+            executing: 0,
+            under_way: BTreeMap::new(),
+            next_resync: None,
+            halted: BTreeMap::new(),
+            numbers: Numbers::default(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> ControllerName {
+        ControllerName::of(&self.version.spec)
+    }
+
+    /// Whether a change of a primary object is its business.
+    pub(crate) fn concerns(&self, change: &Change) -> bool {
+        let selector = &self.version.spec.selector;
+        selector.matches(&change.object.meta)
+            || change.before.as_ref().is_some_and(|before| selector.matches(&before.meta))
+    }
+
+    pub(crate) fn may_run(&self, executing_max: usize) -> bool {
+        let concurrency = self.version.spec.concurrency.max(1).min(executing_max);
+        !self.suspended && self.queue.ready() > 0 && self.executing < concurrency
+    }
+
+    pub(crate) fn halt(&mut self, key: &Key, message: &str) {
+        if self.halted.len() < HALTED_NAMED_MAX {
+            self.halted.insert(key.clone(), message.to_owned());
+        }
+    }
+
+    pub(crate) fn note_failure(&mut self, key: &Key, failure: &Failure, at: Timestamp) {
+        self.numbers.failures += 1;
+        let (kind, message) = (failure.kind(), failure.message());
+        let end = message.floor_char_boundary(MESSAGE_BYTES_MAX);
+        let message = message.get(..end).unwrap_or_default().to_owned();
+        self.numbers.last_error = Some(LastError { object: key.clone(), kind, message, at });
+    }
+
+    pub(crate) fn stats(&self, sleeping: usize) -> ControllerStats {
+        let (spec, numbers) = (&self.version.spec, &self.numbers);
+        ControllerStats {
+            plugin: Arc::clone(&spec.plugin),
+            controller: Arc::clone(&spec.name),
+            digest: Arc::clone(&spec.digest),
+            generation: self.version.generation,
+            suspended: self.suspended,
+            queued: self.queue.ready(),
+            running: self.queue.running(),
+            timers: self.queue.waiting(),
+            failing: self.queue.failing(),
+            halted: self.halted.len(),
+            sleeping,
+            runs: numbers.runs,
+            commits: numbers.commits,
+            failures: numbers.failures,
+            conflicts: numbers.conflicts,
+            fenced: numbers.fenced,
+            last_error: numbers.last_error.clone(),
+            durations: (&numbers.durations).into(),
+            memory_bytes_max: numbers.memory_bytes_max,
+            last_run: numbers.last_run,
+        }
+    }
+}

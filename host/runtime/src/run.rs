@@ -1,0 +1,514 @@
+//! One run: a snapshot, a request, the reconciler, the commit, and what follows from how it ended.
+//!
+//! # Ends
+//! Well: its writes are one transaction, its read set becomes the key's subscription. Conflict: thrown away and
+//! queued first in line; after some of them the run holds the commit gate, so that no other run of the host can
+//! be first again. Fenced: its controller was replaced, the successor runs the key. Failure: nothing is kept but
+//! the read set, which wakes the key earlier than its backoff.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quadrille_object::{Gvr, Timestamp};
+use quadrille_registry::{Resource, Status};
+use quadrille_store::{
+    Cause, Change, CommitError, Committed, Conflict, FenceTicket, Key, Object, ReadSet, Revision,
+    RunCause, Snapshot, View,
+};
+
+use crate::controller::Version;
+use crate::overlay::{Overlay, OverlayOwner};
+use crate::queue::{End, Taken};
+use crate::reconciler::{Failure, Outcome, ReconcileRequest, Reconciled, WokenBy};
+use crate::record::{RunEnd, RunRecord};
+use crate::runtime::Shared;
+use crate::state::State;
+
+/// A run that was handed out.
+#[derive(Debug)]
+struct Start {
+    run: u64,
+    id: u32,
+    taken: Taken,
+    version: Version,
+    ticket: FenceTicket,
+    /// What the queue was told that the run reads; a run that waited for the gate reads something newer.
+    snapshot: Snapshot,
+    started: Duration,
+    now: Timestamp,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+struct Ended {
+    result: Result<Outcome, Bad>,
+    /// What it read; `None` when the reconciler did not give its overlay back.
+    reads: Option<ReadSet>,
+    /// Everything that was read is as it was up to here.
+    seen: Revision,
+    writes: Vec<(Key, Revision)>,
+    memory_bytes: u64,
+    reconcile_time: Duration,
+}
+
+#[derive(Debug)]
+enum Bad {
+    Failure(Failure),
+    Conflict(Option<Key>),
+    Fenced,
+}
+
+impl Shared {
+    /// Starts every run that may start.
+    pub(crate) fn pump(self: &Arc<Self>) {
+        let mut starts = Vec::new();
+        let mut state = self.lock();
+        let (slots, in_flight_max) = (self.config.slots, self.config.in_flight_max);
+        if state.may_take(slots, in_flight_max) && !self.supervisor.shutdown().is_started() {
+            let snapshot = self.registry.store().snapshot();
+            while let Some((id, taken)) = state.take(slots, in_flight_max, snapshot.revision()) {
+                starts.extend(self.begin(&mut state, id, taken, &snapshot));
+            }
+        }
+        drop(state);
+        for start in starts {
+            let run = drive(Arc::clone(self), start);
+            self.supervisor.spawn_brief("run", run);
+        }
+    }
+
+    fn begin(
+        &self,
+        state: &mut State,
+        id: u32,
+        taken: Taken,
+        snapshot: &Snapshot,
+    ) -> Option<Start> {
+        let run = state.next_run;
+        state.next_run += 1;
+        let controller = state.controllers.get(&id)?;
+        Some(Start {
+            run,
+            id,
+            taken,
+            version: controller.version.clone(),
+            ticket: controller.fence.ticket(),
+            snapshot: snapshot.clone(),
+            started: self.clock.monotonic(),
+            now: self.clock.now(),
+        })
+    }
+}
+
+/// Ends the run as a trap when its task ends early, by a panic in a native reconciler: a key is never left running.
+struct Guard {
+    shared: Arc<Shared>,
+    start: Start,
+    in_slot: bool,
+    ended: bool,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !self.ended {
+            let failure = Failure::Trap("the reconciler panicked".to_owned());
+            let ended = Ended::bad(Bad::Failure(failure), self.start.snapshot.revision());
+            self.end(&ended);
+        }
+    }
+}
+
+async fn drive(shared: Arc<Shared>, start: Start) {
+    let mut guard = Guard { shared: Arc::clone(&shared), start, in_slot: true, ended: false };
+    let exclusive = guard.start.taken.conflicts >= shared.config.invalidations_max;
+    let hold = if exclusive { Some(shared.gate.write().await) } else { None };
+    let snapshot = match hold {
+        Some(_) => shared.registry.store().snapshot(),
+        None => guard.start.snapshot.clone(),
+    };
+    let object = snapshot.get(&guard.start.taken.key);
+    let Some(object) = object.filter(|object| guard.start.version.wants(object)) else {
+        guard.end_unwanted(snapshot.revision());
+        return;
+    };
+    let reconciled = reconcile(&shared, &guard.start, &snapshot, object).await;
+    let reconcile_time = shared.clock.monotonic().saturating_sub(guard.start.started);
+    guard.leave_slot();
+    let pass = if hold.is_none() { Some(shared.gate.read().await) } else { None };
+    let ended = conclude(&shared, &guard.start, reconciled, reconcile_time).await;
+    drop((pass, hold));
+    guard.end(&ended);
+    if let Err(Bad::Failure(failure)) = &ended.result {
+        tell(&shared, &guard.start, failure).await;
+    }
+}
+
+/// The host's side of the reconcile: finalizers before and after, limits.
+async fn reconcile(
+    shared: &Arc<Shared>,
+    start: &Start,
+    snapshot: &Snapshot,
+    object: Arc<Object>,
+) -> Reconciled {
+    let (spec, key) = (&start.version.spec, &start.taken.key);
+    let owner = OverlayOwner {
+        plugin: Arc::clone(&spec.plugin),
+        controller: Arc::clone(&spec.name),
+        primary: Some(key.clone()),
+        now: start.now,
+    };
+    let overlay = Overlay::new(snapshot.clone(), shared.registry.clone(), spec.grant.clone());
+    let mut overlay = overlay.limited(shared.config.limits.clone()).owned_by(owner);
+    let terminating = object.meta.deleted_at.is_some();
+    let object = match prepare(shared, start, &mut overlay, object) {
+        Ok(object) => object,
+        Err(status) => {
+            let result = Err(Failure::Host(status.message));
+            return Reconciled { overlay, result, memory_bytes: 0 };
+        }
+    };
+    let request = request_of(shared, start, object);
+    let mut reconciled = start.version.reconciler.reconcile(request, overlay).await;
+    if let Some(status) = reconciled.overlay.limit_reached() {
+        reconciled.result = Err(Failure::Limit(status.message.clone()));
+    }
+    if terminating
+        && reconciled.result == Ok(Outcome::Done)
+        && let Err(status) = finalize(shared, start, &mut reconciled.overlay)
+    {
+        reconciled.result = Err(Failure::Host(status.message));
+    }
+    reconciled
+}
+
+/// Adds the controller's finalizer, and puts the object into the version that it asked for.
+fn prepare(
+    shared: &Shared,
+    start: &Start,
+    overlay: &mut Overlay,
+    object: Arc<Object>,
+) -> Result<Arc<Object>, Status> {
+    let (spec, key) = (&start.version.spec, &start.taken.key);
+    let resource = resource_of(shared, start)?;
+    let mut object = object;
+    if let Some(finalizer) = &spec.finalizer
+        && object.meta.deleted_at.is_none()
+    {
+        overlay.set_finalizer(&resource, key, finalizer, true)?;
+        object = View::get(overlay, key).unwrap_or(object);
+    }
+    let bytes = shared.registry.present(&object, &resource);
+    if bytes == object.bytes {
+        return Ok(object);
+    }
+    let (key, meta) = (key.clone(), object.meta.clone());
+    Ok(Arc::new(Object { key, revision: object.revision, meta, bytes }))
+}
+
+fn finalize(shared: &Shared, start: &Start, overlay: &mut Overlay) -> Result<(), Status> {
+    let Some(finalizer) = &start.version.spec.finalizer else { return Ok(()) };
+    let resource = resource_of(shared, start)?;
+    overlay.set_finalizer(&resource, &start.taken.key, finalizer, false)
+}
+
+fn resource_of(shared: &Shared, start: &Start) -> Result<Arc<Resource>, Status> {
+    let spec = &start.version.spec;
+    let gvr = Gvr {
+        group: Arc::clone(&spec.primary.group),
+        version: Arc::clone(&spec.version),
+        resource: Arc::clone(&spec.primary.resource),
+    };
+    let catalog = shared.registry.catalog();
+    let resource = catalog.by_gvr(&gvr).or_else(|| catalog.by_group_resource(&spec.primary));
+    resource.cloned().ok_or_else(|| Status::not_found(&spec.primary, ""))
+}
+
+fn request_of(shared: &Shared, start: &Start, object: Arc<Object>) -> ReconcileRequest {
+    let changes = start.taken.wakes.changes().iter();
+    ReconcileRequest {
+        run: start.run,
+        controller: Arc::clone(&start.version.spec.name),
+        key: start.taken.key.clone(),
+        object: Some(object),
+        woken_by: changes.map(|change| WokenBy { change: Arc::clone(change) }).collect(),
+        attempt: start.taken.failures,
+        now: start.now,
+        seed: shared.random.next_u64(),
+    }
+}
+
+/// Commits what there is to commit.
+async fn conclude(
+    shared: &Shared,
+    start: &Start,
+    reconciled: Reconciled,
+    reconcile_time: Duration,
+) -> Ended {
+    let Reconciled { overlay, result, memory_bytes } = reconciled;
+    let reads = overlay.reads();
+    let mut ended = Ended {
+        seen: reads.at,
+        reads: Some(reads),
+        result: result.map_err(Bad::Failure),
+        writes: Vec::new(),
+        memory_bytes,
+        reconcile_time,
+    };
+    if ended.result.is_err() {
+        return ended;
+    }
+    if overlay.written().is_empty() {
+        if !start.ticket.is_valid() {
+            ended.result = Err(Bad::Fenced);
+        }
+        return ended;
+    }
+    let snapshot = ended.seen;
+    let cause = cause_of(shared, start, snapshot);
+    let txn = overlay.into_txn(Some(start.ticket.clone()), Cause::Run(cause));
+    match shared.registry.commit(txn).await {
+        Ok(committed) => ended.commit(&committed),
+        Err(error) => ended.result = Err(refused(error)),
+    }
+    ended
+}
+
+fn cause_of(shared: &Shared, start: &Start, snapshot: Revision) -> RunCause {
+    let spec = &start.version.spec;
+    let took = shared.clock.monotonic().saturating_sub(start.started);
+    RunCause {
+        run: start.run,
+        plugin: spec.plugin.as_ref().to_owned(),
+        controller: spec.name.as_ref().to_owned(),
+        digest: spec.digest.as_ref().to_owned(),
+        object: start.taken.key.to_string(),
+        woken_by: start.taken.wakes.revisions(),
+        occasion: start.taken.wakes.occasion().map(|occasion| occasion.as_str().to_owned()),
+        snapshot,
+        started: start.now,
+        duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+    }
+}
+
+fn refused(error: CommitError) -> Bad {
+    match error {
+        CommitError::Conflict(Conflict::Key { key, .. } | Conflict::Read { key, .. }) => {
+            Bad::Conflict(Some(key))
+        }
+        CommitError::Conflict(Conflict::TooOld) => Bad::Conflict(None),
+        CommitError::Fenced => Bad::Fenced,
+        CommitError::Invalid(_) | CommitError::Unavailable(_) | CommitError::Closed => {
+            Bad::Failure(Failure::Host(error.to_string()))
+        }
+    }
+}
+
+impl Ended {
+    fn bad(bad: Bad, seen: Revision) -> Self {
+        Self {
+            result: Err(bad),
+            reads: None,
+            seen,
+            writes: Vec::new(),
+            memory_bytes: 0,
+            reconcile_time: Duration::ZERO,
+        }
+    }
+
+    fn commit(&mut self, committed: &Committed) {
+        self.seen = committed.revision;
+        self.writes = committed.objects.iter().map(|o| (o.key.clone(), o.revision)).collect();
+    }
+}
+
+impl Guard {
+    fn leave_slot(&mut self) {
+        if std::mem::take(&mut self.in_slot) {
+            self.shared.lock().leave_slot(self.start.id);
+            self.shared.pump();
+        }
+    }
+
+    /// There is no object, or it is none of the controller's: the key is forgotten until the object changes.
+    fn end_unwanted(&mut self, seen: Revision) {
+        let shared = Arc::clone(&self.shared);
+        let (id, taken) = (self.start.id, &self.start.taken);
+        let mut state = shared.lock();
+        let reads = ReadSet { at: seen, keys: vec![taken.key.clone()], ranges: Vec::new() };
+        let missed = state.missed(&reads, seen);
+        state.subscriptions.remove(id, &taken.key);
+        finish(&mut state, id, taken, missed, End::Done);
+        self.release(state);
+    }
+
+    /// Books how the run ended, and lets go of its key.
+    fn end(&mut self, ended: &Ended) {
+        let shared = Arc::clone(&self.shared);
+        let (id, key) = (self.start.id, &self.start.taken.key);
+        let mut state = shared.lock();
+        if state.controllers.contains_key(&id) {
+            state.last_commit = match ended.writes.last() {
+                Some((_, revision)) => state.last_commit.max(*revision),
+                None => state.last_commit,
+            };
+            let missed = match &ended.reads {
+                Some(reads) => state.missed(reads, ended.seen),
+                None => Some(Vec::new()),
+            };
+            if let Some(reads) = &ended.reads
+                && !matches!(ended.result, Err(Bad::Fenced | Bad::Conflict(_)))
+            {
+                state.subscriptions.replace(id, key, reads, ended.seen);
+            }
+            self.book(&mut state, ended, missed);
+        }
+        self.release(state);
+    }
+
+    fn book(&self, state: &mut State, ended: &Ended, missed: Option<Vec<Arc<Change>>>) {
+        let (shared, start) = (&self.shared, &self.start);
+        let (now, id) = (shared.clock.monotonic(), start.id);
+        let duration = now.saturating_sub(start.started);
+        if let Some(controller) = state.controllers.get_mut(&id) {
+            let numbers = &mut controller.numbers;
+            numbers.runs += 1;
+            numbers.commits += u64::from(!ended.writes.is_empty());
+            numbers.conflicts += u64::from(matches!(ended.result, Err(Bad::Conflict(_))));
+            numbers.fenced += u64::from(matches!(ended.result, Err(Bad::Fenced)));
+            numbers.memory_bytes_max = numbers.memory_bytes_max.max(ended.memory_bytes);
+            numbers.durations.add(duration);
+            numbers.last_run = Some(shared.clock.now());
+            if let Err(Bad::Failure(failure)) = &ended.result {
+                controller.note_failure(&start.taken.key, failure, shared.clock.now());
+                if let Failure::Permanent(message) = failure {
+                    controller.halt(&start.taken.key, message);
+                }
+            }
+        }
+        state.records.add(self.record(ended, duration));
+        let taken = &start.taken;
+        match &ended.result {
+            Ok(Outcome::Done) | Err(Bad::Failure(Failure::Permanent(_))) => {
+                finish(state, id, taken, missed, End::Done);
+            }
+            Ok(Outcome::DoneUntil(wait)) => {
+                let due = now.saturating_add(*wait);
+                finish(state, id, taken, missed, |missed| End::DoneUntil(due, missed));
+                shared.set_timer(state, due);
+            }
+            Err(Bad::Failure(_)) => {
+                let draw = shared.random.next_u64();
+                let due = now + shared.config.backoff.wait(taken.failures.saturating_add(1), draw);
+                finish_failed(state, id, taken, missed, due);
+                shared.set_timer(state, due);
+            }
+            Err(Bad::Conflict(_)) => finish(state, id, taken, Some(Vec::new()), |_| End::Conflict),
+            Err(Bad::Fenced) => finish(state, id, taken, Some(Vec::new()), |_| End::Fenced),
+        }
+    }
+
+    fn release(&mut self, mut state: std::sync::MutexGuard<'_, State>) {
+        let start = &self.start;
+        if std::mem::take(&mut self.in_slot) {
+            state.leave_slot(start.id);
+        }
+        state.end_run(start.id, start.version.generation, start.snapshot.revision());
+        state.line_up(start.id);
+        drop(state);
+        self.ended = true;
+        self.shared.pump();
+        self.shared.progress.notify_waiters();
+    }
+
+    fn record(&self, ended: &Ended, duration: Duration) -> RunRecord {
+        let (start, spec) = (&self.start, &self.start.version.spec);
+        let reads = ended.reads.clone().unwrap_or_default();
+        RunRecord {
+            run: start.run,
+            plugin: Arc::clone(&spec.plugin),
+            controller: Arc::clone(&spec.name),
+            digest: Arc::clone(&spec.digest),
+            object: start.taken.key.clone(),
+            snapshot: reads.at,
+            woken_by: start.taken.wakes.revisions(),
+            occasion: start.taken.wakes.occasion().map(crate::wakes::Occasion::as_str),
+            reads,
+            writes: ended.writes.clone(),
+            end: match &ended.result {
+                Ok(Outcome::Done) => RunEnd::Done { requeue: None },
+                Ok(Outcome::DoneUntil(wait)) => RunEnd::Done { requeue: Some(*wait) },
+                Err(Bad::Failure(failure)) => {
+                    let message = failure.message().to_owned();
+                    RunEnd::Failed { kind: failure.kind(), message }
+                }
+                Err(Bad::Conflict(key)) => RunEnd::Conflict { key: key.clone() },
+                Err(Bad::Fenced) => RunEnd::Fenced,
+            },
+            started: start.now,
+            reconcile_time: ended.reconcile_time,
+            duration,
+            conflicts: start.taken.conflicts,
+        }
+    }
+}
+
+/// Gives the key back to its queue. Without knowledge of what was missed it is run again behind new work.
+fn finish(
+    state: &mut State,
+    id: u32,
+    taken: &Taken,
+    missed: Option<Vec<Arc<Change>>>,
+    end: impl FnOnce(Vec<Arc<Change>>) -> End,
+) {
+    let Some(controller) = state.controllers.get_mut(&id) else { return };
+    let unknown = missed.is_none();
+    controller.queue.finish(taken, end(missed.unwrap_or_default()));
+    if unknown {
+        controller.queue.resync(&taken.key);
+    }
+}
+
+/// The same after a failure: what was missed wakes the key before its backoff is over.
+fn finish_failed(
+    state: &mut State,
+    id: u32,
+    taken: &Taken,
+    missed: Option<Vec<Arc<Change>>>,
+    due: Duration,
+) {
+    let Some(controller) = state.controllers.get_mut(&id) else { return };
+    controller.queue.finish(taken, End::Failed(due));
+    for change in missed.unwrap_or_default() {
+        controller.queue.wake(&taken.key, &change);
+    }
+}
+
+/// Says on the object that its run failed. Nobody waits for it, and a refusal is only logged.
+async fn tell(shared: &Arc<Shared>, start: &Start, failure: &Failure) {
+    let (spec, key) = (&start.version.spec, &start.taken.key);
+    tracing::debug!(
+        object = %key, plugin = %spec.plugin, controller = %spec.name, run = start.run,
+        kind = failure.kind(), error = failure.message(), "run failed"
+    );
+    let Some(reason) = failure.event_reason() else { return };
+    let snapshot = shared.registry.store().snapshot();
+    let at = snapshot.revision();
+    let owner = OverlayOwner {
+        plugin: Arc::clone(&spec.plugin),
+        controller: Arc::clone(&spec.name),
+        primary: Some(key.clone()),
+        now: shared.clock.now(),
+    };
+    let overlay = Overlay::new(snapshot, shared.registry.clone(), crate::reconciler::Grant::default());
+    let mut overlay = overlay.owned_by(owner);
+    let message = failure.message();
+    let note = crate::overlay::Note { kind: "Warning", reason, message };
+    if overlay.record_event(key, &note).is_err() || overlay.written().is_empty() {
+        return;
+    }
+    let mut txn = overlay.into_txn(None, Cause::Run(cause_of(shared, start, at)));
+    txn.reads = None;
+    if let Err(error) = shared.registry.commit(txn).await {
+        tracing::debug!(object = %key, error = %error, "event about a failed run dropped");
+    }
+}

@@ -1,0 +1,355 @@
+//! The runtime's handle: controllers come, are replaced, and go while everything runs.
+//!
+//! [`Runtime::build`] opens nothing and spawns nothing; [`Runtime::start`] spawns the trigger, the timers and the
+//! host's own controllers under the supervisor. Runs are tasks of their own: a run holds one of few slots while its
+//! reconciler works and none while it waits for its commit, so that many commits share one flush to disk.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use quadrille_kit::{Clock, Random, Supervisor};
+use quadrille_registry::Registry;
+use quadrille_store::{Key, Query, Range, Revision, View};
+use tokio::sync::{Notify, RwLock};
+
+use crate::backoff::Backoff;
+use crate::controller::{Controller, ControllerName, Version};
+use crate::overlay::OverlayLimits;
+use crate::queue::Workqueue;
+use crate::reconciler::{ControllerSpec, Reconciler};
+use crate::record::RunRecord;
+use crate::state::State;
+use crate::stats::ControllerStats;
+
+/// How the runtime is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How many reconcilers work at once, in all. Default: one per core, and at least 2, so that a slow one
+    /// leaves room for the others. More helps only reconcilers that wait for the outside.
+    pub slots: usize,
+    /// How many runs are under way at once, those that wait for their commit among them. Default 256: enough to
+    /// fill a group commit; each holds its writes in memory.
+    pub in_flight_max: usize,
+    /// After so many invalidated runs in a row a key gets the commit slot for itself. Default 3.
+    pub invalidations_max: u32,
+    /// The wait after failures.
+    pub backoff: Backoff,
+    /// What one run may do.
+    pub limits: OverlayLimits,
+    /// How many run records are kept in memory. Default 4,096.
+    pub records_max: usize,
+    /// Whether the host's own controllers run: garbage collector, namespace life-cycle, default objects.
+    pub builtin: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        Self {
+            slots: cores.max(2),
+            in_flight_max: 256,
+            invalidations_max: 3,
+            backoff: Backoff::default(),
+            limits: OverlayLimits::default(),
+            records_max: 4096,
+            builtin: true,
+        }
+    }
+}
+
+/// A controller is missing, or there already.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControllerError {
+    /// Nothing has this name.
+    #[error("no controller {0}")]
+    Unknown(ControllerName),
+    /// The name is taken.
+    #[error("controller {0} is already there")]
+    Taken(ControllerName),
+}
+
+/// The runtime; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    pub(crate) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) registry: Registry,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) supervisor: Supervisor,
+    state: Mutex<State>,
+    /// An earlier timer was set.
+    pub(crate) timers: Notify,
+    /// Something ended or was looked at.
+    pub(crate) progress: Notify,
+    /// Commits pass; a run that was invalidated too often holds it.
+    pub(crate) gate: RwLock<()>,
+    parts: Mutex<Vec<Arc<Gauge>>>,
+}
+
+/// How far one of the host's own loops is.
+#[derive(Debug)]
+pub(crate) struct Gauge {
+    pub(crate) name: &'static str,
+    pub(crate) position: AtomicU64,
+    pub(crate) busy: AtomicUsize,
+}
+
+impl Runtime {
+    /// A runtime without controllers.
+    pub fn build(config: Config, registry: Registry, supervisor: Supervisor) -> Self {
+        let (clock, random) = (Arc::clone(registry.clock()), Arc::clone(registry.random()));
+        let position = registry.store().revision();
+        // Unique in the store's life as long as fewer than a million runs start per second.
+        let first_run = u64::try_from(clock.now().0).unwrap_or(1);
+        let state = Mutex::new(State::new(position, first_run, config.records_max));
+        let shared = Shared {
+            config,
+            registry,
+            clock,
+            random,
+            supervisor,
+            state,
+            timers: Notify::new(),
+            progress: Notify::new(),
+            gate: RwLock::new(()),
+            parts: Mutex::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Spawns what drives it; call it once.
+    pub fn start(&self) {
+        let shared = &self.shared;
+        shared.supervisor.spawn("trigger", crate::trigger::follow(Arc::clone(shared)));
+        shared.supervisor.spawn("timers", crate::trigger::tick(Arc::clone(shared)));
+        if shared.config.builtin {
+            crate::builtin::start(self);
+        }
+    }
+
+    /// Adds a controller; every object of its primary resource is queued.
+    ///
+    /// # Errors
+    /// [`ControllerError::Taken`]: use [`Self::replace`].
+    pub fn add(
+        &self,
+        spec: ControllerSpec,
+        reconciler: Arc<dyn Reconciler>,
+    ) -> Result<(), ControllerError> {
+        let name = ControllerName::of(&spec);
+        let mut state = self.shared.lock();
+        if state.names.contains_key(&name) {
+            return Err(ControllerError::Taken(name));
+        }
+        let id = state.next_controller;
+        state.next_controller += 1;
+        let spec = Arc::new(spec);
+        state.primaries.entry(spec.primary.clone()).or_default().push(id);
+        state.names.insert(name, id);
+        let version = Version { spec, reconciler, generation: 1 };
+        state.controllers.insert(id, Controller::new(version));
+        self.shared.resync(&mut state, id);
+        drop(state);
+        self.shared.pump();
+        Ok(())
+    }
+
+    /// Puts a new version in the place of an old one, at once: no run of the old version starts any more, and none
+    /// that has not been checked by the store commits any more. Keys of such runs are queued again, every object is
+    /// reconciled by the new version, timers and backoff stay.
+    ///
+    /// # Errors
+    /// [`ControllerError::Unknown`].
+    pub fn replace(
+        &self,
+        spec: ControllerSpec,
+        reconciler: Arc<dyn Reconciler>,
+    ) -> Result<u64, ControllerError> {
+        let name = ControllerName::of(&spec);
+        let mut state = self.shared.lock();
+        let Some(id) = state.names.get(&name).copied() else {
+            return Err(ControllerError::Unknown(name));
+        };
+        let Some(controller) = state.controllers.get_mut(&id) else {
+            return Err(ControllerError::Unknown(name));
+        };
+        controller.fence.advance();
+        let generation = controller.version.generation + 1;
+        let old = controller.version.spec.primary.clone();
+        let new = spec.primary.clone();
+        controller.version = Version { spec: Arc::new(spec), reconciler, generation };
+        controller.halted.clear();
+        if old != new {
+            // The old keys mean nothing to the new version.
+            controller.queue = Workqueue::default();
+            state.subscriptions.remove_controller(id);
+            state.watch_no_more(&old, id);
+            state.primaries.entry(new).or_default().push(id);
+        }
+        self.shared.resync(&mut state, id);
+        drop(state);
+        self.shared.pump();
+        Ok(generation)
+    }
+
+    /// Waits until no run of a version before the present one is under way.
+    ///
+    /// # Errors
+    /// [`ControllerError::Unknown`].
+    pub async fn drained(&self, name: &ControllerName) -> Result<(), ControllerError> {
+        loop {
+            let progress = self.shared.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            let drained = self.shared.with(name, |controller| {
+                let present = controller.version.generation;
+                controller.under_way.range(..present).next().is_none()
+            })?;
+            if drained {
+                return Ok(());
+            }
+            progress.await;
+        }
+    }
+
+    /// Takes a controller out: no run starts and none commits any more.
+    ///
+    /// # Errors
+    /// [`ControllerError::Unknown`].
+    pub fn remove(&self, name: &ControllerName) -> Result<(), ControllerError> {
+        let mut state = self.shared.lock();
+        let unknown = || ControllerError::Unknown(name.clone());
+        let id = state.names.remove(name).ok_or_else(unknown)?;
+        let controller = state.controllers.remove(&id).ok_or_else(unknown)?;
+        controller.fence.advance();
+        state.executing -= controller.executing;
+        state.rotation.remove(&name.plugin, id);
+        state.subscriptions.remove_controller(id);
+        state.watch_no_more(&controller.version.spec.primary, id);
+        drop(state);
+        self.shared.progress.notify_waiters();
+        self.shared.pump();
+        Ok(())
+    }
+
+    /// Starts no run any more until [`Self::resume`]; keys, wakes and timers are kept, runs under way end.
+    ///
+    /// # Errors
+    /// [`ControllerError::Unknown`].
+    pub fn suspend(&self, name: &ControllerName) -> Result<(), ControllerError> {
+        self.shared.with(name, |controller| controller.suspended = true)
+    }
+
+    /// Goes on with what was kept.
+    ///
+    /// # Errors
+    /// [`ControllerError::Unknown`].
+    pub fn resume(&self, name: &ControllerName) -> Result<(), ControllerError> {
+        self.shared.with(name, |controller| controller.suspended = false)?;
+        let mut state = self.shared.lock();
+        if let Some(id) = state.names.get(name).copied() {
+            state.line_up(id);
+        }
+        drop(state);
+        self.shared.pump();
+        Ok(())
+    }
+
+    /// The controllers in numbers; of one plugin, or all.
+    pub fn stats(&self, plugin: Option<&str>) -> Vec<ControllerStats> {
+        let state = self.shared.lock();
+        let named = state.controllers.iter();
+        let wanted = named.filter(|(_, c)| plugin.is_none_or(|p| *c.version.spec.plugin == *p));
+        wanted.map(|(id, c)| c.stats(state.subscriptions.count(*id))).collect()
+    }
+
+    /// The newest runs, newest first; for one object, of one plugin, or all.
+    pub fn runs(
+        &self,
+        object: Option<&Key>,
+        plugin: Option<&str>,
+        limit: usize,
+    ) -> Vec<Arc<RunRecord>> {
+        self.shared.lock().records.newest(limit, |record| {
+            object.is_none_or(|key| record.object == *key)
+                && plugin.is_none_or(|plugin| *record.plugin == *plugin)
+        })
+    }
+
+    /// The registry that runs write through.
+    pub fn registry(&self) -> &Registry {
+        &self.shared.registry
+    }
+
+    /// Up to where the changes have been looked at.
+    pub fn position(&self) -> Revision {
+        self.shared.lock().position
+    }
+}
+
+impl Shared {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(
+        &self,
+        name: &ControllerName,
+        work: impl FnOnce(&mut Controller) -> T,
+    ) -> Result<T, ControllerError> {
+        let mut state = self.lock();
+        let unknown = || ControllerError::Unknown(name.clone());
+        let id = state.names.get(name).copied().ok_or_else(unknown)?;
+        Ok(work(state.controllers.get_mut(&id).ok_or_else(unknown)?))
+    }
+
+    /// Queues every object of the controller's primary resource behind all new work.
+    pub(crate) fn resync(&self, state: &mut State, id: u32) {
+        let Some(controller) = state.controllers.get_mut(&id) else { return };
+        let spec = Arc::clone(&controller.version.spec);
+        controller.next_resync = spec.resync.map(|every| self.clock.monotonic() + every);
+        let all = Query::whole(Range::all(spec.primary.clone()));
+        for object in self.registry.store().snapshot().list(&all) {
+            if spec.selector.matches(&object.meta) || controller.version.holds(&object) {
+                controller.queue.resync(&object.key);
+            }
+        }
+        if let Some(due) = controller.next_resync {
+            self.set_timer(state, due);
+        }
+        state.line_up(id);
+    }
+
+    /// Sees to it that the timers are looked at when this one is due.
+    pub(crate) fn set_timer(&self, state: &mut State, due: Duration) {
+        if state.next_tick.is_none_or(|next| due < next) {
+            state.next_tick = Some(due);
+            self.timers.notify_one();
+        }
+    }
+
+    /// Registers one of the host's own loops, so that it counts for [`Runtime::settled`].
+    pub(crate) fn part(&self, name: &'static str) -> Arc<Gauge> {
+        let position = AtomicU64::new(self.registry.store().revision().0);
+        let gauge = Arc::new(Gauge { name, position, busy: AtomicUsize::new(0) });
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&gauge));
+        gauge
+    }
+
+    pub(crate) fn parts(&self) -> Vec<Arc<Gauge>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// One of the host's own loops looked at everything up to `through` and has `busy` things to do.
+    pub(crate) fn report(&self, gauge: &Gauge, through: Revision, busy: usize) {
+        gauge.busy.store(busy, Ordering::Release);
+        gauge.position.store(through.0, Ordering::Release);
+        self.progress.notify_waiters();
+    }
+}

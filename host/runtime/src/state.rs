@@ -1,0 +1,238 @@
+//! What the runtime knows at one moment, behind one lock: the controllers, who sleeps on what, and how far the
+//! changes have been looked at.
+//!
+//! # No wake-up is lost
+//! A run reads a snapshot at revision S. When it ends, everything it read is known to be unchanged up to `seen`:
+//! the commit's revision when it wrote (the store checked the read set), else S. Under the lock of this state the
+//! changes after `seen` that the trigger has already looked at are matched against the new read set, and the read
+//! set becomes the key's subscription; every later change finds it there. So each change is matched either here
+//! or by the trigger, and what a run saw wakes nobody.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quadrille_object::GroupResource;
+use quadrille_store::{Change, Key, ReadSet, Revision};
+
+use crate::controller::{Controller, ControllerName};
+use crate::queue::{FixedMap, Taken};
+use crate::record::Records;
+use crate::rotation::Rotation;
+use crate::subscription::{Subscriptions, lies_in};
+
+/// Changes kept for runs that are under way; a run that reads something older is simply run again.
+const RECENT_MAX: usize = 65_536;
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) controllers: BTreeMap<u32, Controller>,
+    pub(crate) names: BTreeMap<ControllerName, u32>,
+    pub(crate) primaries: FixedMap<GroupResource, Vec<u32>>,
+    pub(crate) rotation: Rotation,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) records: Records,
+    /// Every change up to here has been looked at.
+    pub(crate) position: Revision,
+    /// Changes looked at that a run under way may not have seen, ascending.
+    recent: VecDeque<Arc<Change>>,
+    /// `recent` holds every change after this one that was looked at.
+    recent_after: Revision,
+    /// How many runs under way read at each snapshot.
+    snapshots: BTreeMap<Revision, usize>,
+    pub(crate) executing: usize,
+    pub(crate) in_flight: usize,
+    /// The newest revision that a run or a part of the host committed.
+    pub(crate) last_commit: Revision,
+    /// When the timers are looked at next.
+    pub(crate) next_tick: Option<Duration>,
+    pub(crate) next_controller: u32,
+    pub(crate) next_run: u64,
+}
+
+impl State {
+    pub(crate) fn new(position: Revision, first_run: u64, records_max: usize) -> Self {
+        Self {
+            controllers: BTreeMap::new(),
+            names: BTreeMap::new(),
+            primaries: FixedMap::default(),
+            rotation: Rotation::default(),
+            subscriptions: Subscriptions::default(),
+            records: Records::new(records_max),
+            position,
+            recent: VecDeque::new(),
+            recent_after: position,
+            snapshots: BTreeMap::new(),
+            executing: 0,
+            in_flight: 0,
+            last_commit: Revision::default(),
+            next_tick: None,
+            next_controller: 0,
+            next_run: first_run,
+        }
+    }
+
+    /// Looks at a change: wakes who has to know.
+    pub(crate) fn look_at(&mut self, change: &Arc<Change>) {
+        for id in self.primaries.get(&change.key().resource).cloned().unwrap_or_default() {
+            let seen = self.subscriptions.seen(id, change.key());
+            let concerned = self.controllers.get(&id).is_some_and(|c| c.concerns(change));
+            if concerned && seen.is_none_or(|seen| seen < change.revision) {
+                self.wake(id, change.key(), change);
+            }
+        }
+        for (id, key) in self.subscriptions.woken_by(change) {
+            self.wake(id, &key, change);
+        }
+        if !self.snapshots.is_empty() {
+            self.recent.push_back(Arc::clone(change));
+        }
+    }
+
+    /// Everything up to `through` has been looked at.
+    pub(crate) fn advance(&mut self, through: Revision) {
+        self.position = self.position.max(through);
+        let needed_after = self.snapshots.first_key_value().map_or(self.position, |(at, _)| *at);
+        while let Some(oldest) = self.recent.front() {
+            if oldest.revision > needed_after && self.recent.len() <= RECENT_MAX {
+                break;
+            }
+            self.recent_after = oldest.revision;
+            self.recent.pop_front();
+        }
+        if self.recent.is_empty() {
+            self.recent_after = self.position;
+        }
+    }
+
+    /// Forgets what was looked at: the stream of changes broke off and begins again at `position`.
+    pub(crate) fn restart_at(&mut self, position: Revision) {
+        self.position = position;
+        self.recent.clear();
+        self.recent_after = position;
+    }
+
+    fn wake(&mut self, id: u32, key: &Key, change: &Arc<Change>) {
+        let Some(controller) = self.controllers.get_mut(&id) else { return };
+        controller.queue.wake(key, change);
+        self.rotation.add(&controller.version.spec.plugin, id);
+    }
+
+    /// Whether a run may start, as far as the whole host goes.
+    pub(crate) fn may_take(&self, slots: usize, in_flight_max: usize) -> bool {
+        self.executing < slots && self.in_flight < in_flight_max && !self.rotation.is_empty()
+    }
+
+    /// The next run, if one may start: the controller whose turn it is and its first key.
+    pub(crate) fn take(
+        &mut self,
+        slots: usize,
+        in_flight_max: usize,
+        snapshot: Revision,
+    ) -> Option<(u32, Taken)> {
+        if !self.may_take(slots, in_flight_max) {
+            return None;
+        }
+        // One slot stays free of any single controller, so that a slow one cannot take them all.
+        let share = slots.saturating_sub(1).max(1);
+        let controllers = &self.controllers;
+        let id = self.rotation.next(|id| controllers.get(&id).is_some_and(|c| c.may_run(share)))?;
+        let controller = self.controllers.get_mut(&id)?;
+        let taken = controller.queue.take(snapshot)?;
+        controller.halted.remove(&taken.key);
+        controller.executing += 1;
+        *controller.under_way.entry(controller.version.generation).or_default() += 1;
+        if controller.queue.ready() == 0 {
+            let plugin = Arc::clone(&controller.version.spec.plugin);
+            self.rotation.remove(&plugin, id);
+        }
+        self.executing += 1;
+        self.in_flight += 1;
+        *self.snapshots.entry(snapshot).or_default() += 1;
+        Some((id, taken))
+    }
+
+    /// A run leaves its reconciler; from now on it only waits for its commit.
+    pub(crate) fn leave_slot(&mut self, id: u32) {
+        // The slots of a controller that was removed went with it.
+        if let Some(controller) = self.controllers.get_mut(&id) {
+            controller.executing -= 1;
+            self.executing -= 1;
+        }
+    }
+
+    /// A run is over: nobody needs the changes for it any more.
+    pub(crate) fn end_run(&mut self, id: u32, generation: u64, snapshot: Revision) {
+        self.in_flight -= 1;
+        if let Some(count) = self.snapshots.get_mut(&snapshot) {
+            *count -= 1;
+            if *count == 0 {
+                self.snapshots.remove(&snapshot);
+            }
+        }
+        if let Some(controller) = self.controllers.get_mut(&id)
+            && let Some(left) = controller.under_way.get_mut(&generation)
+        {
+            *left -= 1;
+            if *left == 0 {
+                controller.under_way.remove(&generation);
+            }
+        }
+        self.advance(self.position);
+    }
+
+    /// The changes after `seen` that were already looked at and touch `reads`; `None` when they are not all
+    /// known any more.
+    pub(crate) fn missed(&self, reads: &ReadSet, seen: Revision) -> Option<Vec<Arc<Change>>> {
+        if self.position <= seen {
+            return Some(Vec::new());
+        }
+        if self.recent_after > seen {
+            return None;
+        }
+        let from = self.recent.partition_point(|change| change.revision <= seen);
+        let touched = self.recent.range(from..).filter(|change| {
+            reads.keys.binary_search(change.key()).is_ok()
+                || reads.ranges.iter().any(|range| lies_in(range, change))
+        });
+        Some(touched.cloned().collect())
+    }
+
+    /// Changes of a resource no longer concern a controller.
+    pub(crate) fn watch_no_more(&mut self, resource: &GroupResource, id: u32) {
+        if let Some(ids) = self.primaries.get_mut(resource) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.primaries.remove(resource);
+            }
+        }
+    }
+
+    /// Puts a controller with ready keys in line.
+    pub(crate) fn line_up(&mut self, id: u32) {
+        if let Some(controller) = self.controllers.get(&id)
+            && controller.queue.ready() > 0
+        {
+            self.rotation.add(&controller.version.spec.plugin, id);
+        }
+    }
+
+    /// Moves the timers that are due, and queues the resyncs that are due; answers when to come again.
+    pub(crate) fn ripen(&mut self, now: Duration) -> (Option<Duration>, Vec<u32>) {
+        let mut next: Option<Duration> = None;
+        let mut resyncs = Vec::new();
+        for (id, controller) in &mut self.controllers {
+            controller.queue.ripen(now);
+            if controller.next_resync.is_some_and(|due| due <= now) {
+                resyncs.push(*id);
+                controller.next_resync = controller.version.spec.resync.map(|every| now + every);
+            }
+            let due = controller.queue.next_due().into_iter().chain(controller.next_resync);
+            next = next.into_iter().chain(due).min();
+            if controller.queue.ready() > 0 {
+                self.rotation.add(&controller.version.spec.plugin, *id);
+            }
+        }
+        (next, resyncs)
+    }
+}
