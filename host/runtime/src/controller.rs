@@ -57,7 +57,8 @@ impl Version {
     /// Whether the object waits for this controller's finalizer.
     pub(crate) fn holds(&self, object: &Object) -> bool {
         let Some(finalizer) = &self.spec.finalizer else { return false };
-        object.meta.deleted_at.is_some() && object.meta.finalizers.iter().any(|f| **f == **finalizer)
+        object.meta.deleted_at.is_some()
+            && object.meta.finalizers.iter().any(|f| **f == **finalizer)
     }
 
     /// Whether there is something to run for: the object exists, is selected, and, when it is terminating and the

@@ -257,9 +257,8 @@ impl Overlay {
         if !self.writes.keys().any(|key| key.resource == *resource) {
             return self.snapshot.list(query);
         }
-        let place = |object: &Object| {
-            (Arc::clone(&object.key.namespace), Arc::clone(&object.key.name))
-        };
+        let place =
+            |object: &Object| (Arc::clone(&object.key.namespace), Arc::clone(&object.key.name));
         let whole = Query { limit: None, ..query.clone() };
         let stored = self.snapshot.list(&whole).into_iter();
         let stored = stored.filter(|object| !self.writes.contains_key(&object.key));

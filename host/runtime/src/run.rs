@@ -499,7 +499,8 @@ async fn tell(shared: &Arc<Shared>, start: &Start, failure: &Failure) {
         primary: Some(key.clone()),
         now: shared.clock.now(),
     };
-    let overlay = Overlay::new(snapshot, shared.registry.clone(), crate::reconciler::Grant::default());
+    let overlay =
+        Overlay::new(snapshot, shared.registry.clone(), crate::reconciler::Grant::default());
     let mut overlay = overlay.owned_by(owner);
     let message = failure.message();
     let note = crate::overlay::Note { kind: "Warning", reason, message };

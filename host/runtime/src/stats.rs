@@ -28,7 +28,8 @@ impl Histogram {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).max(1);
         let doublings = micros.ilog2();
         let quarter = if doublings < 2 { 0 } else { (micros >> (doublings - 2)) & 3 };
-        let index = (doublings as usize * 4 + usize::try_from(quarter).unwrap_or(0)).min(BUCKETS - 1);
+        let index =
+            (doublings as usize * 4 + usize::try_from(quarter).unwrap_or(0)).min(BUCKETS - 1);
         if let Some(count) = self.counts.get_mut(index) {
             *count = count.saturating_add(1);
         }

@@ -228,7 +228,8 @@ fn interest_of_key(key: &Key) -> Interest<'_> {
 }
 
 fn interests_of(reads: &ReadSet) -> (Box<[u64]>, Box<[Range]>) {
-    let mut interests: Vec<u64> = reads.keys.iter().map(|key| interest_of_key(key).hash()).collect();
+    let mut interests: Vec<u64> =
+        reads.keys.iter().map(|key| interest_of_key(key).hash()).collect();
     let mut checked = Vec::new();
     for range in &reads.ranges {
         let (group, resource) = (&*range.resource.group, &*range.resource.resource);

@@ -1,10 +1,14 @@
 //! The two tasks that wake keys: one follows the changes of the store, one looks at the timers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quadrille_store::{ChangeFilter, ChangesError};
 
 use crate::runtime::Shared;
+
+/// How long to wait before a history that cannot be read is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Why the trigger ends.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +36,12 @@ pub(crate) async fn follow(shared: Arc<Shared>) -> Result<(), TriggerError> {
                 state.advance(batch.through);
             }
             Err(ChangesError::Expired { .. }) => {
+                let position = start_over(&shared);
+                changes = shared.registry.store().changes(ChangeFilter::default(), position);
+            }
+            Err(ChangesError::Unavailable(detail)) => {
+                tracing::error!(error = detail, "history cannot be read, resyncing everything");
+                shared.clock.sleep(RETRY).await;
                 let position = start_over(&shared);
                 changes = shared.registry.store().changes(ChangeFilter::default(), position);
             }

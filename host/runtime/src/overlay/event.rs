@@ -93,7 +93,10 @@ impl Overlay {
             Some(known) => {
                 let count = count_of(&known) + 1;
                 let patch = json!({"count": count, "lastTimestamp": now});
-                (target(Some(name.as_str().into())), Action::Patch(PatchFormat::Merge, patch.into()))
+                (
+                    target(Some(name.as_str().into())),
+                    Action::Patch(PatchFormat::Merge, patch.into()),
+                )
             }
             None => {
                 let about = json!({

@@ -1,0 +1,1 @@
+//! What a run sees, what it may do, and what it commits.

@@ -195,4 +195,3 @@ fn decode(bytes: &[u8]) -> Result<Value, Status> {
     serde_json::from_slice(bytes)
         .map_err(|error| Status::new(Reason::InternalError, format!("stored object: {error}")))
 }
-
