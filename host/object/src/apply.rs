@@ -110,7 +110,7 @@ impl<'a> Work<'a> {
         let (at, last) = self.enter(&mut owners, own);
         let merged = merge::merge(self.schema, self.live, self.config);
         let merged = match &last {
-            Some(last) if !last.is_empty() => self.give_up(merged, last, &owners, &config_set),
+            Some(last) if !last.is_empty() => self.give_up(&merged, last, &owners, &config_set),
             _ => merged,
         };
         let changes = compare::compare(self.schema, self.live, &merged);
@@ -143,41 +143,38 @@ impl<'a> Work<'a> {
             set,
             written: None,
         };
-        match owners.iter().position(|owner| owner.is(&mine)) {
-            Some(at) => {
-                let known = owners.get_mut(at).map(|known| {
-                    let before = std::mem::replace(known, mine);
-                    known.time = before.time;
-                    before.set
-                });
-                (at, known)
-            }
-            None => {
-                owners.push(mine);
-                (owners.len() - 1, None)
-            }
+        if let Some(at) = owners.iter().position(|owner| owner.is(&mine)) {
+            let known = owners.get_mut(at).map(|known| {
+                let before = std::mem::replace(known, mine);
+                known.time = before.time;
+                before.set
+            });
+            (at, known)
+        } else {
+            owners.push(mine);
+            (owners.len() - 1, None)
         }
     }
 
     /// Takes away what the manager applied last time, does not apply now, and nobody else owns.
     fn give_up(
         &self,
-        merged: Map<String, Value>,
+        merged: &Map<String, Value>,
         last: &FieldSet<'_>,
         owners: &[Owner<'_>],
         config_set: &FieldSet<'_>,
     ) -> Map<String, Value> {
         let named = |set: &FieldSet<'_>| owned::with_named(self.schema, set).into_owned();
         let last = named(last);
-        let pruned = owned::remove(self.schema, &merged, &last);
+        let pruned = owned::remove(self.schema, merged, &last);
         let owned_now =
             owners.iter().fold(named(config_set), |all, owner| all.union(named(&owner.set)));
-        let all = named(&owned::owned(self.schema, &merged));
+        let all = named(&owned::owned(self.schema, merged));
         let kept = named(&owned::owned(self.schema, &pruned)).union(owned_now);
-        let pruned = owned::remove(self.schema, &merged, &all.difference(&kept));
+        let pruned = owned::remove(self.schema, merged, &all.difference(&kept));
         let kept = named(&owned::owned(self.schema, &pruned));
         let gone = all.difference(&kept).intersection(&last);
-        owned::remove(self.schema, &merged, &gone)
+        owned::remove(self.schema, merged, &gone)
     }
 
     fn conflicts(&self, owners: &[Owner<'_>], mine: usize, set: &FieldSet<'_>) -> Vec<Conflict> {

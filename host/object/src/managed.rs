@@ -149,7 +149,7 @@ pub fn update(
         (_, kept) if !by.subresource.is_empty() => Source::of(kept),
         (Some(Value::Array(sent)), _) if is_reset(sent) => Source::Nothing,
         (Some(Value::Array(sent)), Some(kept)) if sent == kept => Source::Same(sent),
-        (Some(Value::Array(sent)), kept) => match entry::decode(sent) {
+        (Some(Value::Array(sent)), kept) => match decode(sent) {
             Some(owners) if !owners.is_empty() => Source::Entries(sent),
             _ => Source::of(kept),
         },
@@ -213,7 +213,7 @@ fn next_entries(
     if changes.is_empty() && entry::is_canonical(entries, by) {
         return None;
     }
-    let mut owners = entry::decode(entries).unwrap_or_default();
+    let mut owners = decode(entries).unwrap_or_default();
     take_over(&mut owners, &changes, by);
     let own = never_owned_cut(changes.set);
     if !own.is_empty() {

@@ -26,9 +26,9 @@ mod validate;
 
 pub use self::defaults::DEPTH_MAX;
 pub(crate) use self::node::{Kind, ListKind, Node, NodeId, PatchRule, Property};
-pub(crate) use self::text::plain as plain_text;
+pub(crate) use self::text::{plain as plain_text, quoted};
 
-/// The built-in definitions as data: an object with `definitions`, in OpenAPI v2's form, without descriptions.
+/// The built-in definitions as data: an object with `definitions`, in `OpenAPI` v2's form, without descriptions.
 pub fn builtin_shapes() -> &'static str {
     builtin::SHAPES
 }
@@ -59,7 +59,7 @@ impl Schema {
         Some(Self { arena: Arena::Builtin, root })
     }
 
-    /// Compiles the `openAPIV3Schema` of one version of a CustomResourceDefinition. `path` is where it stands, for the
+    /// Compiles the `openAPIV3Schema` of one version of a `CustomResourceDefinition`. `path` is where it stands, for the
     /// errors: `spec.validation.openAPIV3Schema` where all versions share it.
     ///
     /// # Errors
@@ -68,7 +68,7 @@ impl Schema {
         structural::check(schema, path)?;
         let (nodes, root) = compile::compile(schema);
         let compiled = Self { arena: Arena::Custom(nodes.into()), root };
-        let errors = structural::check_defaults(&compiled, schema, path);
+        let errors = structural::check_defaults(schema, path);
         if errors.is_empty() { Ok(compiled) } else { Err(errors) }
     }
 
@@ -111,6 +111,15 @@ impl Schema {
     /// The decoder's message: `json: cannot unmarshal number into Go struct field ObjectMeta.labels of type string`.
     pub fn check_metadata(metadata: &Value) -> Result<(), String> {
         check::check_metadata(metadata)
+    }
+
+    /// Whether any part of the schema has rules in CEL (`x-kubernetes-validations`), which are not evaluated here.
+    pub fn has_expressions(&self) -> bool {
+        let rules = |node: &Node| node.rules.as_deref().is_some_and(|r| !r.expressions.is_empty());
+        match &self.arena {
+            Arena::Custom(nodes) => nodes.iter().any(rules),
+            Arena::Builtin => false,
+        }
     }
 
     /// Whether the schema is a custom resource's.

@@ -3,6 +3,11 @@
 //! It owns the directives `$patch`, `$retainKeys`, `$setElementOrder/…` and `$deleteFromPrimitiveList/…`. Built-in kinds
 //! only: schemas of custom resources carry no merge keys.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "JSON has six kinds of values and will not get a seventh"
+)]
+
 use serde_json::{Map, Value};
 
 use crate::schema::{Node, PatchRule, Property, Schema, plain_text};
@@ -90,9 +95,10 @@ impl<'s> Patcher<'s> {
         match (object.remove(key), value) {
             (_, Value::Null) => {}
             (Some(Value::Object(old)), Value::Object(new)) => {
-                let merged = match rule.is_some_and(|rule| rule.replace) {
-                    true => without_directives_in_map(new),
-                    false => self.map(child, old, new)?,
+                let merged = if rule.is_some_and(|rule| rule.replace) {
+                    without_directives_in_map(new)
+                } else {
+                    self.map(child, old, new)?
                 };
                 object.insert(key.to_owned(), Value::Object(merged));
             }

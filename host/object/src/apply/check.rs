@@ -62,10 +62,10 @@ impl<'s> Checker<'s> {
             (Kind::Object | Kind::Any, Value::Object(map)) => self.fields(place, map),
             (Kind::Array | Kind::Any, Value::Array(list)) => self.items(place, list),
             (Kind::Object, other) => {
-                self.report(&format!("expected map, got &{{{}}}", plain_text(other)))
+                self.report(&format!("expected map, got &{{{}}}", plain_text(other)));
             }
             (Kind::Array, other) => {
-                self.report(&format!("expected list, got &{{{}}}", plain_text(other)))
+                self.report(&format!("expected list, got &{{{}}}", plain_text(other)));
             }
             (Kind::Integer | Kind::Number, other) if !other.is_number() => {
                 self.report(&format!("expected numeric (int or float), got {}", go_type(other)));

@@ -95,12 +95,12 @@ impl Items<'_> {
                     continue;
                 }
             }
-            if let Some((left, at)) = old.get(l) {
-                if find(&new, left).is_none() {
-                    out.extend(live.get(*at).cloned());
-                    l += 1;
-                    continue;
-                }
+            if let Some((left, at)) = old.get(l)
+                && find(&new, left).is_none()
+            {
+                out.extend(live.get(*at).cloned());
+                l += 1;
+                continue;
             }
             let Some((right, to)) = new.get(r) else {
                 l += 1;

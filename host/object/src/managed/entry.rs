@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::{FieldManager, set::FieldSet};
+use crate::schema::quoted;
 
 /// How a manager came to own its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,12 +99,14 @@ impl<'a> Owner<'a> {
 
     /// `"manager" with subresource "status" using v1`, as conflicts name it.
     pub(crate) fn describe(&self) -> String {
-        let mut out = format!("{:?}", self.manager);
+        let mut out = quoted(&self.manager);
         if !self.subresource.is_empty() {
-            out.push_str(&format!(" with subresource {:?}", self.subresource));
+            out.push_str(" with subresource ");
+            out.push_str(&quoted(&self.subresource));
         }
         if self.operation == Operation::Update {
-            out.push_str(&format!(" using {}", self.api_version));
+            out.push_str(" using ");
+            out.push_str(&self.api_version);
         }
         out
     }

@@ -1,4 +1,4 @@
-//! The schemas of built-in kinds, compiled once from the shapes of Kubernetes' OpenAPI document.
+//! The schemas of built-in kinds, compiled once from the shapes of Kubernetes' `OpenAPI` document.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;

@@ -141,7 +141,6 @@ impl Compiler {
             "anyOf",
             "oneOf",
             "not",
-            "additionalProperties",
             "x-kubernetes-validations",
         ];
         if !KEYWORDS.iter().any(|keyword| schema.contains_key(*keyword)) {
@@ -173,7 +172,6 @@ impl Compiler {
             any_of: self.children(schema.get("anyOf")),
             one_of: self.children(schema.get("oneOf")),
             not: schema.get("not").filter(|of| of.is_object()).map(|of| self.child(of)),
-            closed: schema.get("additionalProperties") == Some(&Value::Bool(false)),
             expressions: list("x-kubernetes-validations"),
             metadata: None,
         })

@@ -1,5 +1,10 @@
 //! Filling in the defaults of a custom resource's schema.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "JSON has six kinds of values and will not get a seventh"
+)]
+
 use serde_json::{Map, Value};
 
 use super::{Node, Schema};
@@ -21,10 +26,11 @@ pub(crate) fn value(schema: &Schema, node: &Node, value: &mut Value, depth: usiz
         Value::Array(list) => {
             let Some(item) = node.items.map(|id| schema.node(id)) else { return };
             for entry in list.iter_mut() {
-                if entry.is_null() && !item.nullable {
-                    if let Some(default) = &item.default {
-                        *entry = (**default).clone();
-                    }
+                if entry.is_null()
+                    && !item.nullable
+                    && let Some(default) = &item.default
+                {
+                    *entry = (**default).clone();
                 }
                 self::value(schema, item, entry, depth + 1);
             }

@@ -74,7 +74,7 @@ fn is_credit_card(text: &str) -> bool {
             _ => *digit * 2,
         })
         .sum();
-    clean && (13..=19).contains(&digits.len()) && sum % 10 == 0
+    clean && (13..=19).contains(&digits.len()) && sum.is_multiple_of(10)
 }
 
 fn is_date(text: &str) -> bool {
@@ -243,12 +243,12 @@ fn is_isbn10(text: &str) -> bool {
     let digits = isbn_digits(text);
     let weighted: u32 =
         digits.iter().zip((1..=10).rev()).map(|(digit, weight)| digit * weight).sum();
-    digits.len() == 10 && weighted % 11 == 0
+    digits.len() == 10 && weighted.is_multiple_of(11)
 }
 
 fn is_isbn13(text: &str) -> bool {
     let digits = isbn_digits(text);
     let weighted: u32 =
         digits.iter().zip([1, 3].iter().cycle()).map(|(digit, weight)| digit * weight).sum();
-    digits.len() == 13 && weighted % 10 == 0
+    digits.len() == 13 && weighted.is_multiple_of(10)
 }

@@ -103,6 +103,7 @@ pub(crate) struct Property {
 
 /// One node.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a keyword of the schema language")]
 pub(crate) struct Node {
     pub(crate) kind: Kind,
     /// The `format` keyword; empty without one.

@@ -24,8 +24,6 @@ pub(crate) struct Rules {
     pub(crate) any_of: Box<[NodeId]>,
     pub(crate) one_of: Box<[NodeId]>,
     pub(crate) not: Option<NodeId>,
-    /// No other keys than the known ones may be there (`additionalProperties: false`).
-    pub(crate) closed: bool,
     /// What the schema asks of an object's own metadata (name and generateName).
     pub(crate) metadata: Option<NodeId>,
     /// `x-kubernetes-validations`, as data.

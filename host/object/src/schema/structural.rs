@@ -1,5 +1,10 @@
 //! The rules that make the schema of a custom resource structural, and the words for breaking them.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "JSON has six kinds of values and will not get a seventh"
+)]
+
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
@@ -301,7 +306,7 @@ impl Checker {
                 known.or_else(|| outer.get("additionalProperties").and_then(Value::as_object));
             match known {
                 Some(known) => {
-                    self.specified(known, of, &format!("{path}.properties[{name}]"), &inner_at)
+                    self.specified(known, of, &format!("{path}.properties[{name}]"), &inner_at);
                 }
                 None if outer.get("additionalProperties") == Some(&Value::Bool(true)) => {}
                 None => {
@@ -311,14 +316,11 @@ impl Checker {
             }
         }
         if let Some(of) = inner.get("items").and_then(Value::as_object) {
-            match outer.get("items").and_then(Value::as_object) {
-                Some(known) => {
-                    self.specified(known, of, &format!("{path}.items"), &format!("{at}.items"));
-                }
-                None => {
-                    let why = format!("because it is defined in {at}.items");
-                    self.require(format!("{path}.items"), &why);
-                }
+            if let Some(known) = outer.get("items").and_then(Value::as_object) {
+                self.specified(known, of, &format!("{path}.items"), &format!("{at}.items"));
+            } else {
+                let why = format!("because it is defined in {at}.items");
+                self.require(format!("{path}.items"), &why);
             }
         }
         self.completeness(outer, inner, path, at);
@@ -356,15 +358,15 @@ impl Checker {
 }
 
 /// Checks that every default is a value that its own schema takes.
-pub(crate) fn check_defaults(schema: &Schema, source: &Value, path: &str) -> Errors {
+pub(crate) fn check_defaults(source: &Value, path: &str) -> Errors {
     let mut errors = Vec::new();
     if let Some(source) = source.as_object() {
-        default_of(schema, source, path, &mut errors);
+        default_of(source, path, &mut errors);
     }
     errors
 }
 
-fn default_of(schema: &Schema, source: &Map<String, Value>, path: &str, errors: &mut Errors) {
+fn default_of(source: &Map<String, Value>, path: &str, errors: &mut Errors) {
     if let Some(default) = source.get("default").filter(|default| !default.is_null()) {
         let compiled = super::compile::compile_part(&Value::Object(source.clone()));
         let part = Schema { arena: super::Arena::Custom(compiled.0.into()), root: compiled.1 };
@@ -382,13 +384,13 @@ fn default_of(schema: &Schema, source: &Map<String, Value>, path: &str, errors: 
         }
     }
     for (name, of) in children(source, "properties") {
-        default_of(schema, of, &format!("{path}.properties[{name}]"), errors);
+        default_of(of, &format!("{path}.properties[{name}]"), errors);
     }
     if let Some(of) = source.get("items").and_then(Value::as_object) {
-        default_of(schema, of, &format!("{path}.items"), errors);
+        default_of(of, &format!("{path}.items"), errors);
     }
     if let Some(of) = source.get("additionalProperties").and_then(Value::as_object) {
-        default_of(schema, of, &format!("{path}.additionalProperties"), errors);
+        default_of(of, &format!("{path}.additionalProperties"), errors);
     }
 }
 

@@ -71,7 +71,7 @@ impl<'s> Patcher<'s> {
             let at = list.iter().position(|old| same_key(old.get(key), Some(value)));
             match at.and_then(|at| list.get_mut(at)) {
                 Some(Value::Object(old)) => {
-                    *old = self.map(item_place, std::mem::take(old), item)?
+                    *old = self.map(item_place, std::mem::take(old), item)?;
                 }
                 Some(other) => *other = without_directives(&Value::Object(item.clone())),
                 None => list.push(Value::Object(self.map(item_place, Map::new(), item)?)),

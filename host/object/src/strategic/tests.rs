@@ -1,5 +1,7 @@
 //! Strategic merge patches against answers recorded from kube-apiserver 1.36.
 
+#![expect(clippy::needless_pass_by_value, reason = "test helpers take what `json!` makes")]
+
 use serde_json::{Map, Value, json};
 
 use super::{StrategicError, patch};
