@@ -1,4 +1,4 @@
-//! kubectl's JSONPath, as far as the columns of custom resources use it: fields, indexes, slices, wildcards,
+//! kubectl's `JSONPath`, as far as the columns of custom resources use it: fields, indexes, slices, wildcards,
 //! descent, unions and simple filters.
 //!
 //! A path is compiled once and read often. Reading visits at most [`VISITS_MAX`] values.

@@ -4,6 +4,7 @@
 //! replaced and not refused, keys that stand twice are noted with their path, and integers keep all their digits.
 //! Unlike Go it refuses bytes that are not UTF-8.
 
+use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
 use super::{DEPTH_MAX, DecodeError, Decoded, note};
@@ -83,11 +84,18 @@ impl Parser<'_> {
             }
             let noted = self.duplicates.len();
             let value = self.value()?;
-            self.prefix(noted, &key);
-            if object.contains_key(&key) {
-                note(&mut self.duplicates, key.clone());
+            if self.duplicates.len() > noted {
+                self.prefix(noted, &key);
             }
-            object.insert(key, value);
+            match object.entry(key) {
+                Entry::Vacant(place) => {
+                    place.insert(value);
+                }
+                Entry::Occupied(mut place) => {
+                    note(&mut self.duplicates, place.key().clone());
+                    place.insert(value);
+                }
+            }
             self.blanks();
             if self.take(b'}') {
                 return Ok(Value::Object(object));

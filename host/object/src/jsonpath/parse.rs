@@ -76,7 +76,6 @@ fn bracketed(text: &str) -> Result<(&str, &str), JsonPathError> {
     for (at, c) in text.char_indices() {
         match (quote, c) {
             (Some(open), c) if c == open => quote = None,
-            (Some(_), _) => {}
             (None, '\'' | '"') => quote = Some(c),
             (None, '[') => depth += 1,
             (None, ']') if depth > 0 => depth -= 1,
