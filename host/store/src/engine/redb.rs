@@ -8,12 +8,16 @@
 //!
 //! # Damage
 //! redb does not check pages when it reads them, and may panic on damaged ones; so every call is guarded, the
-//! records, index entries and bookkeeping carry checksums of their own, and the index has a fingerprint.
+//! records, index entries and bookkeeping carry checksums of their own, and the index has a fingerprint. A
+//! database found damaged is abandoned, not closed: closing writes to it, and redb 4.4 can panic twice while
+//! it does (which ends the process). Damage in nothing but redb's own lists of free pages shows only when redb
+//! next writes, and can still end the process then; what was acknowledged stays in the log in front.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
@@ -45,6 +49,8 @@ pub(crate) struct RedbEngine {
     state: Mutex<State>,
     /// Held over each change of file and bookkeeping together.
     writing: Mutex<()>,
+    /// Whether damage was found.
+    damaged: AtomicBool,
     file_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
@@ -69,9 +75,16 @@ impl RedbEngine {
         id: u64,
     ) -> Result<Self, EngineError> {
         let database = guarded(|| opener().map_err(open_error))?;
-        let state = guarded(|| prepare(&database, id))?;
+        let state = match guarded(|| prepare(&database, id)) {
+            Ok(state) => state,
+            Err(error) => {
+                abandon(database);
+                return Err(error);
+            }
+        };
         let (database, state) = (RwLock::new(Some(database)), Mutex::new(state));
-        Ok(Self { opener, database, state, writing: Mutex::default(), file_bytes })
+        let (writing, damaged) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self { opener, database, state, writing, damaged, file_bytes })
     }
 
     /// The bookkeeping as last committed.
@@ -92,7 +105,11 @@ impl RedbEngine {
         let Some(database) = guard.as_ref() else {
             return Err(EngineError::Io("the engine was closed after an error".to_owned()));
         };
-        guarded(|| work(database))
+        guarded(|| work(database)).inspect_err(|error| {
+            if matches!(error, EngineError::Corrupt(_)) {
+                self.damaged.store(true, Ordering::Release);
+            }
+        })
     }
 
     /// The same for writing: an error closes the database.
@@ -127,13 +144,28 @@ impl RedbEngine {
 
     fn drop_database(&self) {
         let mut guard = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        let database = guard.take();
+        let Some(database) = guard.take() else { return };
+        if self.damaged.load(Ordering::Acquire) {
+            return abandon(database);
+        }
         // Closing touches the failing medium; whatever comes of it, the file is read afresh later.
         let closed = catch_unwind(AssertUnwindSafe(|| drop(database)));
         if closed.is_err() {
             tracing::warn!("storage engine panicked while it was closed after an error");
         }
     }
+}
+
+impl Drop for RedbEngine {
+    fn drop(&mut self) {
+        self.drop_database();
+    }
+}
+
+/// Leaves a damaged database open until the process ends.
+#[expect(clippy::mem_forget, reason = "closing a damaged database can end the process")]
+fn abandon(database: Database) {
+    std::mem::forget(database);
 }
 
 impl Engine for RedbEngine {
