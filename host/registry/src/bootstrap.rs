@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quadrille_object::{GroupResource, Gvk};
-use quadrille_store::{Cause, Key, SystemCause, View as _};
+use quadrille_store::{Cause, Key, Query, Range, SystemCause, View as _};
 use serde_json::{Value, json};
 
 use crate::definition::follow::host_request;
@@ -24,7 +24,12 @@ impl Registry {
         for name in NAMESPACES {
             let namespace = json!({"metadata": {"name": name}});
             self.ensure(("", "v1", "Namespace"), "", name, namespace).await?;
-            self.furnish(name).await?;
+        }
+        let all = Query::whole(Range::all(GroupResource::new("", "namespaces")));
+        for namespace in self.store().snapshot().list(&all) {
+            if namespace.meta.deleted_at.is_none() {
+                self.furnish(&namespace.key.name).await?;
+            }
         }
         // The first address of the range is everybody's way to the API.
         let address = self.config().service_range.split('/').next().and_then(|base| {
@@ -42,8 +47,8 @@ impl Registry {
         self.end_definitions().await
     }
 
-    /// Makes what every namespace has: the ServiceAccount `default` and the ConfigMap `kube-root-ca.crt`. Whoever
-    /// watches namespaces calls it for a new one; what exists stays as it is.
+    /// Makes what every namespace has: the ServiceAccount `default` and the ConfigMap `kube-root-ca.crt`.
+    /// [`Registry::commit`] does it for a new namespace; what exists stays as it is.
     ///
     /// # Errors
     /// When the namespace does not take new objects.

@@ -259,15 +259,15 @@ impl Registry {
         }
     }
 
-    /// Commits prepared writes as one transaction and keeps the catalog in step: a definition is served when
-    /// this returns. Runs commit through it.
+    /// Commits prepared writes as one transaction and does what follows at once: when this returns, a definition is
+    /// served, and a new namespace has its ServiceAccount and ConfigMap. Runs commit through it.
     ///
     /// # Errors
     /// See [`quadrille_store::CommitError`].
     pub async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-        let custom = txn.writes.iter().any(|w| self.concerns_definitions(w));
+        let is_followed = txn.writes.iter().any(|w| self.has_followers(w));
         let committed = self.inner.store.commit(txn).await?;
-        if custom {
+        if is_followed {
             self.follow(&committed).await;
         }
         Ok(committed)

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use quadrille_object::GroupResource;
 use quadrille_store::{
-    Cause, Committed, Key, Object as Stored, Query, Range, Selection, SystemCause, View as _, Write,
+    Cause, Committed, Expect, Key, Object as Stored, Query, Range, Selection, SystemCause,
+    View as _, Write,
 };
 use serde_json::json;
 
@@ -33,16 +34,30 @@ impl Registry {
         }
     }
 
-    /// Whether a write may change the catalog or be the last one of a dying definition.
-    pub(crate) fn concerns_definitions(&self, write: &Write) -> bool {
+    /// Whether something follows from a write: it may change the catalog, be the last one of a dying definition, or
+    /// make a namespace.
+    pub(crate) fn has_followers(&self, write: &Write) -> bool {
         let key = write.key();
         key.resource == resource()
+            || is_new_namespace(write)
             || (matches!(write, Write::Delete { .. })
                 && self.catalog().by_group_resource(&key.resource).is_some_and(|r| r.custom))
     }
 
     /// Acts on what a commit did to definitions and custom objects.
     pub(crate) async fn follow(&self, committed: &Committed) {
+        let is_namespace = |o: &&Arc<Stored>| {
+            o.key.resource.group.is_empty() && *o.key.resource.resource == *"namespaces"
+        };
+        for namespace in committed.objects.iter().filter(is_namespace) {
+            if namespace.meta.deleted_at.is_some() {
+                continue;
+            }
+            // A namespace without its furniture works; the next start tries again.
+            if let Err(error) = Box::pin(self.furnish(&namespace.key.name)).await {
+                tracing::warn!(object = %namespace.key, %error, "namespace is not furnished");
+            }
+        }
         let definitions: Vec<&Arc<Stored>> =
             committed.objects.iter().filter(|o| o.key.resource == resource()).collect();
         for definition in &definitions {
@@ -166,6 +181,11 @@ impl Registry {
     async fn submit_quietly(&self, request: &WriteRequest, cause: Cause) -> Result<(), Status> {
         self.submit_without_following(request, cause).await.map(drop)
     }
+}
+
+fn is_new_namespace(write: &Write) -> bool {
+    let Write::Put { key, expect: Expect::Absent, .. } = write else { return false };
+    key.resource.group.is_empty() && *key.resource.resource == *"namespaces"
 }
 
 /// A write by the host itself.
