@@ -118,7 +118,8 @@ impl Rules for DefinitionRules {
         conditions.retain(|c| c.get("type").and_then(Value::as_str) != Some("Terminating"));
         conditions.push(json!({
             "type": "Terminating", "status": "True", "lastTransitionTime": now,
-            "reason": "InstanceDeletionPending", "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+            "reason": "InstanceDeletionPending",
+            "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
         }));
         field::map_mut(object, &["status"]).insert("conditions".to_owned(), conditions.into());
     }

@@ -137,9 +137,30 @@ pub(crate) fn validate(object: &Object, resource: &Resource) -> Vec<FieldError> 
     }
     validate_owners(field::list(object, &["metadata", "ownerReferences"]), &mut errors);
     if field::get(object, &["metadata", "finalizers"]).is_some() {
-        errors.0.extend(validate_name::finalizers("metadata.finalizers", finalizers(object)));
+        validate_finalizers(object, resource, &mut errors);
     }
     errors.0
+}
+
+/// Built-in kinds outside of apiextensions ask for a prefix; kube-apiserver blames such names twice.
+fn validate_finalizers(object: &Object, resource: &Resource, errors: &mut Errors) {
+    const UNQUALIFIED: &str = "name is neither a standard finalizer name nor is it fully qualified";
+    let lenient = resource.custom || *resource.gvr.group == *"apiextensions.k8s.io";
+    let found = validate_name::finalizers("metadata.finalizers", finalizers(object));
+    let unprefixed = |error: &FieldError| error.message.ends_with(UNQUALIFIED);
+    let known: Vec<String> =
+        found.iter().filter(|e| unprefixed(e)).map(|e| e.field.clone()).collect();
+    errors.0.extend(found.into_iter().filter(|error| !lenient || !unprefixed(error)));
+    if lenient {
+        return;
+    }
+    for (index, name) in finalizers(object).enumerate() {
+        let at = format!("metadata.finalizers[{index}]");
+        let standard = ["orphan", "foregroundDeletion", "kubernetes"].contains(&name);
+        if !name.contains('/') && !standard && !known.contains(&at) {
+            errors.invalid(at, &name.into(), UNQUALIFIED);
+        }
+    }
 }
 
 fn entries<'a>(object: &'a Object, key: &str) -> Option<impl Iterator<Item = (&'a str, &'a str)>> {
@@ -195,7 +216,21 @@ fn owner_text(owner: &Value) -> String {
 }
 
 /// What an update changed in the metadata that it may not.
-pub(crate) fn validate_update(object: &Object, before: &Object) -> Vec<FieldError> {
+///
+/// Built-in kinds are checked twice by kube-apiserver, and clients see each cause twice.
+pub(crate) fn validate_update(
+    object: &Object,
+    before: &Object,
+    resource: &Resource,
+) -> Vec<FieldError> {
+    let mut errors = changed(object, before);
+    if !resource.custom {
+        errors.extend(errors.clone());
+    }
+    errors
+}
+
+fn changed(object: &Object, before: &Object) -> Vec<FieldError> {
     let mut errors = Errors::default();
     for key in ["name", "namespace", "uid", "creationTimestamp", "deletionGracePeriodSeconds"] {
         let of = |object| field::get(object, &["metadata", key]).cloned();

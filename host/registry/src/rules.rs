@@ -25,6 +25,9 @@ pub(crate) trait Rules: Debug + Sync {
     /// Fills in defaults; called for every decoded object.
     fn default(&self, _object: &mut Object) {}
 
+    /// Writes fields that are always there, whether anybody set them or not.
+    fn complete(&self, _object: &mut Object) {}
+
     /// What only the server sets in a new object.
     fn before_create(&self, _attempt: &Attempt<'_>, _object: &mut Object) -> Result<(), Status> {
         Ok(())

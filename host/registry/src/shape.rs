@@ -57,7 +57,8 @@ fn drop_empty(object: &mut Object) {
         Value::Null => false,
         Value::Array(items) => {
             items.iter_mut().filter_map(Value::as_object_mut).for_each(drop_empty);
-            !items.is_empty()
+            // An empty list of field managers is a wish: forget them.
+            !items.is_empty() || key == "managedFields"
         }
         Value::Object(map) => {
             if MAPS.contains(&key.as_str()) {

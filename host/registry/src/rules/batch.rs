@@ -12,6 +12,11 @@ use crate::write::Attempt;
 const UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
 const NAME_LABEL: &str = "batch.kubernetes.io/job-name";
 
+const TEMPLATE_LABELS: &[&str] = &["spec", "template", "metadata", "labels"];
+
+/// What of a suspended Job's template may change before its start: where its Pods run.
+const PLACEMENT: [&str; 4] = ["affinity", "nodeSelector", "schedulingGates", "tolerations"];
+
 /// The rules of Jobs.
 #[derive(Debug)]
 pub(crate) struct Jobs;
@@ -53,21 +58,14 @@ fn template(spec: &mut Object) {
     }
 }
 
-impl Rules for Jobs {
-    fn default(&self, object: &mut Object) {
-        let spec = field::map_mut(object, &["spec"]);
-        job_defaults(spec);
-        template(spec);
-        field::map_mut(object, &["status"]);
-    }
-
-    fn before_create(&self, _attempt: &Attempt<'_>, object: &mut Object) -> Result<(), Status> {
-        object.insert("status".to_owned(), json!({}));
+impl Jobs {
+    /// The labels and the selector by which a Job finds its Pods.
+    fn generate(&self, object: &mut Object) {
         let (uid, name) =
             (metadata::text(object, "uid").to_owned(), metadata::text(object, "name").to_owned());
         let spec = field::map_mut(object, &["spec"]);
         if spec.get("manualSelector").and_then(Value::as_bool) == Some(true) {
-            return Ok(());
+            return;
         }
         let labels = field::map_mut(spec, &["template", "metadata", "labels"]);
         for (key, value) in
@@ -77,6 +75,29 @@ impl Rules for Jobs {
         }
         let selected = field::map_mut(spec, &["selector", "matchLabels"]);
         selected.insert(UID_LABEL.to_owned(), uid.into());
+    }
+}
+
+impl Rules for Jobs {
+    fn default(&self, object: &mut Object) {
+        let spec = field::map_mut(object, &["spec"]);
+        job_defaults(spec);
+        template(spec);
+        let labels = field::get(object, TEMPLATE_LABELS).cloned();
+        if let Some(labels) = labels {
+            field::default(field::map_mut(object, &["metadata"]), "labels", labels);
+        }
+        field::map_mut(object, &["status"]);
+    }
+
+    fn before_create(&self, _attempt: &Attempt<'_>, object: &mut Object) -> Result<(), Status> {
+        object.insert("status".to_owned(), json!({}));
+        let labelled = field::get(object, &["metadata", "labels"]);
+        let shared = labelled == field::get(object, TEMPLATE_LABELS);
+        self.generate(object);
+        if shared && let Some(labels) = field::get(object, TEMPLATE_LABELS).cloned() {
+            metadata::of_mut(object).insert("labels".to_owned(), labels);
+        }
         Ok(())
     }
 
@@ -101,11 +122,18 @@ impl Rules for Jobs {
             errors.immutable(&format!("spec.{key}"), of(object), of(before));
         }
         let not_started = field::get(before, &["status", "startTime"]).is_none();
-        let of = |o| field::get(o, &["spec", "template"]);
-        if of(object) != of(before) && !(is_suspended(before) && not_started) {
-            let of = |o| field::get(o, &["spec", "template", "spec"]);
+        let movable = is_suspended(before) && not_started;
+        let pods = |o: &Object| {
+            let mut spec = field::get(o, &["spec", "template", "spec"]).cloned();
+            let spec_map = spec.as_mut().and_then(Value::as_object_mut).filter(|_| movable);
+            if let Some(map) = spec_map {
+                map.retain(|key, _| !PLACEMENT.contains(&key.as_str()));
+            }
+            spec
+        };
+        errors.immutable("spec.template.spec", pods(object).as_ref(), pods(before).as_ref());
+        if !movable {
             let meta = |o| field::get(o, &["spec", "template", "metadata"]);
-            errors.immutable("spec.template.spec", of(object), of(before));
             errors.immutable("spec.template.metadata", meta(object), meta(before));
         }
     }

@@ -23,7 +23,7 @@ fn complete(object: &mut Object) {
 pub(crate) struct Events;
 
 impl Rules for Events {
-    fn default(&self, object: &mut Object) {
+    fn complete(&self, object: &mut Object) {
         complete(object);
     }
 
@@ -49,8 +49,8 @@ impl Rules for Events {
 pub(crate) struct NewEvents;
 
 impl Rules for NewEvents {
-    fn default(&self, object: &mut Object) {
-        object.entry("eventTime").or_insert(Value::Null);
+    fn complete(&self, object: &mut Object) {
+        complete(object);
     }
 
     fn validate(&self, object: &Object, errors: &mut Errors) {

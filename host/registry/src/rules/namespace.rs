@@ -73,15 +73,12 @@ impl Rules for Namespaces {
         }
     }
 
-    fn status_keeps_metadata(&self) -> bool {
-        false
-    }
-
     fn may_go(&self, object: &Object) -> bool {
         field::list(object, &["spec", "finalizers"]).is_empty()
     }
 
     fn on_terminating(&self, object: &mut Object, _now: &str) {
+        field::map_mut(object, &["metadata"]).remove("deletionGracePeriodSeconds");
         field::map_mut(object, &["status"]).insert("phase".to_owned(), "Terminating".into());
     }
 }

@@ -1,5 +1,7 @@
 //! Pods: scheduled nowhere here, so that they wait for somebody to set their status.
 
+mod account;
+
 use quadrille_object::GroupResource;
 use quadrille_store::Key;
 use serde_json::{Value, json};
@@ -30,6 +32,14 @@ impl Rules for Pods {
     fn before_create(&self, attempt: &Attempt<'_>, object: &mut Object) -> Result<(), Status> {
         let quality = quality(object);
         object.insert("status".to_owned(), json!({"phase": "Pending", "qosClass": quality}));
+        if gates(object).next().is_some() {
+            let status = field::map_mut(object, &["status"]);
+            status.insert("conditions".to_owned(), json!([{
+                "type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "lastProbeTime": null,
+                "lastTransitionTime": attempt.now.to_rfc3339(),
+                "message": "Scheduling is blocked due to non-empty scheduling gates",
+            }]));
+        }
         let spec = field::map_mut(object, &["spec"]);
         if spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|s| s < 0)
         {
@@ -41,7 +51,7 @@ impl Rules for Pods {
         let account = spec.get("serviceAccountName").cloned().unwrap_or(Value::Null);
         spec.insert("serviceAccount".to_owned(), account);
         admit_tolerations(spec);
-        Ok(())
+        account::admit(attempt, object)
     }
 
     fn before_update(

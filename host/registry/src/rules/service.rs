@@ -34,6 +34,11 @@ fn has_ports(object: &Object) -> bool {
 impl Rules for Services {
     fn default(&self, object: &mut Object) {
         let spec = field::map_mut(object, &["spec"]);
+        for key in ["clusterIP", "externalName", "loadBalancerIP"] {
+            if spec.get(key).and_then(Value::as_str) == Some("") {
+                spec.remove(key);
+            }
+        }
         field::default(spec, "sessionAffinity", "None");
         field::default(spec, "type", "ClusterIP");
         match field::text(spec, &["sessionAffinity"]) {

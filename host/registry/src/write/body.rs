@@ -21,6 +21,13 @@ impl Attempt<'_> {
         };
         let mut object = object.clone();
         self.check_envelope(&mut object)?;
+        if let Some(metadata) = object.get("metadata").filter(|m| !m.is_object() && !m.is_null()) {
+            let kind = &self.resource.kind.kind;
+            let found = quadrille_object::decode::go_kind(metadata);
+            return Err(self.cannot_handle(&format!(
+                "json: cannot unmarshal {found} into Go struct field {kind}.metadata of type v1.ObjectMeta"
+            )));
+        }
         Ok(object)
     }
 

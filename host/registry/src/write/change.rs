@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::field::{self, Object};
 use crate::metadata;
 use crate::registry::Prepared;
-use crate::request::Body;
+use crate::request::{Action, Body};
 use crate::shape;
 use crate::status::{Reason, Status};
 use crate::write::body::is_terminating;
@@ -100,7 +100,8 @@ impl Attempt<'_> {
             }
         }
         let uid = metadata::text(object, "uid");
-        if !uid.is_empty() && uid != &*before.stored.meta.uid {
+        let replaces = matches!(self.request.action, Action::Update(_));
+        if replaces && !uid.is_empty() && uid != &*before.stored.meta.uid {
             return Err(self.conflict(&format!(
                 "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
                 before.stored.meta.uid

@@ -20,6 +20,9 @@ const NAMES_TRIED_MAX: usize = 8;
 impl Attempt<'_> {
     pub(crate) fn create(&mut self, body: &Body) -> Result<Prepared, Status> {
         let mut object = self.object_of(body)?;
+        for key in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+            metadata::of_mut(&mut object).remove(key);
+        }
         self.check_place(&mut object)?;
         self.decode(&mut object, &body.duplicates)?;
         shape::manage(self, &mut object, None);

@@ -25,7 +25,7 @@ impl Attempt<'_> {
     pub(crate) fn validate(&self, object: &Object, before: Option<&Object>) -> Result<(), Status> {
         let mut errors = Errors::default();
         if let Some(before) = before {
-            errors.0.extend(metadata::validate_update(object, before));
+            errors.0.extend(metadata::validate_update(object, before, self.resource));
         }
         errors.0.extend(metadata::validate(object, self.resource));
         if self.resource.custom {
@@ -48,6 +48,7 @@ impl Attempt<'_> {
         before: Option<Before>,
         outcome: Outcome,
     ) -> Result<Prepared, Status> {
+        self.resource.rules.complete(&mut object);
         let name = metadata::text(&object, "name").to_owned();
         let key = self.key(&name);
         let expect = match &before {

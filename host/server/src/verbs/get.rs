@@ -36,8 +36,20 @@ pub(crate) fn get(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, St
         }
     }
     let name = request.path.name.as_deref().unwrap_or_default();
-    let bytes = object(app, request.resource, &request.path.namespace, name)?;
+    let bytes = if request.path.subresource.as_deref() == Some("scale") {
+        scale(app, request, name)?
+    } else {
+        object(app, request.resource, &request.path.namespace, name)?
+    };
     present::one(app, request, StatusCode::OK, bytes)
+}
+
+fn scale(app: &App, request: &ResourceRequest<'_>, name: &str) -> Result<Bytes, Status> {
+    let namespace: &str = &request.path.namespace;
+    let key = Key::new(request.resource.group_resource(), namespace, name);
+    let found = app.registry.store().snapshot().get(&key);
+    let found = found.ok_or_else(|| Status::not_found(&key.resource, name))?;
+    app.registry.present_scale(&found, request.resource)
 }
 
 /// A resourceVersion as a revision; the error is kube-apiserver's text.
