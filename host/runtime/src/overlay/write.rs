@@ -62,10 +62,6 @@ impl Overlay {
         if let Some(map) = value.as_object_mut() {
             map.insert("status".to_owned(), status);
         }
-        // The status is a function of what was read, and the read set already guards that.
-        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.remove("resourceVersion");
-        }
         let target = Target {
             resource: Arc::clone(resource),
             namespace: Arc::clone(&key.namespace),
