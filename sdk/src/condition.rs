@@ -43,16 +43,12 @@ impl Conditions {
     /// written.
     pub fn set(&mut self, r#type: &str, is: bool, reason: &str, message: impl Into<String>) {
         let status = if is { "True" } else { "False" };
-        let at = match self.0.iter().position(|c| c.r#type == r#type) {
-            Some(at) => at,
-            None => {
-                self.0.push(Condition { r#type: r#type.to_owned(), ..Condition::default() });
-                self.0.len() - 1
-            }
-        };
-        let Some(condition) = self.0.get_mut(at) else { return };
+        if self.get(r#type).is_none() {
+            self.0.push(Condition { r#type: r#type.to_owned(), ..Condition::default() });
+        }
+        let Some(condition) = self.0.iter_mut().find(|c| c.r#type == r#type) else { return };
         if condition.status != status {
-            condition.status = status.to_owned();
+            status.clone_into(&mut condition.status);
             condition.last_transition_time = None;
         }
         reason.clone_into(&mut condition.reason);

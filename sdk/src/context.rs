@@ -162,7 +162,7 @@ impl Context {
     /// Every refusal of the API.
     pub fn apply<T: Resource>(&self, mut object: T) -> Result<T> {
         if T::NAMESPACED && object.namespace().is_empty() {
-            object.meta_mut().namespace = self.request.object.namespace.clone();
+            object.meta_mut().namespace.clone_from(&self.request.object.namespace);
         }
         object.meta_mut().forget_host_fields();
         let text = self
@@ -172,12 +172,16 @@ impl Context {
         T::from_json(&text)
     }
 
-    /// Changes some fields of an object by a merge patch (RFC 7386).
+    /// Changes some fields of an object by a merge patch (RFC 7386); answers the object after it, or as it was when
+    /// the patch made it go (the last finalizer of a terminating object).
     ///
     /// # Errors
     /// Every refusal of the API.
     pub fn patch<T: Resource>(&self, object: &T, patch: &Value) -> Result<T> {
-        T::from_json(&self.patch_json(&object.object_ref(), patch)?)
+        match self.patch_json(&object.object_ref(), patch)? {
+            gone if gone.is_empty() => T::from_json(&object.to_json()?),
+            text => T::from_json(&text),
+        }
     }
 
     pub(crate) fn patch_json(&self, object: &ObjectRef, patch: &Value) -> Result<String> {

@@ -66,8 +66,8 @@ pub trait Controller: 'static {
     ///
     /// # Errors
     /// As [`Controller::reconcile`].
+    #[expect(unused_variables, reason = "the names are for those who override it")]
     fn finalize(object: &Self::Primary, ctx: &Context) -> Result<Next> {
-        let _unused = (object, ctx);
         Next::done()
     }
 }
@@ -86,6 +86,7 @@ impl Next {
     ///
     /// # Errors
     /// Never.
+    #[expect(clippy::unnecessary_wraps, reason = "so that a reconcile ends with `Next::done()`")]
     pub fn done() -> Result<Self> {
         Ok(Self::Done)
     }
@@ -94,6 +95,7 @@ impl Next {
     ///
     /// # Errors
     /// Never.
+    #[expect(clippy::unnecessary_wraps, reason = "so that a reconcile ends with `Next::after(…)`")]
     pub fn after(wait: Duration) -> Result<Self> {
         Ok(Self::After(wait))
     }

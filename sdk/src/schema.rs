@@ -8,7 +8,7 @@ use crate::condition::{Condition, Conditions};
 use crate::selector::LabelSelector;
 use crate::time::Time;
 
-/// A type with an OpenAPI v3 schema; `#[schema]` and `#[resource]` implement it.
+/// A type with an `OpenAPI` v3 schema; `#[schema]` and `#[resource]` implement it.
 pub trait Schema {
     /// The schema, as `spec.versions[].schema.openAPIV3Schema` takes it.
     fn schema() -> Value;
@@ -177,8 +177,8 @@ pub fn definition(names: &DefinitionNames, spec: &Value, status: Option<Value>) 
 
 /// A printer column, with the type that the schema has at its path.
 fn printed(column: &Column, schema: &Value) -> Value {
-    let steps = column.path.split('.').filter(|step| !step.is_empty());
-    let found = steps.fold(Some(schema), |at, step| at?.get("properties")?.get(step));
+    let mut steps = column.path.split('.').filter(|step| !step.is_empty());
+    let found = steps.try_fold(schema, |at, step| at.get("properties")?.get(step));
     let r#type = match found.and_then(|field| field["type"].as_str()) {
         Some(r#type @ ("integer" | "number" | "boolean")) => r#type,
         _ if found.is_some_and(|field| field["format"] == "date-time") => "date",

@@ -36,3 +36,38 @@ impl Controller for Hello {
 }
 
 quadrille_sdk::plugin!(Hello);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quadrille_testing::World;
+
+    #[test]
+    fn a_greeting_gets_its_text_and_takes_it_along() {
+        let mut world = World::new(plugin());
+        world.apply(Greeting::new("world", GreetingSpec { name: "world".to_owned() }));
+        world.settle();
+        assert_eq!(world.expect::<ConfigMap>("world").data["text"], "Hello, world!");
+
+        world.edit::<Greeting>("world", |greeting| greeting.spec.name = "moon".to_owned());
+        world.settle();
+        assert_eq!(world.expect::<Greeting>("world").status.text, "Hello, moon!");
+        world.torture(50);
+
+        world.delete::<Greeting>("world");
+        world.settle();
+        assert!(world.get::<ConfigMap>("world").is_none());
+    }
+
+    #[test]
+    fn a_text_that_somebody_changed_is_put_right() {
+        let mut world = World::new(plugin());
+        world.apply(Greeting::new("world", GreetingSpec { name: "world".to_owned() }));
+        world.settle();
+        world.edit::<ConfigMap>("world", |map| {
+            map.data.insert("text".to_owned(), "Go away!".to_owned());
+        });
+        world.settle();
+        assert_eq!(world.expect::<ConfigMap>("world").data["text"], "Hello, world!");
+    }
+}

@@ -126,3 +126,6 @@ impl<'a> Work<'a> {
 fn size(set: &ReplicaSet) -> i64 {
     set.spec.replicas.unwrap_or(1)
 }
+
+#[cfg(test)]
+mod tests;

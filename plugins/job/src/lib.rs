@@ -51,7 +51,7 @@ fn after_the_end(job: &Job, condition: &JobCondition, ctx: &Context) -> Result<N
     if ctx.is_terminating() {
         return Next::done();
     }
-    let ended = condition.last_transition_time.unwrap_or(ctx.now());
+    let ended = condition.last_transition_time.unwrap_or_else(|| ctx.now());
     let due = ended + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     if due <= ctx.now() {
         // What the job owns goes first, as the kind has it.
@@ -126,3 +126,6 @@ impl Work<'_> {
         self.status.terminating = Some(terminating);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ const BURST: i64 = 500;
 
 /// The wait after the first failure; it doubles with each further one.
 const BACKOFF_MIN: Duration = Duration::from_secs(10);
-const BACKOFF_MAX: Duration = Duration::from_secs(600);
+const BACKOFF_MAX: Duration = Duration::from_mins(10);
 
 /// The longest beginning of a pod's name: five characters of the 63 are left for chance.
 const NAME_BASE_MAX: usize = 58;
@@ -212,10 +212,9 @@ fn add_variable(container: &mut Value, variable: &Value) {
 /// When a pod finished, as far as it says so.
 fn finished_at(pod: &Pod) -> Option<Time> {
     let not_ready = pod.status.iter().flat_map(|status| &status.conditions);
-    let not_ready = not_ready.filter(|c| c.r#type == "Ready" && c.status == "False");
+    let mut not_ready = not_ready.filter(|c| c.r#type == "Ready" && c.status == "False");
     not_ready
-        .filter_map(|condition| condition.last_transition_time)
-        .next()
+        .find_map(|condition| condition.last_transition_time)
         .or(pod.metadata.deletion_timestamp)
         .or(pod.metadata.creation_timestamp)
 }

@@ -131,3 +131,6 @@ fn tell(ctx: &Context, reason: &str, message: &str) {
         warn!(ctx, "{message}");
     }
 }
+
+#[cfg(test)]
+mod tests;

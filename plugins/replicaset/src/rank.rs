@@ -63,7 +63,7 @@ fn rank(pod: &Pod, assigned: bool, on_node: usize) -> Rank {
         ready: pod.is_ready(),
         cost: cost.and_then(|text| text.parse().ok()).unwrap_or(0),
         on_node,
-        ready_since: pod.ready_since().flatten(),
+        ready_since: pod.ready_since(),
         restarts: restarts.max().unwrap_or(0),
         created: pod.metadata.creation_timestamp,
         uid: pod.uid().to_owned(),

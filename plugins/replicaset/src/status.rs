@@ -26,7 +26,7 @@ impl Tally {
         let labeled =
             |pod: &&Pod| wanted.iter().all(|(k, v)| pod.metadata.labels.get(k) == Some(v));
         let waiting = active.iter().filter(|pod| !pod.is_available(min_ready, now));
-        let due = waiting.filter_map(|pod| pod.ready_since().flatten());
+        let due = waiting.filter_map(Pod::ready_since);
         Self {
             replicas: active.len(),
             fully_labeled: active.iter().filter(labeled).count(),
@@ -74,7 +74,7 @@ pub(crate) fn status(
 pub(crate) fn retry_wait(set: &ReplicaSet, now: Time) -> Duration {
     let since = failure_condition(set).and_then(|c| c.last_transition_time);
     let failing = since.map_or(Duration::ZERO, |since| now.since(since));
-    failing.clamp(Duration::from_secs(1), Duration::from_secs(60))
+    failing.clamp(Duration::from_secs(1), Duration::from_mins(1))
 }
 
 fn failure_condition(set: &ReplicaSet) -> Option<&ReplicaSetCondition> {

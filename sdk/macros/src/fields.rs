@@ -118,9 +118,10 @@ fn default_function(field: &mut Field, ident: &Ident, owner: &Ident, value: &Exp
     let path = format!("{owner}::{function}");
     let ty = &field.ty;
     field.attrs.push(parse_quote!(#[serde(default = #path)]));
-    let value = match value {
-        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => quote!(#text.into()),
-        other => quote!(#other),
+    let value = if let Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) = value {
+        quote!(#text.into())
+    } else {
+        quote!(#value)
     };
     quote! {
         fn #function() -> #ty {

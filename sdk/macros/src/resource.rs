@@ -91,10 +91,10 @@ fn resource_impl(
     let plural = plural.unwrap_or_else(|| format!("{}s", kind.to_lowercase()));
     let namespaced = !cluster;
     let observes = status.is_some();
-    let status_schema = match status {
-        Some(status) => quote!(Some(<#status as ::quadrille_sdk::Schema>::schema())),
-        None => quote!(None),
-    };
+    let status_schema = status.map_or_else(
+        || quote!(None),
+        |status| quote!(Some(<#status as ::quadrille_sdk::Schema>::schema())),
+    );
     let columns = columns
         .iter()
         .map(|(name, path)| quote!(::quadrille_sdk::schema::Column { name: #name, path: #path }));

@@ -7,10 +7,12 @@ use syn::{Attribute, Fields, Item, ItemEnum, ItemStruct};
 use crate::fields;
 
 pub(crate) fn expand(item: Item) -> syn::Result<TokenStream> {
-    match item {
-        Item::Struct(item) => expand_struct(item),
-        Item::Enum(item) => expand_enum(&item),
-        other => Err(syn::Error::new_spanned(other, "#[schema] is for structs and enums")),
+    if let Item::Struct(item) = item {
+        expand_struct(item)
+    } else if let Item::Enum(item) = &item {
+        expand_enum(item)
+    } else {
+        Err(syn::Error::new_spanned(item, "#[schema] is for structs and enums"))
     }
 }
 

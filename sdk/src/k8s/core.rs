@@ -167,22 +167,28 @@ impl Pod {
         !matches!(self.phase(), "Succeeded" | "Failed") && !self.metadata.is_terminating()
     }
 
-    /// Since when it is ready; `None` when it is not.
-    pub fn ready_since(&self) -> Option<Option<Time>> {
-        let ready = self.status.as_ref()?.conditions.iter().find(|c| c.r#type == "Ready")?;
-        (ready.status == "True").then_some(ready.last_transition_time)
-    }
-
     /// Whether its `Ready` condition is true.
     pub fn is_ready(&self) -> bool {
-        self.ready_since().is_some()
+        self.ready_condition().is_some()
+    }
+
+    /// Since when it is ready; `None` when it is not, or does not say.
+    pub fn ready_since(&self) -> Option<Time> {
+        self.ready_condition()?.last_transition_time
+    }
+
+    fn ready_condition(&self) -> Option<&PodCondition> {
+        let ready = self.status.as_ref()?.conditions.iter().find(|c| c.r#type == "Ready");
+        ready.filter(|condition| condition.status == "True")
     }
 
     /// Whether it has been ready for so long.
     pub fn is_available(&self, min_ready: std::time::Duration, now: Time) -> bool {
-        self.ready_since().is_some_and(|since| {
-            min_ready.is_zero() || since.is_some_and(|since| since + min_ready <= now)
-        })
+        match self.ready_since() {
+            _ if min_ready.is_zero() => self.is_ready(),
+            Some(since) => since + min_ready <= now,
+            None => false,
+        }
     }
 
     /// Its name, with the pods of one owner numbered: `web-0`.
