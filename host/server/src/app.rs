@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::future::Either;
 use http::header::{ACCEPT, HeaderValue, USER_AGENT};
 use http::request::Parts;
-use http::{Method, Request};
-use hyper::body::Incoming;
+use http::{Method, Request, Version};
+use hyper::body::{Body as _, Incoming};
 use quadrille_kit::{Clock, Random, Shutdown};
 use quadrille_registry::{Actor, Reason, Registry, Resource, Status};
 use quadrille_store::{Cause, RequestCause};
@@ -24,6 +24,7 @@ use crate::openapi::Documents;
 use crate::params::Params;
 use crate::past::Past;
 use crate::path::{Path, ResourcePath};
+use crate::present::is_for_people;
 use crate::routes::{Found, RouteCache};
 use crate::verbs;
 
@@ -125,7 +126,11 @@ impl App {
         let (app, peer) = (Arc::clone(self), Arc::clone(peer));
         Either::Right(Box::pin(async move {
             tokio::task::yield_now().await;
-            let answer = app.respond(&parts, body, &peer).await;
+            let mut body = body;
+            let answer = app.respond(&parts, &mut body, &peer).await;
+            if parts.version < Version::HTTP_2 && !body.is_end_stream() {
+                verbs::body::discard(&app, body).await;
+            }
             let answer = answer.unwrap_or_else(|status| refusal(&status));
             app.finish(&parts, answer)
         }))
@@ -138,7 +143,7 @@ impl App {
         }
         let Some(Path::Resource(path)) = Path::parse(parts.uri.path()) else { return None };
         let name = path.name.as_deref()?;
-        if path.subresource.is_some() || path.watch {
+        if path.subresource.is_some() || path.watch || is_for_people(parts) {
             return None;
         }
         let wanted = negotiate(parts.headers.get(ACCEPT).map(HeaderValue::as_bytes)).ok()?;
@@ -172,7 +177,7 @@ impl App {
     async fn respond(
         &self,
         parts: &Parts,
-        body: Incoming,
+        body: &mut Incoming,
         peer: &Arc<str>,
     ) -> Result<Answer, Status> {
         let user = self.tokens.user(&parts.headers)?;

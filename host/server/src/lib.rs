@@ -28,6 +28,7 @@ mod shape;
 mod table;
 mod token;
 mod verbs;
+mod yaml;
 
 pub use authentication::{Tokens, User};
 pub use authorization::{Attributes, Authorizer, BuiltinRules, ResourceAttributes};

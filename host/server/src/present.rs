@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use http::StatusCode;
+use http::request::Parts;
 use quadrille_registry::Status;
+use serde_json::Value;
 
 use crate::answer::{Answer, Body, JSON, YAML, answer};
 use crate::app::{App, ResourceRequest, user_agent};
 use crate::negotiate::{Encoding, Shape};
-use crate::{forms, shape};
+use crate::{forms, shape, yaml};
 
 /// One object as an answer.
 pub(crate) fn one(
@@ -32,18 +34,20 @@ pub(crate) fn encoded(request: &ResourceRequest<'_>, code: StatusCode, json: Byt
             answer(code, JSON, Body::Whole(bytes))
         }
         Encoding::Json => answer(code, JSON, Body::Whole(json)),
-        // Every JSON text is a YAML text; with line breaks it is also readable as one.
         Encoding::Yaml => {
-            let bytes = shape::pretty(&json).unwrap_or(json);
-            answer(code, YAML, Body::Whole(bytes))
+            let value: Value = serde_json::from_slice(&json).unwrap_or_default();
+            answer(code, YAML, Body::Whole(yaml::document(&value).into()))
         }
     }
 }
 
 /// Whether the answer is for people: asked for, or read by a browser or curl.
 pub(crate) fn wants_pretty(request: &ResourceRequest<'_>) -> bool {
-    request.params.pretty.unwrap_or_else(|| {
-        let client = user_agent(request.parts);
-        ["curl", "Wget", "Mozilla/5.0"].iter().any(|name| client.starts_with(name))
-    })
+    request.params.pretty.unwrap_or_else(|| is_for_people(request.parts))
+}
+
+/// Whether a person is likely to read the answer as it is.
+pub(crate) fn is_for_people(parts: &Parts) -> bool {
+    let client = user_agent(parts);
+    ["curl", "Wget", "Mozilla/5.0"].iter().any(|name| client.starts_with(name))
 }

@@ -22,7 +22,7 @@ use crate::app::{App, ResourceRequest, method_not_allowed};
 pub(crate) async fn answer(
     app: &App,
     request: ResourceRequest<'_>,
-    body: Incoming,
+    body: &mut Incoming,
 ) -> Result<Answer, Status> {
     if request.parts.method == Method::HEAD {
         return Err(method_not_allowed());

@@ -12,6 +12,9 @@ use quadrille_registry::{Body, Reason, Status};
 use crate::app::App;
 use crate::negotiate::Media;
 
+/// How much of an unwanted body is read so that the client gets to see its answer.
+const DISCARD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
@@ -30,7 +33,7 @@ pub(crate) enum Encoding {
 pub(crate) async fn read(
     app: &App,
     parts: &Parts,
-    body: Incoming,
+    body: &mut Incoming,
     limit: usize,
 ) -> Result<Bytes, Status> {
     let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
@@ -49,7 +52,7 @@ pub(crate) async fn read(
     }
 }
 
-async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, Status> {
+async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, Status> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -69,6 +72,24 @@ async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, Status> {
         }
     }
     Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// Reads the rest of a body that nobody wants, within bounds: a client of HTTP/1.1 that is still sending would
+/// otherwise see its connection reset instead of the answer.
+pub(crate) async fn discard(app: &App, mut body: Incoming) {
+    let mut left = DISCARD_BYTES_MAX;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        () = reading => {}
+        () = app.clock.sleep(app.config.limits.body_timeout) => {}
+    }
 }
 
 fn too_large(limit: usize) -> Status {

@@ -43,7 +43,7 @@ struct RawPreconditions {
 pub(crate) async fn delete(
     app: &App,
     request: &ResourceRequest<'_>,
-    incoming: Incoming,
+    incoming: &mut Incoming,
 ) -> Result<Answer, Status> {
     let (delete, write_options) = read_options(app, request, incoming).await?;
     let write = WriteRequest {
@@ -95,7 +95,7 @@ fn success(request: &ResourceRequest<'_>, written: &Written) -> Value {
 pub(crate) async fn delete_collection(
     app: &App,
     request: &ResourceRequest<'_>,
-    incoming: Incoming,
+    incoming: &mut Incoming,
 ) -> Result<Answer, Status> {
     let (delete, write_options) = read_options(app, request, incoming).await?;
     let selected = list::select(app, request)?;
@@ -133,7 +133,7 @@ fn target_of(request: &ResourceRequest<'_>, object: &Object) -> Target {
 async fn read_options(
     app: &App,
     request: &ResourceRequest<'_>,
-    incoming: Incoming,
+    incoming: &mut Incoming,
 ) -> Result<(DeleteOptions, WriteOptions), Status> {
     let limit = app.config.limits.body_bytes_max;
     let bytes = body::read(app, request.parts, incoming, limit).await?;

@@ -20,7 +20,7 @@ pub(crate) fn object(
     let key = Key::new(resource.group_resource(), namespace, name);
     match app.registry.store().snapshot().get(&key) {
         Some(object) => Ok(app.registry.present(&object, resource)),
-        None => Err(Status::not_found(&key.resource, name)),
+        None => Err(Status::not_found(&resource.qualified(), name)),
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn is_extension(path: &ResourcePath<'_>) -> bool {
 pub(crate) async fn answer(
     app: &App,
     parts: &Parts,
-    incoming: Incoming,
+    incoming: &mut Incoming,
     path: &ResourcePath<'_>,
     user: &User,
     peer: &Arc<str>,
@@ -65,7 +65,7 @@ async fn upload(
     app: &App,
     uploads: &dyn PluginUploads,
     parts: &Parts,
-    incoming: Incoming,
+    incoming: &mut Incoming,
     name: &str,
     user: &User,
     peer: &Arc<str>,

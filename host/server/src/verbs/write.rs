@@ -17,7 +17,7 @@ use crate::present;
 pub(crate) async fn write(
     app: &App,
     request: &ResourceRequest<'_>,
-    incoming: Incoming,
+    incoming: &mut Incoming,
 ) -> Result<Answer, Status> {
     let kind = match request.verb {
         "create" => WriteKind::Create,
