@@ -43,7 +43,9 @@ impl Bus {
     pub(crate) fn publish(&self, changes: &[Arc<Change>]) {
         let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
         let before = recent.newest();
-        changes.iter().for_each(|change| recent.push(change));
+        for change in changes {
+            recent.push(change);
+        }
         let newest = recent.newest();
         drop(recent);
         self.all.send_replace(newest);

@@ -85,8 +85,9 @@ pub(crate) struct Compacted {
     pub(crate) more: bool,
 }
 
-/// How large a store is.
+/// How large a store is, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "units go last, also when all are the same")]
 pub struct Size {
     /// Bytes of the files on disk; 0 in memory.
     pub file_bytes: u64,

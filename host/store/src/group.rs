@@ -168,7 +168,7 @@ impl<'a> Group<'a> {
         self.entries.push(Entry { revision: change.revision, index_key, live, record });
         if live {
             self.working.graves.remove(key);
-            self.working.snapshot.insert(Arc::clone(&change.object));
+            self.working.snapshot.insert(&change.object);
         } else {
             self.working.graves.insert(key.clone(), change.revision);
             self.working.snapshot.remove(key);

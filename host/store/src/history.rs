@@ -151,7 +151,7 @@ pub(crate) fn object(
     Ok(Object { key, revision, meta, bytes: Bytes::copy_from_slice(parts.value) })
 }
 
-fn corrupt(damaged: record::Damaged) -> EngineError {
+pub(crate) fn corrupt(damaged: record::Damaged) -> EngineError {
     EngineError::Corrupt(damaged.to_string())
 }
 

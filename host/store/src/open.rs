@@ -30,7 +30,7 @@ pub(crate) fn recover(engine: &dyn Engine) -> Result<Recovered, EngineError> {
     let mut snapshot = Snapshot::default();
     for object in decode_all(&loaded.live)? {
         let key = snapshot.interned(object.key.clone());
-        snapshot.insert(Arc::new(Object { key, ..object }));
+        snapshot.insert(&Arc::new(Object { key, ..object }));
     }
     snapshot.set_revision(loaded.newest);
     let graves = loaded.graves.iter().map(|(key, revision)| {
@@ -62,7 +62,6 @@ fn decode_all(records: &[(Revision, Bytes)]) -> Result<Vec<Object>, EngineError>
 }
 
 fn decode((revision, bytes): &(Revision, Bytes)) -> Result<Object, EngineError> {
-    let parts = record::decode(*revision, bytes)
-        .map_err(|damaged| EngineError::Corrupt(damaged.to_string()))?;
+    let parts = record::decode(*revision, bytes).map_err(history::corrupt)?;
     history::object(*revision, &parts, parts.key())
 }

@@ -61,13 +61,12 @@ impl Recent {
         self.bytes += change.object.bytes.len();
         self.all.changes.push_back(Arc::clone(change));
         let floor = self.all.floor;
-        match self.feeds.get_mut(&change.key().resource) {
-            Some(feed) => feed.push(change),
-            None => {
-                let mut feed = Feed { floor, ..Feed::default() };
-                feed.push(change);
-                self.feeds.insert(change.key().resource.clone(), feed);
-            }
+        if let Some(feed) = self.feeds.get_mut(&change.key().resource) {
+            feed.push(change);
+        } else {
+            let mut feed = Feed { floor, ..Feed::default() };
+            feed.push(change);
+            self.feeds.insert(change.key().resource.clone(), feed);
         }
         while self.all.changes.len() > self.limits.changes_max || self.bytes > self.limits.bytes_max
         {

@@ -48,7 +48,7 @@ pub(crate) struct Parts<'a> {
 }
 
 /// The bytes do not have the form, or not the checksum, of a record with this revision.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the record of revision {revision} is damaged")]
 pub(crate) struct Damaged {
     pub(crate) revision: Revision,

@@ -110,15 +110,13 @@ impl Snapshot {
         Key { resource: resource.clone(), namespace, name: key.name }
     }
 
-    pub(crate) fn insert(&mut self, object: Arc<Object>) {
-        match self.resources.get_mut(&object.key.resource) {
-            Some(objects) => objects.insert(object),
-            None => {
-                let mut objects = Objects::default();
-                let resource = object.key.resource.clone();
-                objects.insert(object);
-                self.resources.insert(resource, objects);
-            }
+    pub(crate) fn insert(&mut self, object: &Arc<Object>) {
+        if let Some(objects) = self.resources.get_mut(&object.key.resource) {
+            objects.insert(object);
+        } else {
+            let mut objects = Objects::default();
+            objects.insert(object);
+            self.resources.insert(object.key.resource.clone(), objects);
         }
     }
 
@@ -136,19 +134,19 @@ impl Objects {
         self.places.get(&(Arc::clone(namespace), Arc::clone(name)))
     }
 
-    fn insert(&mut self, object: Arc<Object>) {
+    fn insert(&mut self, object: &Arc<Object>) {
         let (namespace, name) = (&object.key.namespace, &object.key.name);
         let place = (Arc::clone(namespace), Arc::clone(name));
-        let before = self.places.insert(place, Arc::clone(&object));
+        let before = self.places.insert(place, Arc::clone(object));
         match before {
             Some(before) if before.meta.owners == object.meta.owners => {}
             Some(before) => {
                 self.disown(&before);
-                self.own(&object);
+                self.own(object);
             }
             None => {
                 *self.namespaces.entry(Arc::clone(namespace)).or_insert(0) += 1;
-                self.own(&object);
+                self.own(object);
             }
         }
     }

@@ -70,9 +70,8 @@ fn skip(bytes: &[u8], mut at: usize) -> Option<usize> {
         match *bytes.get(at)? {
             b'"' => at = string(bytes, at)?.end,
             b'{' | b'[' => depth += 1,
-            b'}' | b']' if depth == 0 => return Some(at),
+            b'}' | b']' | b',' if depth == 0 => return Some(at),
             b'}' | b']' => depth -= 1,
-            b',' if depth == 0 => return Some(at),
             _ => {}
         }
         at += 1;

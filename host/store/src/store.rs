@@ -44,7 +44,7 @@ impl Default for Config {
         Self {
             dir: None,
             history_bytes_max: 256 * 1024 * 1024,
-            history_age_max: Duration::from_secs(24 * 3600),
+            history_age_max: Duration::from_hours(24),
             recent_changes_max: 32_768,
             recent_bytes_max: 64 * 1024 * 1024,
         }

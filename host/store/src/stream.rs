@@ -36,9 +36,9 @@ impl Stream {
         loop {
             // Marked as seen before looking, so that what comes after the look wakes the wait below.
             self.wake.borrow_and_update();
-            let batch = match self.from_ring()? {
+            let batch = match self.read_ring()? {
                 Some(batch) => batch,
-                None => Some(self.from_log_elsewhere().await?),
+                None => Some(self.read_log_elsewhere().await?),
             };
             if let Some(batch) = batch {
                 let moved = batch.through.0.saturating_sub(self.told.0) >= TICK;
@@ -55,9 +55,9 @@ impl Stream {
     }
 
     pub(crate) fn try_next(&mut self) -> Result<Option<ChangeBatch>, ChangesError> {
-        let batch = match self.from_ring()? {
+        let batch = match self.read_ring()? {
             Some(batch) => batch,
-            None => Some(self.from_log()?),
+            None => Some(self.read_log()?),
         };
         Ok(batch.map(|batch| self.tell(batch)))
     }
@@ -73,7 +73,8 @@ impl Stream {
     }
 
     /// `None` when the ring does not reach back; `Some(None)` when there is nothing new.
-    fn from_ring(&self) -> Result<Option<Option<ChangeBatch>>, ChangesError> {
+    #[expect(clippy::option_option, reason = "out of reach and nothing new are different answers")]
+    fn read_ring(&self) -> Result<Option<Option<ChangeBatch>>, ChangesError> {
         if self.shared.is_closed() {
             return Err(ChangesError::Closed);
         }
@@ -85,15 +86,15 @@ impl Stream {
         Ok(found.map(|(changes, through)| Some(ChangeBatch { changes, through })))
     }
 
-    fn from_log(&self) -> Result<ChangeBatch, ChangesError> {
+    fn read_log(&self) -> Result<ChangeBatch, ChangesError> {
         let found = history::after(&self.shared, self.filter.resource.as_ref(), self.position);
         found.map(|(changes, through)| ChangeBatch { changes, through })
     }
 
     /// The same beside the runtime's workers, where the engine may wait for a disk.
-    async fn from_log_elsewhere(&self) -> Result<ChangeBatch, ChangesError> {
+    async fn read_log_elsewhere(&self) -> Result<ChangeBatch, ChangesError> {
         if !self.shared.blocks() {
-            return self.from_log();
+            return self.read_log();
         }
         let (shared, filter) = (Arc::clone(&self.shared), self.filter.clone());
         let position = self.position;

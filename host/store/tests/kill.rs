@@ -20,6 +20,7 @@ use serde_json::json;
 const ROUNDS: usize = 20;
 const WRITERS: usize = 8;
 
+#[expect(clippy::print_stdout, reason = "without a harness the test reports by itself")]
 fn main() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -72,6 +73,7 @@ async fn commit_forever(dir: &Path) {
     writers.join_all().await;
 }
 
+#[expect(clippy::print_stdout, reason = "without a harness the test reports by itself")]
 async fn acknowledged_writes_survive_kill_nine() {
     let dir = tempfile::tempdir().expect("a directory");
     let random = SystemRandom::default();

@@ -500,28 +500,29 @@ fn no_bookkeeping() -> EngineError {
     EngineError::Corrupt("its bookkeeping is missing or damaged".to_owned())
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "all others go through one table")]
 fn open_error(error: DatabaseError) -> EngineError {
     match error {
         DatabaseError::DatabaseAlreadyOpen => EngineError::InUse,
-        DatabaseError::UpgradeRequired(_) | DatabaseError::RepairAborted => {
-            EngineError::Corrupt(error.to_string())
-        }
-        other => io(other),
+        error => io(error),
     }
 }
 
 /// Sorts redb's many errors into what the store can do about them.
+#[expect(clippy::wildcard_enum_match_arm, reason = "redb adds errors; unknown ones may be damage")]
 fn io(error: impl Into<redb::Error>) -> EngineError {
-    match error.into() {
+    let error = error.into();
+    let message = error.to_string();
+    match error {
         redb::Error::DatabaseAlreadyOpen => EngineError::InUse,
         redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-            EngineError::Corrupt(error.to_string())
+            EngineError::Corrupt(message)
         }
-        redb::Error::Io(error) => EngineError::Io(error.to_string()),
-        error @ (redb::Error::PreviousIo | redb::Error::DatabaseClosed) => {
-            EngineError::Io(error.to_string())
-        }
-        other => EngineError::Corrupt(other.to_string()),
+        redb::Error::Io(_)
+        | redb::Error::PreviousIo
+        | redb::Error::DatabaseClosed
+        | redb::Error::TransactionPoisoned => EngineError::Io(message),
+        _ => EngineError::Corrupt(message),
     }
 }
 

@@ -60,7 +60,7 @@ struct Writer {
     segment: Option<Box<dyn Segment>>,
     at: u64,
     /// The newest revision written to each file.
-    last: [Revision; SEGMENTS as usize],
+    last: [Revision; 2],
     /// Whether the segment before may hold a batch that was refused.
     refused: bool,
     frame: Vec<u8>,
@@ -87,7 +87,7 @@ impl WalEngine {
             number,
             segment: None,
             at: 0,
-            last: [Revision(0); SEGMENTS as usize],
+            last: [Revision(0); 2],
             refused: false,
             frame: Vec::new(),
         };
@@ -111,7 +111,7 @@ impl WalEngine {
             return Ok(());
         }
         writer.segment = None;
-        let file = usize::from((writer.number + 1) % SEGMENTS != 0);
+        let file = file_of(writer.number + 1);
         if writer.last.get(file).is_some_and(|last| *last > self.below.state().newest) {
             self.checkpoint()?;
         }
@@ -144,9 +144,7 @@ impl Writer {
             io(error)
         })?;
         self.at += self.frame.len() as u64;
-        if let (Some(entry), Some(last)) =
-            (batch.last(), self.last.get_mut(usize::from(self.number % SEGMENTS != 0)))
-        {
+        if let (Some(entry), Some(last)) = (batch.last(), self.last.get_mut(file_of(self.number))) {
             *last = entry.revision;
         }
         Ok(())
@@ -295,6 +293,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The file that a segment lies in, as an index.
+fn file_of(number: u64) -> usize {
+    usize::from(!number.is_multiple_of(SEGMENTS))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
 fn io(error: std::io::Error) -> EngineError {
     EngineError::Io(error.to_string())
 }

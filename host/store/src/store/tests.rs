@@ -89,7 +89,8 @@ async fn a_transaction_appears_whole_and_streams_see_it() {
         let gone = store.commit(txn(vec![gone])).await.expect("deletes");
         assert_eq!(data(&gone.objects[0]), "1");
         assert_eq!(gone.objects[0].revision, Revision(3));
-        let change = &all.next().await.expect("changes").changes[0].clone();
+        let batch = all.next().await.expect("changes");
+        let change = &batch.changes[0];
         assert_eq!(change.kind, ChangeKind::Deleted);
         assert_eq!(change.before.as_ref().map(|o| o.revision), Some(Revision(1)));
         assert_eq!(store.snapshot().get(&a), None);
@@ -318,6 +319,7 @@ fn model_key(n: u8) -> Key {
     key(["a", "b"][usize::from(n % 2)], ["", "n1", "n2"][usize::from(n / 2)], "x")
 }
 
+#[expect(clippy::too_many_lines, reason = "one step of the model after the other")]
 async fn run_model(dir: Option<&Path>, steps: Vec<Step>) {
     let small = |config: &mut Config| config.recent_changes_max = 5;
     let mut store = open_at(dir, small).await;
@@ -354,7 +356,9 @@ async fn run_model(dir: Option<&Path>, steps: Vec<Step>) {
                 let outcome = store.commit(Txn { reads, ..txn(writes) }).await;
                 assert_eq!(outcome.is_ok(), holds, "{outcome:?}");
                 if holds {
-                    planned.iter().for_each(|(write, data)| model.apply(write, data.as_deref()));
+                    for (write, data) in &planned {
+                        model.apply(write, data.as_deref());
+                    }
                 }
             }
             Step::Read { stream } => {

@@ -84,7 +84,7 @@ async fn store(files: bool, clients: usize, wait: Duration) -> anyhow::Result<Ce
         let encoded = object(&format!("client-{client}"));
         running.spawn(async move {
             let mut done = 0;
-            while clock.monotonic() - start < wait {
+            while clock.monotonic().saturating_sub(start) < wait {
                 store.commit(create(client, done, encoded.clone())).await?;
                 done += 1;
                 // The memory engine never waits, and the other clients want to run, too.
@@ -97,7 +97,7 @@ async fn store(files: bool, clients: usize, wait: Duration) -> anyhow::Result<Ce
     while let Some(done) = running.join_next().await {
         total += done??;
     }
-    let cell = cell(total, clock.monotonic() - start, cpu_seconds() - cpu);
+    let cell = cell(total, clock.monotonic().saturating_sub(start), cpu_seconds() - cpu);
     store.close().await;
     Ok(cell)
 }
@@ -109,7 +109,7 @@ fn raw_redb(clients: usize, wait: Duration) -> anyhow::Result<Cell> {
     let clock = SystemClock::default();
     let value = vec![7_u8; 1_100];
     let (start, cpu, mut revision) = (clock.monotonic(), cpu_seconds(), 0_u64);
-    while clock.monotonic() - start < wait {
+    while clock.monotonic().saturating_sub(start) < wait {
         let mut txn = database.begin_write()?;
         txn.set_quick_repair(true);
         {
@@ -123,7 +123,7 @@ fn raw_redb(clients: usize, wait: Duration) -> anyhow::Result<Cell> {
         }
         txn.commit()?;
     }
-    Ok(cell(revision, clock.monotonic() - start, cpu_seconds() - cpu))
+    Ok(cell(revision, clock.monotonic().saturating_sub(start), cpu_seconds() - cpu))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]

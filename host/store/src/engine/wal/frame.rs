@@ -5,7 +5,7 @@
 //! what an earlier use of the file, another store or an object's own bytes left there is never taken for one.
 
 use bytes::Bytes;
-use xxhash_rust::xxh3::xxh3_128_with_seed;
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
 use crate::change::ChangeKind;
 use crate::engine::{EngineError, Entry};
@@ -109,7 +109,5 @@ fn entries(first: Revision, mut payload: &[u8]) -> Result<Vec<Entry>, EngineErro
 
 fn checksum(id: u64, head: &[u8], payload: &[u8]) -> u128 {
     // The head's sum seeds the payload's, so both count.
-    let head = xxh3_128_with_seed(head, id);
-    let (high, low) = ((head >> 64) as u64, head as u64);
-    xxh3_128_with_seed(payload, high ^ low)
+    xxh3_128_with_seed(payload, xxh3_64_with_seed(head, id))
 }

@@ -60,9 +60,8 @@ impl Medium for Directory {
         if length < SEGMENT_BYTES {
             let zeroes = vec![0; 1024 * 1024];
             while length < SEGMENT_BYTES {
-                let step = (SEGMENT_BYTES - length).min(zeroes.len() as u64);
-                open.write_all_at(zeroes.get(..step as usize).unwrap_or(&zeroes), length)?;
-                length += step;
+                open.write_all_at(&zeroes, length)?;
+                length += zeroes.len() as u64;
             }
             open.sync_all()?;
             // The name of a new file is on the disk only when its directory is.
