@@ -3,6 +3,11 @@
 //! It owns revisions, transactions, snapshots, history and the bus. It knows keys, bytes and the metadata
 //! envelope; it must never hear of kinds, schemas or HTTP. Only this crate names an engine.
 //!
+//! The way of a write: `store` (handle) → `committer` (queue, groups) → `group` (decides) → `engine` (one
+//! durable write: `engine/wal` in front of `engine/redb`, or `engine/memory`) → `bus` (ring and wake-ups) →
+//! `stream`. `open` goes the way back at start, `history` reads what memory no longer has, `maintenance`
+//! checkpoints and compacts.
+//!
 //! The seam for another store (several hosts on etcd) is [`Store::commit`], [`Store::snapshot`] and
 //! [`Store::changes`]; the seam for another file format is the engine below the committer.
 

@@ -197,8 +197,9 @@ impl Store {
                 }
                 let answer = committer.commit(txn);
                 drop(committer);
-                maintenance::work(self.shared())
-                    .map_err(|error| CommitError::Unavailable(error.to_string()))?;
+                if let Err(error) = maintenance::work(self.shared()) {
+                    tracing::warn!(error = %error, "storage maintenance failed");
+                }
                 answer
             }
         }

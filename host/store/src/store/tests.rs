@@ -420,3 +420,79 @@ proptest! {
         });
     }
 }
+
+/// An engine that waits like a disk and fails when it is told to.
+#[derive(Debug, Default)]
+struct Failing {
+    below: MemoryEngine,
+    fails: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Engine for Failing {
+    fn load(&self) -> Result<crate::engine::Loaded, EngineError> {
+        self.below.load()
+    }
+
+    fn persist(&self, batch: &[crate::engine::Entry]) -> Result<(), EngineError> {
+        if self.fails.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(EngineError::Io("no space left on device".to_owned()));
+        }
+        self.below.persist(batch)
+    }
+
+    fn read(
+        &self,
+        after: Revision,
+        limit: crate::engine::ReadLimit,
+    ) -> Result<Vec<(Revision, bytes::Bytes)>, EngineError> {
+        self.below.read(after, limit)
+    }
+
+    fn record(&self, revision: Revision) -> Result<Option<bytes::Bytes>, EngineError> {
+        self.below.record(revision)
+    }
+
+    fn index(&self, key: &[u8]) -> Result<Option<crate::record::IndexEntry>, EngineError> {
+        self.below.index(key)
+    }
+
+    fn compact(
+        &self,
+        budget: crate::engine::Budget,
+    ) -> Result<crate::engine::Compacted, EngineError> {
+        self.below.compact(budget)
+    }
+
+    fn size(&self) -> Size {
+        self.below.size()
+    }
+}
+
+#[tokio::test]
+async fn a_failing_disk_refuses_writes_and_leaves_the_state_as_it_was() {
+    let engine = Failing::default();
+    let fails = Arc::clone(&engine.fails);
+    let (clock, supervisor) = (Arc::new(ManualClock::default()), Supervisor::default());
+    let opened = Store::with_engine(Config::default(), Box::new(engine), clock, &supervisor).await;
+    let store = opened.expect("opens");
+    let [a, b] = ["a", "b"].map(|name| key("a", "ns", name));
+    store.commit(txn(vec![put(&a, "1", Expect::Absent)])).await.expect("commits");
+    let mut stream = store.changes(ChangeFilter::default(), Revision(1));
+    fails.store(true, std::sync::atomic::Ordering::SeqCst);
+    let gone = Write::Delete { key: a.clone(), expect: Expect::Any };
+    for write in [put(&b, "1", Expect::Absent), put(&a, "2", Expect::Any), gone] {
+        let refused = store.commit(txn(vec![write])).await;
+        assert!(matches!(refused, Err(CommitError::Unavailable(_))), "{refused:?}");
+    }
+    assert_eq!((store.revision(), store.snapshot().get(&b)), (Revision(1), None));
+    assert_eq!(store.snapshot().get(&a).as_deref().map(data).as_deref(), Some("1"));
+    assert!(stream.try_next().expect("open").is_none());
+    fails.store(false, std::sync::atomic::Ordering::SeqCst);
+    let committed = store.commit(txn(vec![put(&b, "1", Expect::Absent)])).await.expect("resumes");
+    assert_eq!(committed.revision, Revision(2));
+    let batch = stream.next().await.expect("changes");
+    assert_eq!((batch.changes.len(), batch.through), (1, Revision(2)));
+    supervisor.shutdown().start();
+    assert!(supervisor.stop(Duration::from_secs(10)).await, "the store ends with the supervisor");
+    assert!(matches!(store.commit(txn(Vec::new())).await, Err(CommitError::Closed)));
+}
