@@ -39,3 +39,8 @@ pub use time::Time;
 pub use serde;
 #[doc(hidden)]
 pub use serde_json;
+
+/// The README's examples are compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -1,4 +1,4 @@
-//! The smallest controller: for each `Greeting` it keeps a ConfigMap with the text.
+//! The smallest controller: for each `Greeting` it keeps a `ConfigMap` with the text.
 
 use quadrille_sdk::prelude::*;
 
@@ -18,7 +18,7 @@ pub struct GreetingStatus {
     pub text: String,
 }
 
-/// Writes the text of every greeting into a ConfigMap of the same name.
+/// Writes the text of every greeting into a `ConfigMap` of the same name.
 #[derive(Debug)]
 pub struct Hello;
 

@@ -1,4 +1,4 @@
-//! Websites: each gets its page in a ConfigMap, a Deployment that serves it, and a line in a shared directory.
+//! Websites: each gets its page in a `ConfigMap`, a Deployment that serves it, and a line in a shared directory.
 //!
 //! The page and the Deployment belong to the website and go with it. The directory belongs to nobody, so the line in
 //! it is what the finalizer is for.
@@ -31,7 +31,7 @@ pub struct WebsiteStatus {
     pub conditions: Conditions,
 }
 
-/// The ConfigMap in each namespace that lists its websites.
+/// The `ConfigMap` in each namespace that lists its websites.
 pub const DIRECTORY: &str = "websites";
 
 /// Brings websites up.

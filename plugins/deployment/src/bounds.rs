@@ -17,7 +17,7 @@ impl Bounds {
     pub(crate) fn of(deployment: &Deployment) -> Self {
         let wanted = deployment.spec.replicas.unwrap_or(1);
         let strategy = deployment.spec.strategy.as_ref();
-        if !strategy.is_none_or(|strategy| strategy.r#type != "Recreate") {
+        if strategy.is_some_and(|strategy| strategy.r#type == "Recreate") {
             return Self { surge: 0, unavailable: 0 };
         }
         let rolling = strategy.and_then(rolling_update);

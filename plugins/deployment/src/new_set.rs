@@ -44,10 +44,9 @@ impl Work<'_> {
     pub(crate) fn adopt_revision(&mut self) -> Result<()> {
         let next = self.next_revision();
         let Some(set) = self.new.take() else { return Ok(()) };
-        let patch = self.new_set_patch(&set, next);
-        let set = match patch {
-            Value::Null => set,
-            patch => self.ctx.patch(&set, &patch)?,
+        let set = match self.new_set_patch(&set, next) {
+            Some(patch) => self.ctx.patch(&set, &patch)?,
+            None => set,
         };
         self.write_revision(revision(&set.metadata))?;
         if self.has_deadline() && conditions::progressing(&self.status).is_none() {
@@ -62,7 +61,7 @@ impl Work<'_> {
         self.old.iter().map(|set| revision(&set.metadata)).max().unwrap_or(0) + 1
     }
 
-    fn new_set_patch(&self, set: &ReplicaSet, next: i64) -> Value {
+    fn new_set_patch(&self, set: &ReplicaSet, next: i64) -> Option<Value> {
         let have = &set.metadata.annotations;
         let mut changed: Labels = self
             .copied_annotations()
@@ -85,7 +84,7 @@ impl Work<'_> {
         if set.spec.min_ready_seconds.unwrap_or(0) != min_ready {
             patch["spec"] = json!({"minReadySeconds": min_ready});
         }
-        if patch == json!({}) { Value::Null } else { patch }
+        (patch != json!({})).then_some(patch)
     }
 
     fn copied_annotations(&self) -> impl Iterator<Item = (&String, &String)> {

@@ -164,7 +164,7 @@ fn a_bad_image_stops_the_roll_out_and_the_old_pods_stay() {
     world.settle();
     assert_eq!((size_of(&world, "img:1"), size_of(&world, "img:broken")), (3, 2));
     assert_eq!(progressing(&world), "ReplicaSetUpdated");
-    world.advance(Duration::from_secs(120));
+    world.advance(Duration::from_mins(2));
     assert_eq!(
         reason(&world, "Progressing"),
         ("False".to_owned(), "ProgressDeadlineExceeded".to_owned())

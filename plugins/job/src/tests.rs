@@ -94,7 +94,7 @@ fn too_many_failures_fail_the_job() {
     finish_one(&mut world, "Failed");
     assert_eq!(is(&world, "Failed").as_deref(), Some("BackoffLimitExceeded"));
     assert!(active(&world).is_empty());
-    world.advance(Duration::from_secs(3600));
+    world.advance(Duration::from_hours(1));
     assert_eq!(world.all::<Pod>().len(), 2);
 }
 

@@ -1,4 +1,4 @@
-//! A controller: for each `{{Kind}}` it keeps a ConfigMap.
+//! A controller: for each `{{Kind}}` it keeps a `ConfigMap`.
 
 use quadrille_sdk::prelude::*;
 

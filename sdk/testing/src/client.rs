@@ -22,6 +22,7 @@ impl World {
     /// # Panics
     /// When it is refused: the message is the host's.
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "tests make objects to give them away")]
     pub fn apply<T: Resource>(&mut self, object: T) -> T {
         let text = object.to_json().and_then(|text| {
             serde_json::from_str(&text).map_err(|e| quadrille_sdk::Error::permanent(e.to_string()))
@@ -40,7 +41,7 @@ impl World {
     pub fn apply_json(&mut self, object: &Value) -> Result<Value, Status> {
         let text = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default();
         let (group, version) =
-            text("/apiVersion").split_once('/').unwrap_or(("", text("/apiVersion")));
+            text("/apiVersion").split_once('/').unwrap_or_else(|| ("", text("/apiVersion")));
         let kind = Gvk::new(group, version, text("/kind"));
         let served = self.registry.resource_of(&kind).ok_or_else(|| {
             Status::not_found(&GroupResource::new(group, text("/kind")), text("/metadata/name"))
@@ -196,9 +197,9 @@ impl World {
         &mut self,
         target: Target,
         action: Action,
-        options: WriteOptions,
+        mut options: WriteOptions,
     ) -> Result<Value, Status> {
-        let options = WriteOptions { field_manager: Some("test".into()), ..options };
+        options.field_manager = Some("test".into());
         let actor = Actor { user: "test".into(), client: "test".into(), ..Actor::default() };
         let request = WriteRequest { target, action, options, actor };
         let cause =

@@ -1,5 +1,6 @@
 //! The driver: which key runs next, one run, and what its commit wakes.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ impl World {
         mut look: impl FnMut(&Self),
     ) -> Result<(), String> {
         let last = self.runs + runs_max;
-        let mut per_key: std::collections::BTreeMap<WorkKey, usize> = Default::default();
+        let mut per_key: BTreeMap<WorkKey, usize> = BTreeMap::new();
         loop {
             self.wake();
             self.wake_due();
@@ -182,7 +183,7 @@ impl World {
         let plugin = self.plugins.get(entry.plugin).ok_or("no such plugin")?;
         let shared: Rc<dyn Host> = Rc::<OverlayHost>::clone(&host);
         let result = plugin.reconcile(shared, request);
-        let overlay = host.into_overlay().ok_or("the overlay is gone")?;
+        let overlay = host.take_overlay().ok_or("the overlay is gone")?;
         let log = host.take_log();
         match overlay.limit_reached() {
             Some(status) => Ok((Err(Error::transient(status.message.clone())), overlay, log)),

@@ -48,7 +48,7 @@ impl OverlayHost {
     }
 
     /// The overlay back, at the end of the run.
-    pub(crate) fn into_overlay(&self) -> Option<Overlay> {
+    pub(crate) fn take_overlay(&self) -> Option<Overlay> {
         self.overlay.borrow_mut().take()
     }
 

@@ -67,7 +67,6 @@ impl World {
     ///
     /// # Panics
     /// When the plugin's definitions are refused.
-    #[expect(clippy::disallowed_methods, reason = "a test's own little runtime")]
     pub fn seeded(plugin: Plugin, seed: u64) -> Self {
         let tasks = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -183,7 +182,7 @@ impl World {
             let now = self.clock.monotonic();
             match due.filter(|due| *due <= end) {
                 Some(due) => {
-                    self.clock.advance(due.saturating_sub(now).max(Duration::from_millis(1)))
+                    self.clock.advance(due.saturating_sub(now).max(Duration::from_millis(1)));
                 }
                 None => break self.clock.advance(end.saturating_sub(now)),
             }
