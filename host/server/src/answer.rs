@@ -129,7 +129,7 @@ pub(crate) fn refusal(status: &Status) -> Answer {
     }
     let mut answer = json_value(code, &status.to_value());
     let seconds = status.details.as_ref().and_then(|details| details.retry_after_seconds);
-    if let Some(seconds) = seconds.or((status.code == 429).then_some(1)) {
+    if let Some(seconds) = seconds.or_else(|| (status.code == 429).then_some(1)) {
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     answer

@@ -209,7 +209,11 @@ impl App {
             Found::NoResource => return Err(no_such_resource()),
             Found::NoVersion => return Ok(no_such_path()),
         };
-        check_place(&path, resource, verb)?;
+        match check_place(&path, resource, verb) {
+            Ok(()) => {}
+            Err(Misplaced::Path) => return Ok(no_such_path()),
+            Err(Misplaced::Refused(status)) => return Err(status),
+        }
         let wanted = negotiate(parts.headers.get(ACCEPT).map(HeaderValue::as_bytes))?;
         let params = params?;
         let request = ResourceRequest { parts, user, peer, path, params, resource, verb, wanted };
@@ -259,26 +263,43 @@ fn verb_of(method: &Method, path: &ResourcePath<'_>, watch: bool) -> &'static st
     }
 }
 
-/// Whether the resource is served at such a path, and answers the verb.
+/// What stands in the way of a request to a resource that exists.
+enum Misplaced {
+    /// Nothing is served at the path.
+    Path,
+    /// The resource refuses.
+    Refused(Status),
+}
+
+/// Whether the resource is served at such a path, and answers the verb. Custom resources are refused in words
+/// of their own, as kube-apiserver serves them by another part.
 fn check_place(
     path: &ResourcePath<'_>,
     resource: &Resource,
     verb: &'static str,
-) -> Result<(), Status> {
+) -> Result<(), Misplaced> {
     let whole = path.name.is_none();
-    if !resource.namespaced && !path.namespace.is_empty() {
-        return Err(no_such_resource());
+    let everywhere = whole && matches!(verb, "list" | "watch");
+    if resource.namespaced == path.namespace.is_empty() && !everywhere {
+        return Err(match (resource.custom, whole && resource.namespaced) {
+            (true, _) => Misplaced::Path,
+            (false, true) => Misplaced::Refused(method_not_allowed()),
+            (false, false) => Misplaced::Refused(no_such_resource()),
+        });
     }
-    if resource.namespaced && path.namespace.is_empty() {
-        if !whole {
-            return Err(no_such_resource());
-        }
-        if !matches!(verb, "list" | "watch") {
-            return Err(method_not_allowed());
-        }
+    if !resource.namespaced && !path.namespace.is_empty() {
+        let refused = Misplaced::Refused(no_such_resource());
+        return Err(if resource.custom { Misplaced::Path } else { refused });
     }
     let verbs = match &path.subresource {
-        Some(name) => &resource.subresource(name).ok_or_else(no_such_resource)?.verbs,
+        Some(name) => match resource.subresource(name) {
+            Some(subresource) => &subresource.verbs,
+            None if resource.custom => {
+                let name = path.name.as_deref().unwrap_or_default();
+                return Err(Misplaced::Refused(Status::not_found(&resource.qualified(), name)));
+            }
+            None => return Err(Misplaced::Refused(no_such_resource())),
+        },
         None => &resource.verbs,
     };
     let fits = match verb {
@@ -286,7 +307,26 @@ fn check_place(
         "update" | "patch" => !whole,
         _ => true,
     };
-    if fits && verbs.contains(&verb) { Ok(()) } else { Err(method_not_allowed()) }
+    if fits && verbs.contains(&verb) {
+        return Ok(());
+    }
+    Err(Misplaced::Refused(if resource.custom {
+        unsupported(resource, verb)
+    } else {
+        method_not_allowed()
+    }))
+}
+
+/// The 405 of a custom resource.
+fn unsupported(resource: &Resource, verb: &str) -> Status {
+    let details = quadrille_registry::status::StatusDetails {
+        group: resource.gvr.group.as_ref().to_owned(),
+        kind: resource.gvr.resource.as_ref().to_owned(),
+        ..Default::default()
+    };
+    let kind = resource.qualified();
+    let message = format!("{verb} is not supported on resources of kind \"{kind}\"");
+    Status { details: Some(Box::new(details)), ..Status::new(Reason::MethodNotAllowed, message) }
 }
 
 /// The 404 for a resource that is not served.

@@ -62,12 +62,12 @@ impl Default for Limits {
             component_bytes_max: 64 * 1024 * 1024,
             header_bytes_max: 64 * 1024,
             head_timeout: Duration::from_secs(30),
-            body_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_mins(1),
             ping_interval: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(20),
             drain_timeout: Duration::from_secs(10),
-            watch_timeout: Duration::from_secs(1800),
-            bookmark_interval: Duration::from_secs(60),
+            watch_timeout: Duration::from_mins(30),
+            bookmark_interval: Duration::from_mins(1),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use futures_util::FutureExt as _;
 use futures_util::future::Map;
@@ -133,7 +133,7 @@ where
     fn execute(&self, future: F) {
         let mut future = Box::pin(future);
         // Whoever is not ready is polled again by its task at once, so no wake-up is lost here.
-        if let Poll::Pending = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             tokio::spawn(future);
         }
     }

@@ -65,7 +65,7 @@ pub(crate) fn table(
     for object in &selected.objects {
         objects.push(decoded(&app.registry.present(object, request.resource))?);
     }
-    let metadata = decoded(list::metadata(request.resource, selected).as_bytes())?;
+    let metadata = decoded(list::metadata(selected, list::Continue::IfMore).as_bytes())?;
     let metadata = metadata.as_object().cloned().unwrap_or_default();
     let (include, now) = (include(request)?, app.clock.now());
     let form = table::Form { version: version_of(version), include, headings: true, now };

@@ -111,7 +111,8 @@ pub fn loopback_names() -> Vec<String> {
 /// A fresh bearer token of 256 random bits.
 pub fn make_token(random: &dyn Random) -> String {
     let words: [u64; 4] = std::array::from_fn(|_| random.next_u64());
-    words.iter().map(|word| format!("{word:016x}")).collect()
+    let [a, b, c, d] = words;
+    format!("{a:016x}{b:016x}{c:016x}{d:016x}")
 }
 
 /// A kubeconfig with one cluster, one user and one context, ready to use.

@@ -18,7 +18,7 @@ use quadrille_store::{
 /// How many snapshots are kept: clients that page at the same time beyond it work from history.
 const SNAPSHOTS_MAX: usize = 16;
 /// How long a snapshot is kept: etcd's default compaction interval, which clients are used to.
-const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(300);
+const SNAPSHOT_AGE_MAX: Duration = Duration::from_mins(5);
 
 /// The snapshots that paged lists began with.
 #[derive(Debug, Default)]

@@ -117,8 +117,8 @@ mod tests {
                 of.version,
                 of.namespace,
                 of.resource,
-                of.name.unwrap_or("-".into()),
-                of.subresource.unwrap_or("-".into()),
+                of.name.as_deref().unwrap_or("-"),
+                of.subresource.as_deref().unwrap_or("-"),
                 if of.watch { " watch" } else { "" },
             ),
         }

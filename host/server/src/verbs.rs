@@ -29,7 +29,7 @@ pub(crate) async fn answer(
     }
     match request.verb {
         "get" => get::get(app, &request),
-        "list" => list::list(app, &request).await,
+        "list" => list::list(app, &request),
         "watch" => watch::watch(app, &request),
         "create" | "update" | "patch" => write::write(app, &request, body).await,
         "delete" => delete::delete(app, &request, body).await,

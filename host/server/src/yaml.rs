@@ -2,16 +2,25 @@
 
 use serde_json::{Map, Value};
 
+/// What stands on the line of its key: everything but a map or list with something in it.
+macro_rules! small {
+    () => {
+        Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Object(_)
+    };
+}
+
 /// A value as a YAML document.
 pub(crate) fn document(value: &Value) -> String {
     let mut out = String::new();
     match value {
         Value::Object(map) if !map.is_empty() => write_map(&mut out, map, 0),
         Value::Array(list) if !list.is_empty() => write_list(&mut out, list, 0),
-        scalar => {
-            write_scalar(&mut out, scalar);
-            out.push('\n');
-        }
+        small!() => write_scalar_line(&mut out, value),
     }
     out
 }
@@ -33,10 +42,9 @@ fn write_map(out: &mut String, map: &Map<String, Value>, depth: usize) {
                 out.push('\n');
                 write_list(out, list, depth);
             }
-            scalar => {
+            small!() => {
                 out.push(' ');
-                write_scalar(out, scalar);
-                out.push('\n');
+                write_scalar_line(out, value);
             }
         }
     }
@@ -51,10 +59,7 @@ fn write_list(out: &mut String, list: &[Value], depth: usize) {
         match item {
             Value::Object(map) if !map.is_empty() => write_map(out, map, depth + 1),
             Value::Array(list) if !list.is_empty() => write_list(out, list, depth + 1),
-            scalar => {
-                write_scalar(out, scalar);
-                out.push('\n');
-            }
+            small!() => write_scalar_line(out, item),
         }
     }
 }
@@ -63,12 +68,13 @@ fn indent(out: &mut String, depth: usize) {
     out.extend(std::iter::repeat_n("  ", depth));
 }
 
-fn write_scalar(out: &mut String, value: &Value) {
-    match value {
-        Value::String(text) => write_text(out, text),
-        // Empty maps and lists, numbers, booleans and null look alike in JSON and YAML.
-        other => out.push_str(&other.to_string()),
+/// Empty maps and lists, numbers, booleans and null look alike in JSON and YAML.
+fn write_scalar_line(out: &mut String, value: &Value) {
+    match value.as_str() {
+        Some(text) => write_text(out, text),
+        None => out.push_str(&value.to_string()),
     }
+    out.push('\n');
 }
 
 /// A text, quoted as JSON quotes it unless it is safe as it stands.

@@ -58,6 +58,13 @@ pub(crate) struct Selected {
     pub(crate) metadata: ListMetadata,
 }
 
+/// When a list says `continue`: those of custom resources do even when there is no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Continue {
+    Always,
+    IfMore,
+}
+
 /// What a list says about its pages.
 #[derive(Debug, Default)]
 pub(crate) struct ListMetadata {
@@ -66,7 +73,7 @@ pub(crate) struct ListMetadata {
 }
 
 /// Answers a list.
-pub(crate) async fn list(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, Status> {
+pub(crate) fn list(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, Status> {
     options::check_list(&request.params)?;
     match (select(app, request), request.params.r#continue.as_deref()) {
         (Ok(selected), _) => answer(app, request, selected),
@@ -339,23 +346,22 @@ fn head(resource: &Resource, shape: Shape, selected: &Selected) -> String {
             (&*resource.api_version, &*resource.list_kind)
         }
     };
-    let metadata = metadata(resource, selected);
+    let always = shape == Shape::Whole && resource.custom;
+    let metadata = metadata(selected, if always { Continue::Always } else { Continue::IfMore });
     format!(
         "{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":["
     )
 }
 
-/// The metadata of a list; lists of custom resources always say `continue`.
-pub(crate) fn metadata(resource: &Resource, selected: &Selected) -> String {
-    let mut text = format!("{{\"resourceVersion\":\"{}\"", selected.revision);
-    if let Some(next) = &selected.metadata.r#continue {
-        text.push_str(&format!(",\"continue\":\"{next}\""));
-    } else if resource.custom {
-        text.push_str(",\"continue\":\"\"");
-    }
-    if let Some(remaining) = selected.metadata.remaining {
-        text.push_str(&format!(",\"remainingItemCount\":{remaining}"));
-    }
-    text.push('}');
-    text
+/// The metadata of a list.
+pub(crate) fn metadata(selected: &Selected, r#continue: Continue) -> String {
+    let next = match (&selected.metadata.r#continue, r#continue) {
+        (Some(next), _) => format!(",\"continue\":\"{next}\""),
+        (None, Continue::Always) => ",\"continue\":\"\"".to_owned(),
+        (None, Continue::IfMore) => String::new(),
+    };
+    let remaining = selected.metadata.remaining;
+    let remaining = remaining.map(|count| format!(",\"remainingItemCount\":{count}"));
+    let revision = selected.revision;
+    format!("{{\"resourceVersion\":\"{revision}\"{next}{}}}", remaining.unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! Paths that are no resources: health, version, discovery, OpenAPI and what the record can tell.
+//! Paths that are no resources: health, version, discovery, `OpenAPI` and what the record can tell.
 
 use http::request::Parts;
 use http::{Method, StatusCode};
@@ -61,22 +61,19 @@ fn health(app: &App, parts: &Parts, path: &str) -> Answer {
     if good && !verbose {
         return text(StatusCode::OK, "ok");
     }
-    let mut lines = String::new();
-    for (name, good) in &checks {
-        lines.push_str(&match (excluded(name), good) {
-            (true, _) => format!("[+]{name} excluded: ok\n"),
-            (false, true) => format!("[+]{name} ok\n"),
-            (false, false) => format!("[-]{name} failed: reason withheld\n"),
-        });
-    }
+    let line = |(name, good): &(&str, bool)| match (excluded(name), good) {
+        (true, _) => format!("[+]{name} excluded: ok\n"),
+        (false, true) => format!("[+]{name} ok\n"),
+        (false, false) => format!("[-]{name} failed: reason withheld\n"),
+    };
+    let lines: Vec<String> = checks.iter().map(line).collect();
     let check = path.trim_start_matches('/');
     let (code, verdict) = if good {
         (StatusCode::OK, "passed")
     } else {
         (StatusCode::INTERNAL_SERVER_ERROR, "failed")
     };
-    lines.push_str(&format!("{check} check {verdict}\n"));
-    text(code, lines)
+    text(code, format!("{}{check} check {verdict}\n", lines.concat()))
 }
 
 async fn insight(app: &App, parts: &Parts, path: &str) -> Result<Answer, Status> {
@@ -89,9 +86,9 @@ async fn insight(app: &App, parts: &Parts, path: &str) -> Result<Answer, Status>
     }
     let mut query = Vec::new();
     for pair in parts.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value =
-            crate::params::parameter(Some(pair), key).map_or(value.to_owned(), |v| v.into_owned());
+        let (key, value_text) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = crate::params::parameter(Some(pair), key);
+        let value = value.map_or_else(|| value_text.to_owned(), std::borrow::Cow::into_owned);
         query.push((decode(key).unwrap_or_default().into_owned(), value));
     }
     Ok(json_value(StatusCode::OK, &insight.ask(path, &query).await?))

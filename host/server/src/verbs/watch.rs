@@ -46,9 +46,10 @@ pub(crate) fn watch(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, 
     let initial = params.send_initial_events.unwrap_or(start.is_none());
     let snapshot = app.registry.store().snapshot();
     let mut present = Vec::new();
-    let mut after = start.unwrap_or_else(|| snapshot.revision());
+    let newest = snapshot.revision();
+    let mut after = start.unwrap_or(newest);
     if initial {
-        after = snapshot.revision();
+        after = newest;
         present = snapshot.list(&Query::whole(list::range(request, &selectors)));
         present.retain(|object| selectors.match_object(object));
     }

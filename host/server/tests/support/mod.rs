@@ -126,7 +126,8 @@ fn key_of(resource: &str, object: &Value) -> Key {
     Key::new(GroupResource::new("", resource), namespace, name)
 }
 
-/// A ConfigMap in namespace `shop`.
+/// A `ConfigMap` in namespace `shop`.
+#[expect(clippy::needless_pass_by_value, reason = "callers write `json!` in place")]
 pub(crate) fn config_map(name: &str, labels: Value, value: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"k": value}, "metadata": {
         "name": name, "namespace": "shop", "uid": format!("uid-{name}"), "labels": labels,
