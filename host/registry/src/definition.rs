@@ -59,10 +59,6 @@ impl Rules for DefinitionRules {
     }
 
     fn before_create(&self, attempt: &Attempt<'_>, object: &mut Object) -> Result<(), Status> {
-        let mut finalizers: Vec<Value> = field::list(object, &["metadata", "finalizers"]).to_vec();
-        finalizers.retain(|f| f.as_str() != Some(CLEANUP));
-        finalizers.push(CLEANUP.into());
-        metadata::of_mut(object).insert("finalizers".to_owned(), finalizers.into());
         object.insert("status".to_owned(), json!({"storedVersions": stored_version(object)}));
         names::accept(attempt.catalog, object, &attempt.now.to_rfc3339());
         Ok(())
@@ -111,6 +107,13 @@ impl Rules for DefinitionRules {
         }
         check::validate_stored_versions(object, errors);
         self.validate(object, errors);
+    }
+
+    fn before_mark(&self, object: &mut Object) {
+        let mut finalizers: Vec<Value> = field::list(object, &["metadata", "finalizers"]).to_vec();
+        finalizers.retain(|f| f.as_str() != Some(CLEANUP));
+        finalizers.push(CLEANUP.into());
+        metadata::of_mut(object).insert("finalizers".to_owned(), finalizers.into());
     }
 
     fn on_terminating(&self, object: &mut Object, now: &str) {

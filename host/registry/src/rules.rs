@@ -89,6 +89,9 @@ pub(crate) trait Rules: Debug + Sync {
         false
     }
 
+    /// Adds what holds an object that is about to be deleted.
+    fn before_mark(&self, _object: &mut Object) {}
+
     /// What else changes when the object is marked.
     fn on_terminating(&self, _object: &mut Object, _now: &str) {}
 }

@@ -26,6 +26,9 @@ impl Attempt<'_> {
         let mut object = before.object.clone();
         self.propagate(options, &mut object);
         let was_marked = before.stored.meta.deleted_at.is_some();
+        if !was_marked {
+            self.resource.rules.before_mark(&mut object);
+        }
         let asked = self.resource.rules.grace_seconds(&object, options.grace_period_seconds);
         let held =
             metadata::finalizers(&object).next().is_some() || !self.resource.rules.may_go(&object);

@@ -1,0 +1,139 @@
+//! CustomResourceDefinitions: served at once, several versions, conflicts, and the end.
+
+mod support;
+
+use quadrille_object::Gvk;
+use quadrille_registry::Reason;
+use serde_json::{Value, json};
+use support::{DEFINITION, Host, Place, version, widgets};
+
+const WIDGET: Place<'static> = ("example.com/v1", "Widget", "default", "w");
+
+async fn host() -> Host {
+    let host = Host::start().await;
+    let versions = json!([version("v1", true), version("v2", false)]);
+    host.create(DEFINITION, widgets(versions)).await.expect("defined");
+    host
+}
+
+#[tokio::test]
+async fn a_definition_is_served_when_its_commit_returns() {
+    let host = host().await;
+    let definition = host.get(DEFINITION).expect("stored");
+    let conditions = &definition["status"]["conditions"];
+    assert_eq!(conditions[0]["type"], "NamesAccepted");
+    assert_eq!(
+        (&conditions[1]["type"], &conditions[1]["status"]),
+        (&json!("Established"), &json!("True"))
+    );
+    assert_eq!(definition["status"]["storedVersions"], json!(["v1"]));
+    let made =
+        host.create(WIDGET, json!({"metadata": {"name": "w"}, "spec": {}})).await.expect("served");
+    assert_eq!(made["spec"]["size"], 3, "the schema's default");
+    assert_eq!(made["metadata"]["generation"], 1);
+}
+
+#[tokio::test]
+async fn other_versions_differ_in_their_api_version_alone() {
+    let host = host().await;
+    host.create(WIDGET, json!({"metadata": {"name": "w"}, "spec": {"text": "t"}}))
+        .await
+        .expect("made");
+    let place = ("example.com/v2", "Widget", "default", "w");
+    let seen = host.get(place).expect("visible");
+    assert_eq!(
+        (&seen["apiVersion"], &seen["spec"]["text"]),
+        (&json!("example.com/v2"), &json!("t"))
+    );
+    let patched = host.merge(place, json!({"spec": {"size": 4}})).await.expect("patched");
+    assert_eq!(patched["apiVersion"], "example.com/v2");
+    assert_eq!(host.get(WIDGET).expect("stored")["spec"]["size"], 4);
+}
+
+#[tokio::test]
+async fn a_custom_resource_must_fit_its_schema() {
+    let host = host().await;
+    let body = json!({"metadata": {"name": "w"}, "spec": {"size": 10}});
+    let refused = host.create(WIDGET, body).await.expect_err("too big");
+    assert_eq!(refused.reason, Reason::Invalid);
+    assert!(
+        refused.message.starts_with("Widget.example.com \"w\" is invalid: spec.size: "),
+        "{refused}"
+    );
+    let odd = json!({"metadata": {"name": "w"}, "spec": {"odd": 1}});
+    let pruned = host.create(WIDGET, odd).await.expect("made");
+    assert!(pruned["spec"].get("odd").is_none());
+}
+
+#[tokio::test]
+async fn spec_and_status_have_endpoints_of_their_own() {
+    let host = host().await;
+    let body = json!({"metadata": {"name": "w"}, "spec": {"size": 1}, "status": {"seen": 1}});
+    let made = host.create(WIDGET, body).await.expect("made");
+    assert!(made.get("status").is_none());
+    let place = ("example.com/v1", "Widget", "default", "w/status");
+    let patch =
+        json!({"metadata": {"labels": {"a": "b"}}, "spec": {"size": 2}, "status": {"seen": 5}});
+    let seen = host.merge(place, patch).await.expect("status written");
+    assert_eq!((&seen["spec"]["size"], &seen["status"]["seen"]), (&json!(1), &json!(5)));
+    assert_eq!(seen["metadata"]["generation"], 1);
+    assert!(seen["metadata"].get("labels").is_none());
+}
+
+#[tokio::test]
+async fn taken_names_are_not_accepted() {
+    let host = host().await;
+    let mut second = widgets(json!([version("v1", true)]));
+    second["metadata"]["name"] = "gadgets.example.com".into();
+    second["spec"]["names"]["plural"] = "gadgets".into();
+    host.create(DEFINITION, second).await.expect("stored");
+    let place = (DEFINITION.0, DEFINITION.1, "", "gadgets.example.com");
+    let conditions = host.get(place).expect("stored")["status"]["conditions"].clone();
+    assert_eq!(
+        (&conditions[0]["status"], &conditions[0]["reason"]),
+        (&json!("False"), &json!("ListKindConflict"))
+    );
+    assert_eq!(conditions[1]["reason"], "NotAccepted");
+    assert!(!host.registry.catalog().resources.keys().any(|gvr| *gvr.resource == *"gadgets"));
+}
+
+#[tokio::test]
+async fn the_end_of_a_definition_is_the_end_of_its_objects() {
+    let host = host().await;
+    for name in ["a", "b"] {
+        let place = (WIDGET.0, WIDGET.1, WIDGET.2, name);
+        host.create(place, json!({"metadata": {"name": name}})).await.expect("made");
+    }
+    let held = json!({"metadata": {"name": "held", "finalizers": ["example.com/hold"]}});
+    host.create(WIDGET, held).await.expect("made");
+    host.delete(DEFINITION).await.expect("marked");
+    let waiting = host.get(DEFINITION).expect("waits for the held one");
+    assert!(waiting["metadata"]["deletionTimestamp"].is_string());
+    let place = (WIDGET.0, WIDGET.1, WIDGET.2, "held");
+    assert_eq!(host.get((WIDGET.0, WIDGET.1, WIDGET.2, "a")), None);
+    let refused =
+        host.create(WIDGET, json!({"metadata": {"name": "new"}})).await.expect_err("ending");
+    assert_eq!(refused.reason, Reason::MethodNotAllowed);
+    host.merge(place, json!({"metadata": {"finalizers": null}})).await.expect("released");
+    assert_eq!(host.get(DEFINITION), None);
+    assert_eq!(
+        host.registry.resource_of(&Gvk::new("example.com", "v1", "Widget")).map(|_| ()),
+        None
+    );
+}
+
+#[tokio::test]
+async fn a_definition_that_breaks_a_rule_is_refused() {
+    let host = Host::start().await;
+    let mut bad = widgets(json!([version("v1", true)]));
+    bad["metadata"]["name"] = "other.example.com".into();
+    let refused = host.create(DEFINITION, bad).await.expect_err("misnamed");
+    assert_eq!(
+        refused.message,
+        "CustomResourceDefinition.apiextensions.k8s.io \"other.example.com\" is invalid: metadata.name: Invalid \
+         value: \"other.example.com\": must be spec.names.plural+\".\"+spec.group"
+    );
+    let none: Value = widgets(json!([]));
+    let refused = host.create(DEFINITION, none).await.expect_err("no version");
+    assert_eq!(refused.reason, Reason::Invalid);
+}
