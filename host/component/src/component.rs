@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use quadrille_kit::clock::BoxFuture;
 use quadrille_registry::Registry;
-use quadrille_runtime::{Grant, Outcome, Overlay, ReconcileRequest, Reconciled, Reconciler};
+use quadrille_runtime::{Outcome, Overlay, ReconcileRequest, Reconciled, Reconciler};
 use quadrille_store::{Change, ChangeKind, Key};
 
 use crate::call::{CallError, Called, Caller};
@@ -52,8 +52,6 @@ impl LoadedComponent {
 pub struct PluginContext {
     /// The plugin's name.
     pub plugin: Arc<str>,
-    /// What it was granted.
-    pub grant: Arc<Grant>,
     /// Its settings.
     pub config: Arc<BTreeMap<String, String>>,
     /// Ceilings of its runs.
@@ -114,11 +112,7 @@ impl ComponentReconciler {
                 overlay,
                 catalog: context.registry.catalog(),
                 registry: context.registry.clone(),
-                key: request.key.clone(),
-                object_uid: request.object.as_ref().map(|object| Arc::clone(&object.meta.uid)),
-                plugin: Arc::clone(&context.plugin),
                 manager: Arc::clone(&self.manager),
-                grant: Arc::clone(&context.grant),
                 denials: Arc::clone(&context.denials),
             }),
         }

@@ -38,8 +38,6 @@ pub struct CallLimits {
     pub log_lines_max: u64,
     /// Bytes of log that are kept. Default 64 KiB.
     pub log_bytes_max: u64,
-    /// Events that a run records. Default 32.
-    pub events_max: u64,
 }
 
 impl Default for CallLimits {
@@ -56,7 +54,6 @@ impl Default for CallLimits {
             host_bytes_max: 64 << 20,
             log_lines_max: 200,
             log_bytes_max: 64 << 10,
-            events_max: 32,
         }
     }
 }
@@ -86,8 +83,6 @@ pub enum LimitHit {
     HostCalls(u64),
     /// The bytes of host calls.
     HostBytes(u64),
-    /// The number of events.
-    Events(u64),
     /// A limit of the run's view: objects or bytes read, writes or bytes written.
     View(String),
 }
@@ -115,7 +110,6 @@ impl fmt::Display for LimitHit {
                 let max = usize::try_from(*max).unwrap_or(usize::MAX);
                 write!(f, "hit its limit of {} through host calls", Bytes(max))
             }
-            Self::Events(max) => write!(f, "hit its limit of {max} events"),
             Self::View(message) => f.write_str(message),
         }
     }
@@ -145,21 +139,12 @@ pub(crate) struct Meter {
     ticks: u32,
     host_calls: u64,
     host_bytes: u64,
-    events: u64,
     hit: Option<LimitHit>,
 }
 
 impl Meter {
     pub(crate) fn new(limits: Arc<CallLimits>) -> Self {
-        Self {
-            limits,
-            memory_bytes: 0,
-            ticks: 0,
-            host_calls: 0,
-            host_bytes: 0,
-            events: 0,
-            hit: None,
-        }
+        Self { limits, memory_bytes: 0, ticks: 0, host_calls: 0, host_bytes: 0, hit: None }
     }
 
     pub(crate) fn limits(&self) -> &CallLimits {
@@ -205,13 +190,6 @@ impl Meter {
         self.host_bytes = self.host_bytes.saturating_add(bytes as u64);
         if self.host_bytes > self.limits.host_bytes_max {
             self.note(LimitHit::HostBytes(self.limits.host_bytes_max));
-        }
-    }
-
-    pub(crate) fn charge_event(&mut self) {
-        self.events = self.events.saturating_add(1);
-        if self.events > self.limits.events_max {
-            self.note(LimitHit::Events(self.limits.events_max));
         }
     }
 

@@ -6,7 +6,6 @@
 pub(crate) mod bindings;
 mod clock;
 mod config;
-mod events;
 mod log;
 mod objects;
 mod random;

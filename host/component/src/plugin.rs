@@ -19,7 +19,6 @@ mod status;
 mod sync;
 mod upload;
 
-pub use controllers::Controllers;
 pub use manager::{ManagerConfig, ManagerParts, PluginManager};
 pub use status::Phase;
 pub use upload::{PluginUpload, Uploaded};

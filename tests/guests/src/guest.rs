@@ -102,6 +102,11 @@ impl Guest {
         }
     }
 
+    /// A guest that merges the text `patch`, which the caller adds, into its primary object.
+    pub fn stamps() -> Self {
+        Self { reconcile: include_str!("../wat/stamp.wat").to_owned(), ..Self::default() }
+    }
+
     /// The component with so many pages of memory declared.
     pub fn memory(&self, pages: u32) -> Vec<u8> {
         Self { pages, ..self.clone() }.build()

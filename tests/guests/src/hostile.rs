@@ -76,7 +76,12 @@ pub fn bad_at_reconcile() -> Vec<(&'static str, Vec<u8>, &'static str, &'static 
         ("host-calls", guest(HOST_CALL_FLOOD, "").build(), "limit", "host calls"),
         ("giant-argument", guest(GIANT_ARGUMENT, "").build(), "limit", "host call"),
         ("bad-pointer", pointer.build(), "trap", ""),
-        ("not-granted", not_granted().build(), "transient", "was not granted create on secrets"),
+        (
+            "not-granted",
+            not_granted().build(),
+            "transient",
+            "lack the verb \"create\" on resource \"secrets\"",
+        ),
     ]
 }
 
@@ -109,7 +114,7 @@ const TABLE_BOMB: &str = "(if (i32.eq (table.grow $t (ref.null func) (i32.const 
 const DEEP: &str = "(func $deep (result) (call $deep) (call $deep))";
 const HOST_CALL_FLOOD: &str = "(loop $again (drop (call $now)) (br $again))";
 const LOG_FLOOD: &str =
-    "(loop $again (call $log (i32.const 1) (i32.const 0) (i32.const 60000)) (br $again))";
+    "(loop $again (call $log (i32.const 1) (i32.const 0) (i32.const 1000)) (br $again))";
 const GIANT_ARGUMENT: &str = "(drop (memory.grow (i32.const 900)))
     (call $log (i32.const 1) (i32.const 0) (i32.const 50000000))";
 

@@ -1,24 +1,26 @@
 //! `objects`: the store as one run sees it.
 //!
-//! Grants: the verb on the resource (and on the subresource, for `set-status`), checked here, next to the effect;
-//! a refusal names what is missing. State: the run's overlay, which records reads and admits writes.
+//! Grants: the verb on the resource (and on the subresource, for `set-status`), checked by the overlay, whose refusal
+//! names what is missing. State: the run's overlay, which records reads and admits writes.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use quadrille_object::{GroupResource, Gvr, LabelSelector};
+use quadrille_object::{Gvr, LabelSelector};
 use quadrille_registry::{
     Action, Body, DeleteOptions, PatchFormat, Preconditions, Propagation, Resource, Status, Target,
     WriteOptions,
 };
+use quadrille_runtime::{Note, Refusal};
 use quadrille_store::{Key, Object, Query, Range, Selection};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use wasmtime::Result;
 
 use super::bindings::quadrille::controller::objects as wit;
 use super::bindings::quadrille::controller::types as wit_types;
-use super::events;
 use super::reason::{bad_request, denied, limit_reached, refusal};
 use super::state::{CallState, RunState};
+use crate::limit::LimitHit;
 use wit_types::{ApiError, ObjectRef, ResourceRef};
 
 /// What a host function answers: a value, or a refusal that the guest sees.
@@ -29,7 +31,7 @@ impl wit_types::Host for CallState {}
 
 impl wit::Host for CallState {
     fn get(&mut self, object: ObjectRef) -> Result<Answer<Option<String>>> {
-        self.answer(&Access::object("get", &object), 0, |run| {
+        self.answer(0, |run| {
             let resource = run.resource(&object.resource)?;
             let key = key(&resource, &object.namespace, &object.name);
             let found = run.overlay.get(&key)?;
@@ -38,8 +40,7 @@ impl wit::Host for CallState {
     }
 
     fn list_objects(&mut self, query: wit::Query) -> Result<Answer<Vec<String>>> {
-        let namespace = query.namespace.clone().unwrap_or_default();
-        self.answer(&Access::new("list", &query.resource, &namespace), 0, |run| {
+        self.answer(0, |run| {
             let resource = run.resource(&query.resource)?;
             list(run, &resource, &query)
         })
@@ -63,8 +64,7 @@ impl wit::Host for CallState {
             Ok(body) => body,
             Err(status) => return Ok(Err(refusal(status))),
         };
-        let namespace = namespace_of(&body).to_owned();
-        self.answer(&Access::new("patch", &resource, &namespace), object.len(), |run| {
+        self.answer(object.len(), |run| {
             let resource = run.resource(&resource)?;
             let target = target_of(&resource, &body, true)?;
             let options = WriteOptions { force, ..run.options() };
@@ -84,7 +84,7 @@ impl wit::Host for CallState {
             wit::PatchFormat::Merge => PatchFormat::Merge,
             wit::PatchFormat::Strategic => PatchFormat::Strategic,
         };
-        self.answer(&Access::object("patch", &object), patch.len(), |run| {
+        self.answer(patch.len(), |run| {
             let resource = run.resource(&object.resource)?;
             let target = target(&resource, &object.namespace, &object.name);
             let body: Value = from_json(&patch)?;
@@ -105,7 +105,7 @@ impl wit::Host for CallState {
             wit::Propagation::Foreground => Propagation::Foreground,
             wit::Propagation::Orphan => Propagation::Orphan,
         };
-        self.answer(&Access::object("delete", &object), 0, |run| {
+        self.answer(0, |run| {
             let resource = run.resource(&object.resource)?;
             let target = target(&resource, &object.namespace, &object.name);
             let options = DeleteOptions {
@@ -118,11 +118,11 @@ impl wit::Host for CallState {
     }
 
     fn set_status(&mut self, object: ObjectRef, status: String) -> Result<Answer<()>> {
-        let access = Access { subresource: Some("status"), ..Access::object("update", &object) };
-        self.answer(&access, status.len(), |run| {
+        self.answer(status.len(), |run| {
             let resource = run.resource(&object.resource)?;
             let status: Value = from_json(&status)?;
-            set_status(run, &resource, &object, status)
+            let key = key(&resource, &object.namespace, &object.name);
+            run.overlay.set_status(&resource, &key, status).map(drop)
         })
     }
 
@@ -134,43 +134,12 @@ impl wit::Host for CallState {
         message: String,
     ) -> Result<Answer<()>> {
         let bytes = kind.len() + reason.len() + message.len();
-        let own = self.run.as_ref().is_some_and(|run| {
-            *run.key.resource.resource == *object.resource.resource
-                && *run.key.resource.group == *object.resource.group
-                && *run.key.namespace == *object.namespace
-                && *run.key.name == *object.name
-        });
-        self.meter.charge_event();
-        let now = self.now;
-        let events = events::resource_ref();
-        let verb = if own { FREE } else { "create" };
-        self.answer(&Access::new(verb, &events, &object.namespace), bytes, |run| {
-            let event =
-                events::Event { object: &object, kind: &kind, reason: &reason, message: &message };
-            events::record(run, &event, now)
+        self.answer(bytes, |run| {
+            let resource = run.resource(&object.resource)?;
+            let key = key(&resource, &object.namespace, &object.name);
+            let note = Note { kind: &kind, reason: &reason, message: &message };
+            run.overlay.record_event(&key, &note)
         })
-    }
-}
-
-/// The verb of what needs no grant.
-const FREE: &str = "";
-
-/// What a host function is about to do, as grants see it.
-#[derive(Clone, Copy)]
-struct Access<'a> {
-    verb: &'a str,
-    resource: &'a ResourceRef,
-    subresource: Option<&'a str>,
-    namespace: &'a str,
-}
-
-impl<'a> Access<'a> {
-    fn new(verb: &'a str, resource: &'a ResourceRef, namespace: &'a str) -> Self {
-        Self { verb, resource, subresource: None, namespace }
-    }
-
-    fn object(verb: &'a str, object: &'a ObjectRef) -> Self {
-        Self::new(verb, &object.resource, &object.namespace)
     }
 }
 
@@ -207,7 +176,6 @@ impl CallState {
     /// The frame of every function: budget, grant, act, budget of the answer.
     fn answer<T: Weight>(
         &mut self,
-        access: &Access<'_>,
         bytes: usize,
         act: impl FnOnce(&mut RunState) -> Refused<T>,
     ) -> Result<Answer<T>> {
@@ -218,14 +186,17 @@ impl CallState {
             let message = "a component has no objects while it describes itself";
             return Ok(Err(denied(message.to_owned())));
         };
-        if let Err(message) = run.may(access) {
-            run.denials.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            return Ok(Err(denied(message)));
+        let answer = act(run);
+        if let Err(status) = &answer {
+            match Refusal::of(status) {
+                Some(Refusal::Denied) => drop(run.denials.fetch_add(1, Ordering::Relaxed)),
+                Some(Refusal::LimitReached) => {
+                    self.meter.note(LimitHit::View(status.message.clone()))
+                }
+                None => {}
+            }
         }
-        let answer = act(run).map_err(refusal);
-        if let Err(ApiError { reason: wit_types::Reason::LimitReached, message, .. }) = &answer {
-            self.meter.note(crate::limit::LimitHit::View(message.clone()));
-        }
+        let answer = answer.map_err(refusal);
         self.meter.charge_bytes(answer.as_ref().map_or(0, Weight::weight));
         match self.meter.hit() {
             Some(hit) => Ok(Err(limit_reached(hit))),
@@ -244,8 +215,7 @@ impl CallState {
             Ok(body) => body,
             Err(status) => return Ok(Err(refusal(status))),
         };
-        let namespace = namespace_of(&body).to_owned();
-        self.answer(&Access::new(verb, resource, &namespace), object.len(), |run| {
+        self.answer(object.len(), |run| {
             let resource = run.resource(resource)?;
             let target = target_of(&resource, &body, verb != "create")?;
             let written = run.overlay.write(target, action(body.into()), run.options())?;
@@ -255,25 +225,6 @@ impl CallState {
 }
 
 impl RunState {
-    /// Whether the grant has the verb; else a message that names what is missing.
-    fn may(&self, access: &Access<'_>) -> std::result::Result<(), String> {
-        let Access { verb, resource, subresource, namespace } = *access;
-        let name = GroupResource::new(&*resource.group, &*resource.resource);
-        if verb == FREE || self.grant.allows(verb, &name, subresource, namespace) {
-            return Ok(());
-        }
-        let sub = subresource.map(|sub| format!("/{sub}")).unwrap_or_default();
-        let group = if name.group.is_empty() { "the core group" } else { &name.group };
-        let place = match namespace {
-            "" => String::new(),
-            namespace => format!(" in namespace \"{namespace}\""),
-        };
-        Err(format!(
-            "plugin {:?} was not granted {verb} on {}{sub} of {group}{place}: add it to spec.grants",
-            self.plugin, name.resource
-        ))
-    }
-
     pub(super) fn resource(&self, wanted: &ResourceRef) -> Refused<Arc<Resource>> {
         let gvr = Gvr::new(&*wanted.group, &*wanted.version, &*wanted.resource);
         self.catalog.by_gvr(&gvr).cloned().ok_or_else(|| {
@@ -353,33 +304,6 @@ fn list(run: &mut RunState, resource: &Arc<Resource>, query: &wit::Query) -> Ref
     let fits = |object: &&Arc<Object>| filter.as_ref().is_none_or(|f| f.matches(&object.meta));
     let found = found.iter().filter(fits).take(limit.unwrap_or(usize::MAX));
     found.map(|object| run.text(object, resource)).collect()
-}
-
-/// Writes the status as an update of the subresource, unless it is equal.
-fn set_status(
-    run: &mut RunState,
-    resource: &Arc<Resource>,
-    object: &ObjectRef,
-    status: Value,
-) -> Refused<()> {
-    let key = key(resource, &object.namespace, &object.name);
-    let found = run.overlay.get(&key)?;
-    let found = found.ok_or_else(|| Status::not_found(&key.resource, &key.name))?;
-    let mut body: Map<String, Value> = from_json(&run.text(&found, resource)?)?;
-    if body.get("status") == Some(&status) {
-        return Ok(());
-    }
-    body.insert("status".to_owned(), status);
-    if let Some(Value::Object(metadata)) = body.get_mut("metadata") {
-        // The run's read set already guards against somebody else's change.
-        metadata.remove("resourceVersion");
-    }
-    let target = Target {
-        subresource: Some("status".into()),
-        ..target(resource, &object.namespace, &object.name)
-    };
-    let action = Action::Update(Value::Object(body).into());
-    run.overlay.write(target, action, run.options()).map(drop)
 }
 
 fn namespace_of(body: &Value) -> &str {

@@ -1,6 +1,7 @@
 //! The host's refusals as a guest sees them: the reasons of the Kubernetes API, one to one.
 
 use quadrille_registry::{Reason, Status};
+use quadrille_runtime::Refusal;
 
 use super::bindings::quadrille::controller::types as wit;
 use crate::limit::LimitHit;
@@ -9,10 +10,15 @@ use crate::limit::LimitHit;
 const FIELDS_MAX: usize = 32;
 
 pub(super) fn refusal(status: Status) -> wit::ApiError {
+    let own = match Refusal::of(&status) {
+        Some(Refusal::Denied) => Some(wit::Reason::Denied),
+        Some(Refusal::LimitReached) => Some(wit::Reason::LimitReached),
+        None => None,
+    };
     let causes = status.details.map(|details| details.causes).unwrap_or_default();
     let fields = causes.into_iter().map(|cause| cause.field).filter(|field| !field.is_empty());
     wit::ApiError {
-        reason: reason(status.reason),
+        reason: own.unwrap_or_else(|| reason(status.reason)),
         message: status.message,
         fields: fields.take(FIELDS_MAX).collect(),
     }

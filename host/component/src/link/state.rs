@@ -7,8 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use quadrille_object::Timestamp;
 use quadrille_registry::{Catalog, Registry};
-use quadrille_runtime::{Grant, Overlay};
-use quadrille_store::Key;
+use quadrille_runtime::Overlay;
 use wasmtime::component::HasData;
 
 use super::wasi::Wasi;
@@ -20,13 +19,8 @@ pub(crate) struct RunState {
     pub(crate) overlay: Overlay,
     pub(crate) registry: Registry,
     pub(crate) catalog: Arc<Catalog>,
-    pub(crate) key: Key,
-    /// The uid of the primary object, while it exists.
-    pub(crate) object_uid: Option<Arc<str>>,
-    pub(crate) plugin: Arc<str>,
     /// Who manages the fields that the run applies: the controller, with its plugin.
     pub(crate) manager: Arc<str>,
-    pub(crate) grant: Arc<Grant>,
     /// How often the plugin was denied something, in all.
     pub(crate) denials: Arc<AtomicU64>,
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use quadrille_kit::{Clock, Supervisor};
 use quadrille_registry::Registry;
+use quadrille_runtime::Runtime;
 use quadrille_store::{ChangeFilter, ChangesError, Revision};
 use serde_json::Value;
 
@@ -44,7 +45,7 @@ pub struct ManagerParts {
     /// Makes components of bytes.
     pub loader: Arc<Loader>,
     /// Runs their controllers.
-    pub controllers: Arc<dyn Controllers>,
+    pub runtime: Runtime,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
 }
@@ -59,7 +60,7 @@ pub struct PluginManager {
 pub(super) struct Inner {
     pub(super) config: ManagerConfig,
     pub(super) loader: Arc<Loader>,
-    pub(super) controllers: Arc<dyn Controllers>,
+    pub(super) controllers: Controllers,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) objects: PluginObjects,
     pub(super) files: ComponentFiles,
@@ -100,7 +101,7 @@ impl PluginManager {
         let inner = Inner {
             config,
             loader: parts.loader,
-            controllers: parts.controllers,
+            controllers: Controllers { runtime: parts.runtime, clock: Arc::clone(&parts.clock) },
             clock: parts.clock,
             objects: PluginObjects { registry: parts.registry },
             files,

@@ -37,20 +37,16 @@ impl PluginObjects {
     /// Writes the status, whatever it was before.
     pub(super) async fn write_status(
         &self,
-        object: &Object,
-        status: Value,
+        plugin: &str,
+        status: &Value,
         because: Revision,
     ) -> Result<(), Status> {
-        let mut body: Value = serde_json::from_slice(&object.bytes)
-            .map_err(|error| Status::new(Reason::InternalError, error.to_string()))?;
-        body["status"] = status;
-        if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.remove("resourceVersion");
-        }
-        let target =
-            Target { subresource: Some("status".into()), ..self.target(&object.key.name)? };
+        let patch = json!([{"op": "add", "path": "/status", "value": status}]);
+        let target = Target { subresource: Some("status".into()), ..self.target(plugin)? };
         let cause = system("status", because);
-        self.submit(target, Action::Update(body.into()), cause).await.map(drop)
+        self.submit(target, Action::Patch(PatchFormat::Json, Body::from(patch)), cause)
+            .await
+            .map(drop)
     }
 
     /// Creates the plugin with this spec, or merges the spec into it. A create that somebody else wins becomes a merge.

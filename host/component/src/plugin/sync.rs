@@ -27,7 +27,7 @@ impl PluginManager {
         let mut state = entry.state.lock().await;
         match self.inner.objects.get(name).filter(|object| object.meta.deleted_at.is_none()) {
             Some(object) => self.bring_in_line(name, &object, &entry, &mut state).await,
-            None => self.take_away(name, &mut state).await,
+            None => self.take_away(name, &mut state),
         }
     }
 
@@ -127,7 +127,6 @@ impl PluginManager {
         let grant = Grant { rules: spec.grants.clone(), unlimited: false };
         let context = PluginContext {
             plugin: name.into(),
-            grant: Arc::new(grant.clone()),
             config: Arc::new(spec.config.clone()),
             limits: Arc::new(spec.limits.clone()),
             log: Arc::clone(&entry.log),
@@ -146,13 +145,17 @@ impl PluginManager {
             let code =
                 ComponentReconciler::new(component.clone(), context.clone(), (*controller).clone());
             let about = controller_spec(name, component, controller, (&grant, spec));
+            let is_started = state.started.contains(&controller.name);
+            if spec.suspended && !is_started {
+                continue;
+            }
             if spec.suspended {
                 self.inner.controllers.suspend(name, &controller.name, true);
             }
             let put = self.inner.controllers.put(about, Arc::new(code)).await;
-            put.map_err(|message| Problem { reason: "ControllerRefused", message })?;
+            put.map_err(|e| Problem { reason: "ControllerRefused", message: e.to_string() })?;
             self.inner.controllers.suspend(name, &controller.name, spec.suspended);
-            if !state.started.contains(&controller.name) {
+            if !is_started {
                 state.started.push(Arc::clone(&controller.name));
             }
         }
@@ -160,7 +163,7 @@ impl PluginManager {
             if wanted.iter().any(|controller| controller.name == old) {
                 state.started.push(old);
             } else {
-                self.inner.controllers.remove(name, &old).await;
+                self.inner.controllers.remove(name, &old);
             }
         }
         state.blocked = blocked;
@@ -187,9 +190,9 @@ impl PluginManager {
         }
     }
 
-    async fn take_away(&self, name: &str, state: &mut State) {
+    fn take_away(&self, name: &str, state: &mut State) {
         for controller in std::mem::take(&mut state.started) {
-            self.inner.controllers.remove(name, &controller).await;
+            self.inner.controllers.remove(name, &controller);
         }
         for version in std::mem::take(&mut state.versions) {
             self.collect(name, &version.digest);
@@ -280,8 +283,10 @@ impl PluginManager {
         if state.written.as_ref() == Some(&status) {
             return;
         }
-        let Some(object) = self.inner.objects.get(name) else { return };
-        match self.inner.objects.write_status(&object, status.clone(), because).await {
+        if self.inner.objects.get(name).is_none() {
+            return;
+        }
+        match self.inner.objects.write_status(name, &status, because).await {
             Ok(()) => state.written = Some(status),
             Err(error) => tracing::warn!(plugin = name, %error, "plugin status not written"),
         }

@@ -1,0 +1,350 @@
+//! Plugins from upload to removal on a whole host without HTTP: real store, registry, runtime and Wasm.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use quadrille_component::{
+    CompileMode, ComponentEngine, LoadConfig, Loader, ManagerConfig, ManagerParts, PluginManager,
+    PluginUpload,
+};
+use quadrille_guests::{Guest, hostile};
+use quadrille_kit::{Clock, Random, SeededRandom, Supervisor, SystemClock};
+use quadrille_object::{GroupResource, Gvr};
+use quadrille_registry::{
+    Action, Actor, Body, DeleteOptions, PatchFormat, Reason, Registry, Target, WriteOptions,
+    WriteRequest,
+};
+use quadrille_runtime::Runtime;
+use quadrille_store::{Cause, Key, RequestCause, Store, View};
+use serde_json::{Value, json};
+
+struct TestHost {
+    registry: Registry,
+    runtime: Runtime,
+    manager: PluginManager,
+    supervisor: Supervisor,
+}
+
+async fn engine(supervisor: &Supervisor) -> ComponentEngine {
+    static ENGINE: tokio::sync::OnceCell<ComponentEngine> = tokio::sync::OnceCell::const_new();
+    let build = || async { ComponentEngine::build().expect("the machine has an engine") };
+    let engine = ENGINE.get_or_init(build).await.clone();
+    engine.run(supervisor).expect("the machine has a thread");
+    engine
+}
+
+impl TestHost {
+    async fn start(dir: &Path) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let supervisor = Supervisor::default();
+        let config = quadrille_store::Config { dir: Some(dir.join("store")), ..Default::default() };
+        let store =
+            Store::open(config, Arc::clone(&clock), &supervisor).await.expect("the store opens");
+        Self::on(store, dir, clock, supervisor).await
+    }
+
+    async fn on(store: Store, dir: &Path, clock: Arc<dyn Clock>, supervisor: Supervisor) -> Self {
+        let random: Arc<dyn Random> = Arc::new(SeededRandom::new(7));
+        let config = quadrille_registry::Config::default();
+        let registry = Registry::build(config, store, Arc::clone(&clock), Arc::clone(&random));
+        let registry = registry.expect("the catalog builds");
+        registry.bootstrap().await.expect("namespaces are made");
+        let config = quadrille_runtime::Config { builtin: false, slots: 8, ..Default::default() };
+        let runtime = Runtime::build(config, registry.clone(), supervisor.clone());
+        runtime.start();
+        let config = LoadConfig::new(dir.join("code"), CompileMode::InProcess);
+        let loader = Loader::build(config, engine(&supervisor).await, Arc::clone(&clock), &*random);
+        let loader = Arc::new(loader.expect("the cache opens"));
+        let config = ManagerConfig {
+            status_interval: Duration::from_millis(50),
+            ..ManagerConfig::new(dir.join("components"))
+        };
+        let parts =
+            ManagerParts { registry: registry.clone(), loader, runtime: runtime.clone(), clock };
+        let manager = PluginManager::build(config, parts).expect("the directory is writable");
+        let from = manager.start().await;
+        supervisor.spawn("plugins", manager.clone().run(from, supervisor.clone()));
+        Self { registry, runtime, manager, supervisor }
+    }
+
+    async fn stop(self) {
+        assert!(self.supervisor.stop(Duration::from_secs(20)).await, "everything ends in time");
+        assert_eq!(self.supervisor.failed(), Vec::<&str>::new());
+    }
+
+    fn upload(plugin: &str, component: Vec<u8>) -> PluginUpload {
+        let actor = Actor { user: "admin".into(), ..Actor::default() };
+        PluginUpload {
+            plugin: plugin.to_owned(),
+            component: Bytes::from(component),
+            grant_all: true,
+            keep_only: false,
+            dry_run: false,
+            actor,
+        }
+    }
+
+    async fn load(&self, plugin: &str, component: Vec<u8>) -> Value {
+        self.manager.upload(Self::upload(plugin, component)).await.expect("it is accepted")
+    }
+
+    async fn write(&self, gvr: (&str, &str), namespace: &str, name: &str, action: Action) {
+        let resource = self.registry.catalog().by_gvr(&Gvr::new(gvr.0, "v1", gvr.1)).cloned();
+        let target = Target {
+            resource: resource.expect("it is served"),
+            namespace: namespace.into(),
+            name: Some(name.into()),
+            subresource: None,
+        };
+        let actor = Actor { user: "admin".into(), ..Actor::default() };
+        let request = WriteRequest { target, action, options: WriteOptions::default(), actor };
+        let cause = Cause::Request(RequestCause::default());
+        self.registry.submit(&request, cause).await.expect("the write is accepted");
+    }
+
+    async fn create_map(&self, name: &str) {
+        let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}});
+        self.write(("", "configmaps"), "default", name, Action::Create(Body::from(body))).await;
+    }
+
+    async fn patch_plugin(&self, name: &str, patch: Value) {
+        let action = Action::Patch(PatchFormat::Merge, Body::from(patch));
+        self.write(("quadrille.dev", "plugins"), "", name, action).await;
+    }
+
+    fn object(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value> {
+        let key = Key::new(GroupResource::new(group, resource), namespace, name);
+        let object = self.registry.store().snapshot().get(&key)?;
+        Some(serde_json::from_slice(&object.bytes).expect("objects are JSON"))
+    }
+
+    fn map(&self, name: &str) -> Value {
+        self.object("", "configmaps", "default", name).unwrap_or_default()
+    }
+
+    fn status(&self, plugin: &str) -> Value {
+        let object = self.object("quadrille.dev", "plugins", "", plugin).unwrap_or_default();
+        object["status"].clone()
+    }
+
+    async fn eventually(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !holds(self) {
+            let all: Vec<Value> =
+                ["good", "bad", "p"].iter().map(|name| self.status(name)).collect();
+            assert!(Instant::now() < deadline, "never: {what}; statuses: {all:#?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// A guest that sets `data.version` of its config map.
+fn stamps(version: &str) -> Vec<u8> {
+    let patch = format!(r#"{{"data":{{"version":"{version}"}}}}"#);
+    Guest { version: version.to_owned(), texts: vec![("patch", patch)], ..Guest::stamps() }.build()
+}
+
+fn has_version(host: &TestHost, map: &str, version: &str) -> bool {
+    host.map(map).pointer("/data/version") == Some(&json!(version))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_uploaded_plugin_reacts_to_objects_and_is_replaced_and_rolled_back() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = TestHost::start(dir.path()).await;
+    let answer = host.load("p", stamps("1")).await;
+    assert_eq!(answer.pointer("/status/phase"), Some(&json!("Active")), "{answer:#}");
+    let first = answer["status"]["digest"].clone();
+    host.create_map("a").await;
+    host.eventually("the first version stamps", |host| has_version(host, "a", "1")).await;
+    host.load("p", stamps("2")).await;
+    host.eventually("the second version stamps", |host| has_version(host, "a", "2")).await;
+    assert_eq!(host.status("p")["versions"].as_array().map(Vec::len), Some(2));
+    host.patch_plugin("p", json!({"spec": {"digest": first}})).await;
+    host.eventually("the first version is back", |host| has_version(host, "a", "1")).await;
+    host.eventually("the status counts", |host| host.status("p")["runs"].as_u64() >= Some(3)).await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_upload_leaves_the_old_version_running_and_says_so_twice() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = TestHost::start(dir.path()).await;
+    host.load("p", stamps("1")).await;
+    let digest = host.status("p")["digest"].clone();
+    for (name, bytes, reason) in hostile::refused() {
+        let status = host.manager.upload(TestHost::upload("p", bytes)).await.expect_err(name);
+        assert_eq!(status.reason, Reason::Invalid, "{name}");
+        assert!(status.message.contains(reason), "{name}: {}", status.message);
+        let conditions = host.status("p")["conditions"].clone();
+        let noted = conditions.as_array().into_iter().flatten();
+        let noted =
+            noted.filter(|c| c["type"] == "UploadAccepted" && c["reason"] == reason).count();
+        assert_eq!(noted, 1, "{name}: {conditions:#}");
+    }
+    assert_eq!(host.status("p")["digest"], digest);
+    host.create_map("a").await;
+    host.eventually("the old version runs", |host| has_version(host, "a", "1")).await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn attacks_in_reconcile_are_named_and_a_neighbour_runs_on() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = TestHost::start(dir.path()).await;
+    host.load("good", stamps("1")).await;
+    host.create_map("seed").await;
+    for (at, (name, bytes, kind, words)) in hostile::bad_at_reconcile().into_iter().enumerate() {
+        host.load("bad", bytes).await;
+        host.patch_plugin(
+            "bad",
+            json!({"spec": {"limits": {"cpuTime": "100ms", "hostCalls": 1000}}}),
+        )
+        .await;
+        let neighbour = format!("n{at}");
+        host.create_map(&neighbour).await;
+        host.eventually("the neighbour runs", |host| has_version(host, &neighbour, "1")).await;
+        let failed = |host: &TestHost| {
+            let stats = host.runtime.stats(Some("bad"));
+            let last = stats.iter().filter_map(|c| c.last_error.as_ref()).next_back();
+            last.is_some_and(|error| error.kind == kind && error.message.contains(words))
+        };
+        host.eventually(
+            &format!(
+                "{name} fails by {kind} with {words:?}: {:#?}",
+                host.runtime.stats(Some("bad"))
+            ),
+            failed,
+        )
+        .await;
+        host.write(
+            ("quadrille.dev", "plugins"),
+            "",
+            "bad",
+            Action::Delete(DeleteOptions::default()),
+        )
+        .await;
+        host.eventually("the plugin is gone", |host| host.runtime.stats(Some("bad")).is_empty())
+            .await;
+    }
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_flood_is_bounded_and_counted() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = TestHost::start(dir.path()).await;
+    host.create_map("a").await;
+    host.load("p", hostile::log_flood()).await;
+    host.eventually("lines are dropped", |host| {
+        host.status("p")["logLinesDropped"].as_u64() >= Some(4_800)
+    })
+    .await;
+    let lines = host.manager.log("p").expect("the plugin is there").tail(10_000);
+    assert!(lines.len() <= 2_000, "{}", lines.len());
+    assert!(lines.iter().any(|line| line.message.contains("4800 lines dropped")));
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_grants_nothing_starts_and_the_status_says_what_is_missing() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = TestHost::start(dir.path()).await;
+    let upload = PluginUpload { grant_all: false, ..TestHost::upload("p", stamps("1")) };
+    host.manager.upload(upload).await.expect("it is accepted");
+    let status = host.status("p");
+    assert_eq!(status["phase"], "Failed", "{status:#}");
+    assert_eq!(status.pointer("/grantsMissing/0/resource"), Some(&json!("configmaps")));
+    assert!(status.to_string().contains("needs get on configmaps"), "{status:#}");
+    let grants =
+        json!([{"group": "", "resource": "configmaps", "verbs": ["get", "list", "patch"]}]);
+    host.patch_plugin("p", json!({"spec": {"grants": grants}})).await;
+    host.create_map("a").await;
+    host.eventually("granted, it runs", |host| has_version(host, "a", "1")).await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_suspended_plugin_runs_nothing_until_it_is_resumed_and_a_deleted_one_leaves_nothing() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = TestHost::start(dir.path()).await;
+    host.load("p", stamps("1")).await;
+    host.patch_plugin("p", json!({"spec": {"suspended": true}})).await;
+    host.eventually("it is suspended", |host| host.status("p")["phase"] == "Suspended").await;
+    host.create_map("a").await;
+    host.eventually("the key waits", |host| host.status("p")["queueLength"] == 1).await;
+    assert!(!has_version(&host, "a", "1"));
+    host.patch_plugin("p", json!({"spec": {"suspended": false}})).await;
+    host.eventually("it runs again", |host| has_version(host, "a", "1")).await;
+    host.write(("quadrille.dev", "plugins"), "", "p", Action::Delete(DeleteOptions::default()))
+        .await;
+    host.eventually("it is gone", |host| host.runtime.stats(Some("p")).is_empty()).await;
+    let files =
+        |folder: &str| std::fs::read_dir(dir.path().join(folder)).expect("it is there").count();
+    host.eventually("its files are gone", |_| files("components") == 0 && files("code") == 1).await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_restart_plugins_run_from_the_cache_and_a_broken_one_stops_no_other() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = TestHost::start(dir.path()).await;
+    host.load("bad", stamps("bad")).await;
+    host.load("good", stamps("1")).await;
+    let bad = host.status("bad")["digest"].as_str().map(str::to_owned).expect("it has one");
+    host.stop().await;
+    let bad = bad.replace("sha256:", "");
+    std::fs::write(dir.path().join("components").join(format!("{bad}.wasm")), b"junk")
+        .expect("writable");
+    for entry in std::fs::read_dir(dir.path().join("code")).expect("it is there").flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&bad) {
+            std::fs::remove_file(entry.path()).expect("it is there");
+        }
+    }
+    let host = TestHost::start(dir.path()).await;
+    host.create_map("a").await;
+    host.eventually("the good one runs", |host| has_version(host, "a", "1")).await;
+    host.eventually("the bad one says why", |host| {
+        let status = host.status("bad");
+        status["phase"] == "Failed" && status.to_string().contains("not what its name says")
+    })
+    .await;
+    host.stop().await;
+}
+
+/// Every object must be seen by exactly one committed run per version that it lived under: nothing is lost, and
+/// nothing commits twice for one change.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_swaps_under_load_lose_and_double_nothing() {
+    const SWAPS: usize = 1_000;
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = TestHost::start(dir.path()).await;
+    let versions = ["1", "2"].map(stamps);
+    let mut digests = Vec::new();
+    for version in &versions {
+        let answer = host.load("p", version.clone()).await;
+        digests.push(answer["upload"]["digest"].clone());
+    }
+    for swap in 0..SWAPS {
+        host.create_map(&format!("m{swap}")).await;
+        host.patch_plugin("p", json!({"spec": {"digest": digests[swap % 2]}})).await;
+    }
+    // One more so that the last word is version 2's.
+    host.patch_plugin("p", json!({"spec": {"digest": digests[1]}})).await;
+    host.eventually("every object has the last version", |host| {
+        (0..SWAPS).all(|at| has_version(host, &format!("m{at}"), "2"))
+    })
+    .await;
+    let settled = |host: &TestHost| {
+        host.runtime
+            .stats(Some("p"))
+            .iter()
+            .all(|c| c.queued == 0 && c.running == 0 && c.timers == 0)
+    };
+    host.eventually("the queue is empty", settled).await;
+    let stats = host.runtime.stats(Some("p"));
+    assert_eq!(stats.iter().map(|c| c.failures).sum::<u64>(), 0, "{stats:#?}");
+    host.stop().await;
+}
