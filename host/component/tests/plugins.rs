@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quadrille_component::{
@@ -130,12 +130,15 @@ impl TestHost {
     }
 
     async fn eventually(&self, what: &str, holds: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = self.registry.clock().monotonic() + Duration::from_secs(30);
         while !holds(self) {
             let all: Vec<Value> =
                 ["good", "bad", "p"].iter().map(|name| self.status(name)).collect();
-            assert!(Instant::now() < deadline, "never: {what}; statuses: {all:#?}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            assert!(
+                self.registry.clock().monotonic() < deadline,
+                "never: {what}; statuses: {all:#?}"
+            );
+            self.registry.clock().sleep(Duration::from_millis(5)).await;
         }
     }
 }
@@ -274,7 +277,10 @@ async fn a_suspended_plugin_runs_nothing_until_it_is_resumed_and_a_deleted_one_l
     host.patch_plugin("p", json!({"spec": {"suspended": true}})).await;
     host.eventually("it is suspended", |host| host.status("p")["phase"] == "Suspended").await;
     host.create_map("a").await;
-    host.eventually("the key waits", |host| host.status("p")["queueLength"] == 1).await;
+    let created = host.registry.store().revision();
+    host.eventually("the change is seen", |host| host.runtime.position() >= created).await;
+    host.eventually("the key waits", |host| host.status("p")["queueLength"].as_u64() >= Some(1))
+        .await;
     assert!(!has_version(&host, "a", "1"));
     host.patch_plugin("p", json!({"spec": {"suspended": false}})).await;
     host.eventually("it runs again", |host| has_version(host, "a", "1")).await;

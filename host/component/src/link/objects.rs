@@ -191,7 +191,7 @@ impl CallState {
             match Refusal::of(status) {
                 Some(Refusal::Denied) => drop(run.denials.fetch_add(1, Ordering::Relaxed)),
                 Some(Refusal::LimitReached) => {
-                    self.meter.note(LimitHit::View(status.message.clone()))
+                    self.meter.note(LimitHit::View(status.message.clone()));
                 }
                 None => {}
             }

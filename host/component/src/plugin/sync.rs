@@ -141,12 +141,17 @@ impl PluginManager {
                 Err(problem) => blocked.push(problem),
             }
         }
+        let is_same_code = state.is_same_but_for_suspension(spec, component);
         for controller in &wanted {
             let code =
                 ComponentReconciler::new(component.clone(), context.clone(), (*controller).clone());
             let about = controller_spec(name, component, controller, (&grant, spec));
             let is_started = state.started.contains(&controller.name);
             if spec.suspended && !is_started {
+                continue;
+            }
+            if is_started && is_same_code {
+                self.inner.controllers.suspend(name, &controller.name, spec.suspended);
                 continue;
             }
             if spec.suspended {
@@ -290,6 +295,20 @@ impl PluginManager {
             Ok(()) => state.written = Some(status),
             Err(error) => tracing::warn!(plugin = name, %error, "plugin status not written"),
         }
+    }
+}
+
+impl State {
+    /// Whether what runs would not change by this spec: then nothing is replaced, and nothing runs again for it.
+    fn is_same_but_for_suspension(&self, spec: &PluginSpec, component: &LoadedComponent) -> bool {
+        let digest = self.active.as_ref().map(LoadedComponent::digest);
+        digest == Some(component.digest())
+            && self.applied.as_ref().is_some_and(|(_, old)| {
+                let mut old = old.clone();
+                old.suspended = spec.suspended;
+                old.versions_kept = spec.versions_kept;
+                old == *spec
+            })
     }
 }
 

@@ -163,10 +163,12 @@ fn check_name(name: &str) -> Result<(), Status> {
 }
 
 fn refusal(plugin: &str, error: &LoadError) -> Status {
-    let reason = match error {
-        LoadError::TooLarge { .. } => Reason::RequestEntityTooLarge,
-        error if error.is_refusal() => Reason::Invalid,
-        _ => Reason::ServiceUnavailable,
+    let reason = if matches!(error, LoadError::TooLarge { .. }) {
+        Reason::RequestEntityTooLarge
+    } else if error.is_refusal() {
+        Reason::Invalid
+    } else {
+        Reason::ServiceUnavailable
     };
     let text = quadrille_kit::supervisor::chain(error);
     Status::new(reason, format!("plugin {plugin:?} is not changed ({}): {text}", error.reason()))
