@@ -1,6 +1,122 @@
-//! The controllers that are part of every host.
+//! The controllers that are part of every host: the garbage collector and the namespace life-cycle.
+//!
+//! They are one loop over the changes, apart from the runs: their work is many small deletions, which they put into
+//! few large transactions. What they write has a system cause, and they count for `settled` as every controller.
 
-use crate::runtime::Runtime;
+mod batch;
+mod collector;
+mod namespaces;
+
+use std::sync::Arc;
+
+use quadrille_store::{ChangeFilter, ChangeStream, ChangesError};
+
+use crate::runtime::{Gauge, Runtime, Shared};
+use crate::trigger::TriggerError;
+use batch::Batch;
+use collector::Collector;
+use namespaces::Namespaces;
 
 /// Starts them.
-pub(crate) fn start(_runtime: &Runtime) {}
+pub(crate) fn start(runtime: &Runtime) {
+    let shared = Arc::clone(&runtime.shared);
+    let gauge = shared.part("housekeeping");
+    runtime.shared.supervisor.spawn("housekeeping", keep_house(shared, gauge));
+}
+
+async fn keep_house(shared: Arc<Shared>, gauge: Arc<Gauge>) -> Result<(), TriggerError> {
+    let shutdown = shared.supervisor.shutdown();
+    loop {
+        let snapshot = shared.registry.store().snapshot();
+        let catalog = shared.registry.catalog();
+        let mut house = House {
+            collector: Collector::of(&snapshot, &catalog),
+            namespaces: Namespaces::of(&snapshot),
+        };
+        let after = quadrille_store::View::revision(&snapshot);
+        shared.report(&gauge, after, house.pending());
+        let mut changes = shared.registry.store().changes(ChangeFilter::default(), after);
+        let ended = tokio::select! {
+            () = shutdown.started() => return Ok(()),
+            ended = house.follow(&shared, &gauge, &mut changes) => ended,
+        };
+        match ended {
+            ChangesError::Closed if shutdown.is_started() => return Ok(()),
+            ChangesError::Closed => return Err(TriggerError::Changes(ended)),
+            // Changes were missed: look at everything again.
+            ChangesError::Expired { .. } => {}
+            ChangesError::Unavailable(_) => shared.clock.sleep(crate::trigger::RETRY).await,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct House {
+    collector: Collector,
+    namespaces: Namespaces,
+}
+
+impl House {
+    async fn follow(
+        &mut self,
+        shared: &Arc<Shared>,
+        gauge: &Gauge,
+        changes: &mut ChangeStream,
+    ) -> ChangesError {
+        loop {
+            let idle = self.collector.pending() + self.namespaces.pending() == 0;
+            let batch = match changes.try_next() {
+                Ok(None) if idle => changes.next().await.map(Some),
+                other => other,
+            };
+            match batch {
+                Err(error) => return error,
+                Ok(Some(batch)) => {
+                    // Busy before the position moves: nobody may see both at rest.
+                    shared.report(gauge, gauge_position(gauge), 1);
+                    let catalog = shared.registry.catalog();
+                    for change in &batch.changes {
+                        self.collector.look_at(change, &catalog);
+                        self.namespaces.look_at(change);
+                    }
+                    shared.report(gauge, batch.through, self.pending());
+                }
+                Ok(None) => {
+                    let mut batch = Batch::new(shared);
+                    self.namespaces.work(&mut batch);
+                    let part = if batch.is_empty() {
+                        self.collector.work(&mut batch);
+                        "garbage-collector"
+                    } else {
+                        "namespace-lifecycle"
+                    };
+                    self.commit(shared, batch, part).await;
+                    self.namespaces.furnish(shared).await;
+                    shared.report(gauge, gauge_position(gauge), self.pending());
+                }
+            }
+        }
+    }
+
+    fn pending(&self) -> usize {
+        self.collector.pending() + self.namespaces.pending()
+    }
+
+    async fn commit(&mut self, shared: &Arc<Shared>, batch: Batch, part: &'static str) {
+        let size = batch.len();
+        match batch.commit(shared, part).await {
+            Ok(()) => self.collector.settle(size),
+            Err(()) => {
+                self.collector.retry();
+                self.namespaces.retry();
+            }
+        }
+    }
+}
+
+fn gauge_position(gauge: &Gauge) -> quadrille_store::Revision {
+    quadrille_store::Revision(gauge.position.load(std::sync::atomic::Ordering::Acquire))
+}
+
+#[cfg(test)]
+mod tests;

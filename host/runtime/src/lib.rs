@@ -20,6 +20,8 @@ mod builtin;
 mod rotation;
 mod run;
 mod state;
+#[cfg(test)]
+mod testing;
 mod trigger;
 
 pub use backoff::Backoff;

@@ -17,7 +17,7 @@ use quadrille_store::{
 };
 
 use crate::controller::Version;
-use crate::overlay::{Overlay, OverlayOwner};
+use crate::overlay::{Overlay, OverlayOwner, Unchecked};
 use crate::queue::{End, Taken};
 use crate::reconciler::{Failure, Outcome, ReconcileRequest, Reconciled, WokenBy};
 use crate::record::{RunEnd, RunRecord};
@@ -195,7 +195,7 @@ fn prepare(
         && object.meta.deleted_at.is_none()
     {
         overlay.set_finalizer(&resource, key, finalizer, true)?;
-        object = View::get(overlay, key).unwrap_or(object);
+        object = Unchecked(overlay).get(key).unwrap_or(object);
     }
     let bytes = shared.registry.present(&object, &resource);
     if bytes == object.bytes {

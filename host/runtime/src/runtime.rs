@@ -353,3 +353,6 @@ impl Shared {
         self.progress.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use quadrille_store::{ChangeFilter, ChangesError};
 use crate::runtime::Shared;
 
 /// How long to wait before a history that cannot be read is tried again.
-const RETRY: Duration = Duration::from_secs(1);
+pub(crate) const RETRY: Duration = Duration::from_secs(1);
 
 /// Why the trigger ends.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,7 @@ use quadrille_registry::{
 use quadrille_store::{Expect, Key, Object, View, Write};
 use serde_json::{Value, json};
 
-use super::{Overlay, OwnWrite};
+use super::{Overlay, OwnWrite, Unchecked};
 
 /// The user that the host's own writes in a run are made by: finalizers and events.
 const HOST_USER: &str = "system:quadrille";
@@ -103,7 +103,7 @@ impl Overlay {
     }
 
     /// Prepares one write on this view and keeps what it decided. `tracked`: its key joins the read set.
-    pub(super) fn write_as(
+    pub(crate) fn write_as(
         &mut self,
         actor: Actor,
         target: Target,
@@ -114,7 +114,7 @@ impl Overlay {
         let manager = || Some(Arc::clone(&self.owner.controller));
         options.field_manager = options.field_manager.or_else(manager);
         let request = WriteRequest { target, action, options, actor };
-        let prepared = self.registry.prepare(self, &request)?;
+        let prepared = self.registry.prepare(&Unchecked(self), &request)?;
         let bytes: usize = prepared.writes.iter().map(bytes_of).sum();
         // A write that changes nothing still costs the host its work.
         self.count_write(prepared.writes.len().max(1), bytes)?;
@@ -167,7 +167,7 @@ impl Overlay {
 }
 
 /// Who writes finalizers and events.
-pub(super) fn host() -> Actor {
+pub(crate) fn host() -> Actor {
     Actor { user: HOST_USER.into(), client: "quadrille".into(), ..Actor::default() }
 }
 

@@ -1,0 +1,143 @@
+//! Many small writes as one transaction.
+
+use std::sync::Arc;
+
+use quadrille_object::GroupResource;
+use quadrille_registry::{
+    Action, Body, Catalog, DeleteOptions, PatchFormat, Preconditions, Propagation, Reason, Status,
+    Target, WriteOptions,
+};
+use quadrille_store::{Cause, Object, Revision, SystemCause};
+use serde_json::Value;
+
+use crate::overlay::write::host;
+use crate::overlay::{Overlay, OverlayLimits, Unchecked};
+use crate::reconciler::Grant;
+use crate::runtime::Shared;
+
+/// How many writes go into one transaction: large enough that the flush to disk does not count, small enough that
+/// other commits wait for a few milliseconds only.
+pub(super) const BATCH_MAX: usize = 512;
+
+/// Writes on one view, to be committed together.
+#[derive(Debug)]
+pub(super) struct Batch {
+    overlay: Overlay,
+    catalog: Arc<Catalog>,
+    because: Vec<Revision>,
+    count: usize,
+}
+
+impl Batch {
+    pub(super) fn new(shared: &Shared) -> Self {
+        let snapshot = shared.registry.store().snapshot();
+        let grant = Grant { unlimited: true, ..Grant::default() };
+        let limits = OverlayLimits {
+            objects_read_max: usize::MAX,
+            bytes_read_max: usize::MAX,
+            writes_max: usize::MAX,
+            bytes_written_max: usize::MAX,
+            events_max: 0,
+        };
+        let overlay = Overlay::new(snapshot, shared.registry.clone(), grant).limited(limits);
+        let catalog = shared.registry.catalog();
+        Self { overlay, catalog, because: Vec::new(), count: 0 }
+    }
+
+    /// The view with the writes so far.
+    pub(super) fn view(&self) -> Unchecked<'_> {
+        Unchecked(&self.overlay)
+    }
+
+    pub(super) fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Deletes this incarnation of an object.
+    pub(super) fn delete(&mut self, object: &Object, propagation: Option<Propagation>) {
+        let preconditions = Preconditions {
+            uid: Some(object.meta.uid.as_ref().to_owned()),
+            resource_version: None,
+        };
+        let options = DeleteOptions { preconditions, propagation, grace_period_seconds: None };
+        self.write(object, None, Action::Delete(options));
+    }
+
+    /// Patches an object.
+    pub(super) fn patch(&mut self, object: &Object, patch: Value) {
+        self.write(object, None, Action::Patch(PatchFormat::Merge, Body::from(patch)));
+    }
+
+    /// Replaces an object through one of its subresources.
+    pub(super) fn update(&mut self, object: &Object, subresource: &str, value: Value) {
+        self.write(object, Some(subresource.into()), Action::Update(Body::from(value)));
+    }
+
+    fn write(&mut self, object: &Object, subresource: Option<Arc<str>>, action: Action) {
+        if let Err(status) = self.try_write(object, subresource, action)
+            && !matches!(status.reason, Reason::NotFound | Reason::Conflict)
+        {
+            tracing::warn!(object = %object.key, error = %status, "housekeeping write refused");
+        }
+    }
+
+    fn try_write(
+        &mut self,
+        object: &Object,
+        subresource: Option<Arc<str>>,
+        action: Action,
+    ) -> Result<(), Status> {
+        let of: &GroupResource = &object.key.resource;
+        let resource = self.catalog.by_group_resource(of).cloned();
+        let target = Target {
+            resource: resource.ok_or_else(|| Status::not_found(of, ""))?,
+            namespace: Arc::clone(&object.key.namespace),
+            name: Some(Arc::clone(&object.key.name)),
+            subresource,
+        };
+        self.overlay.write_as(host(), target, action, WriteOptions::default(), true)?;
+        self.count += 1;
+        self.because.push(object.revision);
+        Ok(())
+    }
+
+    /// Commits what there is; an error when somebody else was first or the store refuses, and all is to be looked at
+    /// again.
+    pub(super) async fn commit(mut self, shared: &Shared, part: &'static str) -> Result<(), ()> {
+        if self.overlay.written().is_empty() {
+            return Ok(());
+        }
+        self.because.sort_unstable();
+        self.because.dedup();
+        self.because.truncate(crate::wakes::WAKES_MAX);
+        let act = format!("changed or deleted {} objects", self.count);
+        let cause = SystemCause { part: part.to_owned(), act, because: self.because };
+        let mut txn = self.overlay.into_txn(None, Cause::System(cause));
+        txn.reads = None;
+        let pass = shared.gate.read().await;
+        let committed = shared.registry.commit(txn).await;
+        drop(pass);
+        match committed {
+            Ok(committed) => {
+                let mut state = shared.lock();
+                state.last_commit = state.last_commit.max(committed.revision);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::debug!(part, error = %error, "housekeeping transaction tried again");
+                if !matches!(error, quadrille_store::CommitError::Conflict(_)) {
+                    shared.clock.sleep(crate::trigger::RETRY).await;
+                }
+                Err(())
+            }
+        }
+    }
+}

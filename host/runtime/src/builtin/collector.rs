@@ -1,0 +1,249 @@
+//! The garbage collector: objects whose owners are gone go too.
+//!
+//! It keeps who depends on whom, by the owner's uid, and a set of objects to look at. Looking at one decides from the
+//! newest state alone (a deletion in the background, in the foreground, or with orphans), so that looking twice does no
+//! harm and a restart begins by looking at everything that has an owner.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use quadrille_object::{GroupVersion, Gvk, Meta, OwnerReference};
+use quadrille_registry::{Catalog, Propagation};
+use quadrille_store::{Change, Key, Object, Query, Range, Snapshot, View};
+use serde_json::{Value, json};
+
+use super::batch::{BATCH_MAX, Batch};
+
+const FOREGROUND: &str = "foregroundDeletion";
+const ORPHAN: &str = "orphan";
+
+#[derive(Debug)]
+pub(super) struct Collector {
+    /// By the owner's uid.
+    dependents: BTreeMap<Arc<str>, BTreeSet<Key>>,
+    pending: BTreeSet<Key>,
+    /// What the batch that is being committed looked at.
+    looking: Vec<Key>,
+    /// How many keys the next batch looks at: fewer after a conflict.
+    size: usize,
+}
+
+/// What an owner reference leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// It exists, or cannot be judged.
+    Solid,
+    /// It is gone, or another object has its name.
+    Dangling,
+    /// It is being deleted in the foreground.
+    Waiting,
+}
+
+impl Collector {
+    pub(super) fn of(snapshot: &Snapshot, catalog: &Catalog) -> Self {
+        let (dependents, pending) = (BTreeMap::new(), BTreeSet::new());
+        let mut this = Self { dependents, pending, looking: Vec::new(), size: BATCH_MAX };
+        let resources: Vec<_> = snapshot.resources().cloned().collect();
+        for object in
+            resources.into_iter().flat_map(|r| snapshot.list(&Query::whole(Range::all(r))))
+        {
+            this.file(&object.key, &object.meta);
+            if is_work(&object) || !object.meta.owners.is_empty() {
+                this.pending.insert(object.key.clone());
+            }
+        }
+        let _ = catalog;
+        this
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    pub(super) fn look_at(&mut self, change: &Change, catalog: &Catalog) {
+        let key = change.key();
+        let last = change.before.as_ref().unwrap_or(&change.object);
+        let after = change.after();
+        let owners_changed = after.is_none_or(|after| after.meta.owners != last.meta.owners);
+        if owners_changed {
+            self.unfile(key, &last.meta);
+        }
+        match after {
+            Some(after) => {
+                self.file(key, &after.meta);
+                let is_new = change.before.is_none() && !after.meta.owners.is_empty();
+                if is_new || owners_changed || is_work(after) {
+                    self.pending.insert(key.clone());
+                }
+                if after.meta.uid != last.meta.uid {
+                    self.owner_is_gone(&last.meta.uid);
+                }
+            }
+            None => self.owner_is_gone(&last.meta.uid),
+        }
+        // A foreground deletion of an owner waits for this.
+        if owners_changed || after.is_none() {
+            let owners = last.meta.owners.iter().filter_map(|owner| key_of(owner, key, catalog));
+            self.pending.extend(owners);
+        }
+    }
+
+    /// Looks at the next keys.
+    pub(super) fn work(&mut self, batch: &mut Batch) {
+        while self.looking.len() < self.size && batch.len() < BATCH_MAX {
+            let Some(key) = self.pending.pop_first() else { break };
+            self.look(&key, batch);
+            self.looking.push(key);
+        }
+    }
+
+    /// What was looked at is committed.
+    pub(super) fn settle(&mut self, _size: usize) {
+        self.looking.clear();
+        self.size = (self.size * 2).min(BATCH_MAX);
+    }
+
+    /// Nothing was committed: looks again, at less at once.
+    pub(super) fn retry(&mut self) {
+        self.pending.extend(self.looking.drain(..));
+        self.size = (self.size / 2).max(1);
+    }
+
+    fn look(&mut self, key: &Key, batch: &mut Batch) {
+        let Some(object) = batch.view().get(key) else { return };
+        if object.meta.deleted_at.is_some() {
+            if has(&object, ORPHAN) {
+                self.orphan(&object, batch);
+            } else if has(&object, FOREGROUND) {
+                self.foreground(&object, batch);
+            }
+            return;
+        }
+        if object.meta.owners.is_empty() {
+            return;
+        }
+        let judged: Vec<Owner> =
+            object.meta.owners.iter().map(|owner| judge(owner, key, batch)).collect();
+        if judged.contains(&Owner::Solid) {
+            if judged.iter().any(|owner| *owner != Owner::Solid) {
+                keep_owners(&object, batch, |place| judged.get(place) == Some(&Owner::Solid));
+            }
+            return;
+        }
+        let waited_for = judged.contains(&Owner::Waiting);
+        let has_dependents = self.dependents.contains_key(&object.meta.uid);
+        let propagation = if has(&object, ORPHAN) {
+            Propagation::Orphan
+        } else if has(&object, FOREGROUND) || (waited_for && has_dependents) {
+            Propagation::Foreground
+        } else {
+            Propagation::Background
+        };
+        batch.delete(&object, Some(propagation));
+    }
+
+    /// Its dependents lose their reference, then it may go.
+    fn orphan(&mut self, object: &Object, batch: &mut Batch) {
+        for dependent in self.dependents_in(object, batch) {
+            let owners = Arc::clone(&dependent);
+            keep_owners(&dependent, batch, |place| {
+                owners.meta.owners.get(place).is_some_and(|o| o.uid != object.meta.uid)
+            });
+        }
+        drop_finalizer(object, ORPHAN, batch);
+    }
+
+    /// Its dependents go first; it waits for those that block it.
+    fn foreground(&mut self, object: &Object, batch: &mut Batch) {
+        let dependents = self.dependents_in(object, batch);
+        let blocks = |dependent: &Arc<Object>| {
+            let owners = dependent.meta.owners.iter();
+            owners.filter(|o| o.uid == object.meta.uid).any(|o| o.block_owner_deletion)
+        };
+        if !dependents.iter().any(blocks) {
+            drop_finalizer(object, FOREGROUND, batch);
+            return;
+        }
+        let living = dependents.iter().filter(|dependent| dependent.meta.deleted_at.is_none());
+        self.pending.extend(living.map(|dependent| dependent.key.clone()));
+    }
+
+    fn dependents_in(&self, object: &Object, batch: &Batch) -> Vec<Arc<Object>> {
+        let keys = self.dependents.get(&object.meta.uid).into_iter().flatten();
+        let found = keys.filter_map(|key| batch.view().get(key));
+        found.filter(|d| d.meta.owners.iter().any(|o| o.uid == object.meta.uid)).collect()
+    }
+
+    fn owner_is_gone(&mut self, uid: &Arc<str>) {
+        if let Some(keys) = self.dependents.get(uid) {
+            self.pending.extend(keys.iter().cloned());
+        }
+    }
+
+    fn file(&mut self, key: &Key, meta: &Meta) {
+        for owner in &meta.owners {
+            self.dependents.entry(Arc::clone(&owner.uid)).or_default().insert(key.clone());
+        }
+    }
+
+    fn unfile(&mut self, key: &Key, meta: &Meta) {
+        for owner in &meta.owners {
+            if let Some(keys) = self.dependents.get_mut(&owner.uid) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.dependents.remove(&owner.uid);
+                }
+            }
+        }
+    }
+}
+
+fn has(object: &Object, finalizer: &str) -> bool {
+    object.meta.finalizers.iter().any(|f| **f == *finalizer)
+}
+
+/// Whether the object itself waits for the collector.
+fn is_work(object: &Object) -> bool {
+    object.meta.deleted_at.is_some() && (has(object, ORPHAN) || has(object, FOREGROUND))
+}
+
+/// Where the owner of an object is stored; `None` when its kind is unknown, or namespaced while the object is not.
+fn key_of(owner: &OwnerReference, dependent: &Key, catalog: &Catalog) -> Option<Key> {
+    let version = GroupVersion::parse(&owner.api_version)?;
+    let kind = Gvk::new(version.group, version.version, &*owner.kind);
+    let resource = catalog.by_kind(&kind)?;
+    if resource.namespaced && dependent.namespace.is_empty() {
+        return None;
+    }
+    let namespace: Arc<str> =
+        if resource.namespaced { Arc::clone(&dependent.namespace) } else { "".into() };
+    Some(Key::new(resource.group_resource(), namespace, &*owner.name))
+}
+
+/// A kind that is not served cannot be judged, so its objects count as being there.
+fn judge(owner: &OwnerReference, dependent: &Key, batch: &Batch) -> Owner {
+    let Some(key) = key_of(owner, dependent, batch.catalog()) else { return Owner::Solid };
+    match batch.view().get(&key) {
+        Some(found) if found.meta.uid == owner.uid => {
+            let foreground = found.meta.deleted_at.is_some() && has(&found, FOREGROUND);
+            if foreground { Owner::Waiting } else { Owner::Solid }
+        }
+        Some(_) | None => Owner::Dangling,
+    }
+}
+
+/// Writes the owner references anew, without those that are not kept.
+fn keep_owners(object: &Object, batch: &mut Batch, keep: impl Fn(usize) -> bool) {
+    let value: Value = serde_json::from_slice(&object.bytes).unwrap_or_default();
+    let owners = value["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+    let kept: Vec<Value> =
+        owners.into_iter().enumerate().filter(|(place, _)| keep(*place)).map(|(_, o)| o).collect();
+    let kept = if kept.is_empty() { Value::Null } else { Value::Array(kept) };
+    batch.patch(object, json!({"metadata": {"ownerReferences": kept}}));
+}
+
+fn drop_finalizer(object: &Object, finalizer: &str, batch: &mut Batch) {
+    let kept = object.meta.finalizers.iter().filter(|f| ***f != *finalizer);
+    let kept: Vec<&str> = kept.map(AsRef::as_ref).collect();
+    batch.patch(object, json!({"metadata": {"finalizers": kept}}));
+}

@@ -1,0 +1,235 @@
+//! The life-cycle of namespaces: a new one is furnished, a terminating one is emptied and then goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use quadrille_object::GroupResource;
+use quadrille_registry::Reason;
+use quadrille_store::{Change, Key, Object, Query, Range, Selection, Snapshot, View};
+use serde_json::{Value, json};
+
+use super::batch::{BATCH_MAX, Batch};
+use crate::runtime::Shared;
+
+/// What every namespace has; what is deleted comes back.
+const FURNITURE: [(&str, &str); 2] =
+    [("serviceaccounts", "default"), ("configmaps", "kube-root-ca.crt")];
+
+#[derive(Debug, Default)]
+pub(super) struct Namespaces {
+    terminating: BTreeSet<Arc<str>>,
+    /// Terminating ones to look at.
+    pending: BTreeSet<Arc<str>>,
+    /// New ones, and those that lost something.
+    bare: BTreeSet<Arc<str>>,
+    looking: Vec<Arc<str>>,
+}
+
+fn namespaces() -> GroupResource {
+    GroupResource::new("", "namespaces")
+}
+
+impl Namespaces {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        let mut this = Self::default();
+        for namespace in snapshot.list(&Query::whole(Range::all(namespaces()))) {
+            this.note(&namespace);
+        }
+        this
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        self.pending.len() + self.bare.len()
+    }
+
+    pub(super) fn look_at(&mut self, change: &Change) {
+        let key = change.key();
+        if key.resource == namespaces() {
+            match change.after() {
+                // Only a change of the namespace that may move its life on.
+                Some(namespace)
+                    if change.before.is_none() || namespace.meta.deleted_at.is_some() =>
+                {
+                    self.note(namespace);
+                }
+                Some(_) => {}
+                None => {
+                    self.terminating.remove(&key.name);
+                    self.pending.remove(&key.name);
+                    self.bare.remove(&key.name);
+                }
+            }
+        } else if self.terminating.contains(&key.namespace) {
+            self.pending.insert(Arc::clone(&key.namespace));
+        } else if change.after().is_none()
+            && key.resource.group.is_empty()
+            && FURNITURE.iter().any(|(r, n)| *r == &*key.resource.resource && *n == &*key.name)
+        {
+            self.bare.insert(Arc::clone(&key.namespace));
+        }
+    }
+
+    fn note(&mut self, namespace: &Object) {
+        let name = &namespace.key.name;
+        if namespace.meta.deleted_at.is_some() {
+            self.bare.remove(name);
+            self.terminating.insert(Arc::clone(name));
+            self.pending.insert(Arc::clone(name));
+        } else {
+            self.bare.insert(Arc::clone(name));
+        }
+    }
+
+    /// Furnishes what is bare.
+    pub(super) async fn furnish(&mut self, shared: &Shared) {
+        while let Some(name) = self.bare.pop_first() {
+            match shared.registry.furnish(&name).await {
+                Ok(()) => {}
+                Err(status) if matches!(status.reason, Reason::NotFound | Reason::Forbidden) => {
+                    tracing::debug!(namespace = %name, error = %status, "namespace not furnished");
+                }
+                Err(status) => {
+                    tracing::warn!(namespace = %name, error = %status, "namespace not furnished");
+                }
+            }
+        }
+    }
+
+    /// Moves the next terminating namespaces on.
+    pub(super) fn work(&mut self, batch: &mut Batch) {
+        self.looking.clear();
+        while batch.len() < BATCH_MAX {
+            let Some(name) = self.pending.pop_first() else { break };
+            if empty(&name, batch) {
+                // There is more than one transaction takes.
+                self.pending.insert(Arc::clone(&name));
+                self.looking.push(name);
+                break;
+            }
+            self.looking.push(name);
+        }
+    }
+
+    /// Nothing was committed: looks again.
+    pub(super) fn retry(&mut self) {
+        self.pending.extend(self.looking.drain(..));
+    }
+}
+
+/// Deletes the content of a namespace, as much as a batch takes; ends the namespace when there is none. Answers whether
+/// there is more to delete.
+fn empty(name: &Arc<str>, batch: &mut Batch) -> bool {
+    let key = Key::new(namespaces(), "", Arc::clone(name));
+    let Some(namespace) = batch.view().get(&key) else { return false };
+    if namespace.meta.deleted_at.is_none() {
+        return false;
+    }
+    let content = content_of(name, batch);
+    if content.is_empty() {
+        finalize(&namespace, batch);
+        return false;
+    }
+    let mut living: Vec<_> = content.iter().filter(|o| o.meta.deleted_at.is_none()).collect();
+    if living.is_empty() {
+        say_what_remains(&namespace, &content, batch);
+        return false;
+    }
+    // Owners first, so that their controllers find nothing to repair.
+    living.sort_by_key(|object| object.meta.owners.len());
+    let room = BATCH_MAX.saturating_sub(batch.len()).max(1);
+    for object in living.iter().take(room) {
+        batch.delete(object, None);
+    }
+    living.len() > room
+}
+
+fn content_of(name: &Arc<str>, batch: &Batch) -> Vec<Arc<Object>> {
+    let resources: BTreeSet<GroupResource> = batch
+        .catalog()
+        .resources
+        .values()
+        .filter(|resource| resource.namespaced)
+        .map(|resource| resource.group_resource())
+        .collect();
+    let in_it = |resource| {
+        let namespace = Some(Arc::clone(name));
+        let range = Range { resource, namespace, selection: Selection::All };
+        batch.view().list(&Query::whole(range))
+    };
+    resources.into_iter().flat_map(in_it).collect()
+}
+
+/// Takes the `kubernetes` finalizer away; the registry removes the namespace when no other is left.
+fn finalize(namespace: &Object, batch: &mut Batch) {
+    let mut value: Value = serde_json::from_slice(&namespace.bytes).unwrap_or_default();
+    let held = value["spec"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
+    if !held {
+        return;
+    }
+    value["spec"]["finalizers"] = json!([]);
+    batch.update(namespace, "finalize", value);
+}
+
+/// The conditions that people wait on and look at when a namespace does not go.
+fn say_what_remains(namespace: &Object, content: &[Arc<Object>], batch: &mut Batch) {
+    let mut resources: BTreeMap<String, usize> = BTreeMap::new();
+    let mut finalizers: BTreeMap<&str, usize> = BTreeMap::new();
+    for object in content {
+        let resource = &object.key.resource;
+        let name = format!("{}.{}", resource.resource, resource.group);
+        *resources.entry(name).or_default() += 1;
+        for finalizer in &object.meta.finalizers {
+            *finalizers.entry(finalizer).or_default() += 1;
+        }
+    }
+    let resources: Vec<String> = resources
+        .iter()
+        .map(|(name, count)| format!("{name} has {count} resource instances"))
+        .collect();
+    let finalizers: Vec<String> = finalizers
+        .iter()
+        .map(|(name, count)| format!("{name} in {count} resource instances"))
+        .collect();
+    let remain = format!("Some resources are remaining: {}", resources.join(", "));
+    let held = format!(
+        "Some content in the namespace has finalizers remaining: {}",
+        finalizers.join(", ")
+    );
+    let finalizers_remain = match finalizers.is_empty() {
+        true => ("False", "ContentHasNoFinalizers", "All content-preserving finalizers finished"),
+        false => ("True", "SomeFinalizersRemain", held.as_str()),
+    };
+    let conditions = [
+        (
+            "NamespaceDeletionDiscoveryFailure",
+            ("False", "ResourcesDiscovered", "All resources successfully discovered"),
+        ),
+        (
+            "NamespaceDeletionGroupVersionParsingFailure",
+            ("False", "ParsedGroupVersions", "All legacy kube types successfully parsed"),
+        ),
+        (
+            "NamespaceDeletionContentFailure",
+            (
+                "False",
+                "ContentDeleted",
+                "All content successfully deleted, may be waiting on finalization",
+            ),
+        ),
+        ("NamespaceContentRemaining", ("True", "SomeResourcesRemain", remain.as_str())),
+        ("NamespaceFinalizersRemaining", finalizers_remain),
+    ];
+    let mut value: Value = serde_json::from_slice(&namespace.bytes).unwrap_or_default();
+    let known = value["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let now = batch.view().0.registry().clock().now().to_rfc3339();
+    let wanted = conditions.iter().map(|(kind, (status, reason, message))| {
+        let old = known.iter().find(|c| c["type"] == **kind && c["status"] == **status);
+        let since = old.map_or_else(|| json!(now), |c| c["lastTransitionTime"].clone());
+        json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since})
+    });
+    let wanted: Vec<Value> = wanted.collect();
+    if known != wanted {
+        value["status"]["conditions"] = wanted.into();
+        batch.update(namespace, "status", value);
+    }
+}

@@ -1,0 +1,110 @@
+//! Garbage collection and the namespace life-cycle, on the real registry and a store in memory.
+
+use quadrille_object::GroupResource;
+use quadrille_registry::Propagation;
+use quadrille_store::{Key, View};
+use serde_json::{Value, json};
+
+use crate::testing::{Host, map_key};
+
+async fn owned(host: &Host, name: &str, owners: &[(&str, &str)], blocks: bool) {
+    let owners: Vec<Value> = owners
+        .iter()
+        .map(|(name, uid)| {
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": uid, "blockOwnerDeletion": blocks})
+        })
+        .collect();
+    host.map(name, json!({"metadata": {"ownerReferences": owners}})).await;
+}
+
+fn uid(host: &Host, name: &str) -> String {
+    host.get(&map_key(name)).expect("exists").meta.uid.as_ref().to_owned()
+}
+
+/// a ← b ← c
+async fn chain(host: &Host, blocks: bool) {
+    host.map("a", json!({})).await;
+    owned(host, "b", &[("a", &uid(host, "a"))], blocks).await;
+    owned(host, "c", &[("b", &uid(host, "b"))], blocks).await;
+}
+
+#[tokio::test]
+async fn chains_go_all_the_way_in_background_and_foreground() {
+    for (propagation, blocks) in [
+        (Propagation::Background, true),
+        (Propagation::Foreground, true),
+        (Propagation::Foreground, false),
+    ] {
+        let host = Host::new(true).await;
+        chain(&host, blocks).await;
+        host.settle().await;
+        assert!(host.get(&map_key("c")).is_some());
+        host.delete(&host.maps(), &map_key("a"), Some(propagation)).await;
+        host.settle().await;
+        for name in ["a", "b", "c"] {
+            assert!(
+                host.get(&map_key(name)).is_none(),
+                "{name} stays with {propagation:?} {blocks}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn orphans_stay_and_lose_the_reference() {
+    let host = Host::new(true).await;
+    chain(&host, true).await;
+    host.delete(&host.maps(), &map_key("a"), Some(Propagation::Orphan)).await;
+    host.settle().await;
+    assert!(host.get(&map_key("a")).is_none());
+    assert!(host.get(&map_key("b")).expect("stays").meta.owners.is_empty());
+    assert_eq!(host.get(&map_key("c")).expect("stays").meta.owners.len(), 1);
+}
+
+#[tokio::test]
+async fn an_object_of_two_owners_goes_with_the_last_and_an_absent_owner_does_not_hold() {
+    let host = Host::new(true).await;
+    host.map("a", json!({})).await;
+    host.map("z", json!({})).await;
+    owned(&host, "both", &[("a", &uid(&host, "a")), ("z", &uid(&host, "z"))], false).await;
+    owned(&host, "stray", &[("a", "no-such-uid")], false).await;
+    host.settle().await;
+    assert!(host.get(&map_key("stray")).is_none(), "another incarnation is no owner");
+    host.delete(&host.maps(), &map_key("a"), None).await;
+    host.settle().await;
+    assert_eq!(host.get(&map_key("both")).expect("one owner is left").meta.owners.len(), 1);
+    host.delete(&host.maps(), &map_key("z"), None).await;
+    host.settle().await;
+    assert!(host.get(&map_key("both")).is_none());
+}
+
+#[tokio::test]
+async fn a_namespace_is_furnished_emptied_and_goes() {
+    let host = Host::new(true).await;
+    let namespaces = host.resource("", "v1", "Namespace");
+    let key = Key::new(GroupResource::new("", "namespaces"), "", "w");
+    host.create(&namespaces, "", json!({"metadata": {"name": "w"}})).await;
+    host.settle().await;
+    let account = Key::new(GroupResource::new("", "serviceaccounts"), "w", "default");
+    assert!(host.get(&account).is_some());
+    host.delete(&host.resource("", "v1", "ServiceAccount"), &account, None).await;
+    host.settle().await;
+    assert!(host.get(&account).is_some(), "it comes back");
+    for number in 0..1200 {
+        let name = format!("m{number}");
+        host.create(&host.maps(), "w", json!({"metadata": {"name": name}})).await;
+    }
+    let held = json!({"metadata": {"name": "held", "finalizers": ["example.com/f"]}});
+    host.create(&host.maps(), "w", held).await;
+    host.delete(&namespaces, &key, None).await;
+    host.settle().await;
+    let status = host.value(&key)["status"].clone();
+    assert_eq!(
+        (status["phase"].as_str(), status["conditions"].as_array().map(Vec::len)),
+        (Some("Terminating"), Some(5))
+    );
+    let held = Key::new(GroupResource::new("", "configmaps"), "w", "held");
+    host.patch(&host.maps(), &held, json!({"metadata": {"finalizers": null}})).await;
+    host.settle().await;
+    assert!(host.get(&key).is_none() && host.registry.store().snapshot().get(&held).is_none());
+}
