@@ -150,24 +150,3 @@ async fn only_the_known_and_the_allowed_get_in() {
         assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
     }
 }
-
-#[tokio::test]
-async fn openapi_describes_built_in_kinds_under_their_kubernetes_names() {
-    let host = Host::start().await;
-    let client = host.client().await;
-    for (path, at, kind) in [
-        (
-            "/openapi/v3/apis/apps/v1",
-            "/components/schemas/io.k8s.api.apps.v1.Deployment",
-            "Deployment",
-        ),
-        ("/openapi/v3/api/v1", "/components/schemas/io.k8s.api.core.v1.ConfigMap", "ConfigMap"),
-        ("/openapi/v2", "/definitions/io.k8s.api.core.v1.ConfigMap", "ConfigMap"),
-    ] {
-        let (code, document) = client.get(path).await;
-        assert_eq!(code, StatusCode::OK, "{path}");
-        let schema = document.pointer(at).expect("the kind's schema");
-        assert_eq!(schema["x-kubernetes-group-version-kind"][0]["kind"], kind);
-        assert!(schema["properties"]["metadata"].is_object());
-    }
-}
