@@ -47,7 +47,7 @@ impl Registry {
         self.end_definitions().await
     }
 
-    /// Makes what every namespace has: the ServiceAccount `default` and the ConfigMap `kube-root-ca.crt`.
+    /// Makes what every namespace has: the `ServiceAccount` `default` and the `ConfigMap` `kube-root-ca.crt`.
     /// [`Registry::commit`] does it for a new namespace; what exists stays as it is.
     ///
     /// # Errors

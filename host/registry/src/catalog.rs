@@ -20,13 +20,13 @@ pub struct Column {
     pub name: String,
     /// `string`, `integer`, `number`, `boolean` or `date`.
     pub r#type: String,
-    /// `name`, or an OpenAPI format; may be empty.
+    /// `name`, or an `OpenAPI` format; may be empty.
     pub format: String,
     /// For people.
     pub description: String,
     /// 0 is always shown; more only with `-o wide`.
     pub priority: i64,
-    /// The JSONPath of a custom resource's column; `None` where a built-in rule makes the cell.
+    /// The `JSONPath` of a custom resource's column; `None` where a built-in rule makes the cell.
     pub json_path: Option<String>,
 }
 
@@ -108,7 +108,7 @@ pub struct Resource {
     pub storage_api_version: Arc<str>,
     /// Where its objects are stored; differs from its own name for events.k8s.io only.
     pub stored_as: GroupResource,
-    /// Whether a CustomResourceDefinition made it.
+    /// Whether a `CustomResourceDefinition` made it.
     pub custom: bool,
     /// The shape of its objects in this version.
     pub schema: Arc<Schema>,
@@ -144,7 +144,7 @@ impl Resource {
 /// Every resource that is served at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
-    /// Grows with each change of the catalog; discovery's and OpenAPI's caches are keyed by it.
+    /// Grows with each change of the catalog; discovery's and `OpenAPI`'s caches are keyed by it.
     pub generation: u64,
     /// By endpoint, in order.
     pub resources: BTreeMap<Gvr, Arc<Resource>>,

@@ -1,4 +1,4 @@
-//! CustomResourceDefinitions: what is wrong with one, which names it gets, and its end.
+//! `CustomResourceDefinitions`: what is wrong with one, which names it gets, and its end.
 //!
 //! A definition is served when its commit returns: the conditions that kube-apiserver's controllers set a moment
 //! later are set by the same write here.

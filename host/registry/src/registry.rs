@@ -30,7 +30,7 @@ const ATTEMPTS_MAX: usize = 64;
 pub struct Config {
     /// The largest object that is stored, in bytes of JSON.
     pub object_bytes_max: usize,
-    /// The certificate of the host's authority as PEM, for the ConfigMap `kube-root-ca.crt`; empty without TLS.
+    /// The certificate of the host's authority as PEM, for the `ConfigMap` `kube-root-ca.crt`; empty without TLS.
     pub ca_certificate: String,
     /// The IPv4 range of Services' cluster IPs.
     pub service_range: String,
@@ -232,23 +232,23 @@ impl Registry {
     ) -> Written {
         let resource = &request.target.resource;
         let is_scale = request.target.subresource.as_deref() == Some("scale");
-        let object = match committed.filter(|_| !prepared.removed && !is_scale) {
-            Some(object) => self.present(object, resource),
-            None => {
-                let mut object = prepared.object;
-                if let Some(stored) = committed.filter(|_| !prepared.removed) {
-                    let metadata = crate::metadata::of_mut(&mut object);
-                    let revision = stored.revision.to_string();
-                    metadata.insert("resourceVersion".to_owned(), revision.into());
-                }
-                let value = if is_scale {
-                    crate::write::scale::scale_of(resource, &object)
-                } else {
-                    crate::convert::from_storage(resource, &mut object);
-                    object
-                };
-                encode(&value)
+        let stored = committed.filter(|_| !prepared.removed && !is_scale);
+        let object = if let Some(object) = stored {
+            self.present(object, resource)
+        } else {
+            let mut object = prepared.object;
+            if let Some(stored) = committed.filter(|_| !prepared.removed) {
+                let metadata = crate::metadata::of_mut(&mut object);
+                let revision = stored.revision.to_string();
+                metadata.insert("resourceVersion".to_owned(), revision.into());
             }
+            let value = if is_scale {
+                crate::write::scale::scale_of(resource, &object)
+            } else {
+                crate::convert::from_storage(resource, &mut object);
+                object
+            };
+            encode(&value)
         };
         Written {
             object,
@@ -260,7 +260,7 @@ impl Registry {
     }
 
     /// Commits prepared writes as one transaction and does what follows at once: when this returns, a definition is
-    /// served, and a new namespace has its ServiceAccount and ConfigMap. Runs commit through it.
+    /// served, and a new namespace has its `ServiceAccount` and `ConfigMap`. Runs commit through it.
     ///
     /// # Errors
     /// See [`quadrille_store::CommitError`].
@@ -274,6 +274,7 @@ impl Registry {
     }
 
     /// The bytes of an object in a version; the stored bytes themselves where the version is the stored one.
+    #[expect(clippy::unused_self, reason = "conversions by component will need the registry")]
     pub fn present(&self, object: &Object, resource: &Resource) -> Bytes {
         if resource.is_storage_form() {
             return object.bytes.clone();
@@ -287,6 +288,7 @@ impl Registry {
     ///
     /// # Errors
     /// `NotFound` for a resource without it.
+    #[expect(clippy::unused_self, reason = "conversions by component will need the registry")]
     pub fn present_scale(&self, object: &Object, resource: &Resource) -> Result<Bytes, Status> {
         if resource.scale.is_none() {
             return Err(Status::not_found(&resource.qualified(), &object.key.name));

@@ -4,11 +4,12 @@ use quadrille_object::Schema;
 use quadrille_object::apply::{self, ApplyError};
 use quadrille_object::managed::{self, FieldManager, Scope};
 use quadrille_object::patch::{self, JsonPatch, PatchError};
+use quadrille_object::strategic::{self, StrategicError};
 use serde_json::Value;
 
 use crate::catalog::Resource;
 use crate::convert;
-use crate::field::Object;
+use crate::field::{Errors, Object};
 use crate::request::PatchFormat;
 use crate::status::{Reason, Status, StatusCause};
 use crate::write::Attempt;
@@ -108,9 +109,28 @@ pub(crate) fn patch_scale(
     patch.and_then(|patch| patch.apply(scale)).map_err(|error| patch_status(&error))
 }
 
-fn strategic(_resource: &Resource, object: &mut Value, body: &Value) -> Result<(), Status> {
-    patch::merge(object, body);
-    Ok(())
+fn strategic(resource: &Resource, object: &mut Value, body: &Value) -> Result<(), Status> {
+    let Value::Object(patch) = body else {
+        let found = quadrille_object::decode::go_kind(body);
+        let text = format!(
+            "error decoding patch: json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+        );
+        return Err(Status::new(Reason::BadRequest, text));
+    };
+    let Value::Object(before) = object.take() else { return Ok(()) };
+    match strategic::patch(&resource.schema, before, patch) {
+        Ok(patched) => {
+            *object = Value::Object(patched);
+            Ok(())
+        }
+        Err(StrategicError::Malformed(text)) => Err(Status::new(Reason::BadRequest, text)),
+        Err(StrategicError::Unprocessable(text)) => {
+            let mut errors = Errors::default();
+            errors.invalid("patch", &body.to_string().into(), &text);
+            Err(Status::invalid("", "", "", &errors.0))
+        }
+        Err(StrategicError::Senseless(text)) => Err(Status::new(Reason::Unknown, text)),
+    }
 }
 
 fn patch_status(error: &PatchError) -> Status {

@@ -17,7 +17,6 @@ use std::sync::Arc;
 
 use quadrille_object::Timestamp;
 use quadrille_store::{Expect, Key, Object as Stored, View, Write};
-use serde_json::Value;
 
 use crate::catalog::{Catalog, Resource};
 use crate::field::Object;
@@ -111,11 +110,8 @@ pub(crate) fn method_not_allowed() -> Status {
 
 /// A stored object as a tree.
 pub(crate) fn parse(object: &Stored) -> Result<Object, Status> {
-    match serde_json::from_slice(&object.bytes) {
-        Ok(Value::Object(map)) => Ok(map),
-        _ => {
-            let text = format!("stored object {} is not a JSON object", object.key);
-            Err(Status::new(Reason::InternalError, text))
-        }
-    }
+    serde_json::from_slice(&object.bytes).map_err(|error| {
+        let text = format!("stored object {} is no JSON object: {error}", object.key);
+        Status::new(Reason::InternalError, text)
+    })
 }

@@ -19,6 +19,7 @@ pub(crate) const SUB_VERBS: [&str; 3] = ["get", "patch", "update"];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, as the data file has them")]
 struct Entry {
     group: Arc<str>,
     version: Arc<str>,
@@ -58,7 +59,7 @@ fn yes() -> bool {
     true
 }
 
-/// The definition of our own kind, `plugins.quadrille.dev`, in the form of a CustomResourceDefinition.
+/// The definition of our own kind, `plugins.quadrille.dev`, in the form of a `CustomResourceDefinition`.
 pub const PLUGIN_DEFINITION: &str = include_str!("../../data/plugins.json");
 
 /// Every resource that is there before the first definition.

@@ -1,4 +1,4 @@
-//! From a CustomResourceDefinition to the resources that it serves.
+//! From a `CustomResourceDefinition` to the resources that it serves.
 //!
 //! The definition has been validated when it was written; what is missing here is left out, never an error.
 

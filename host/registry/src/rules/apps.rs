@@ -1,4 +1,4 @@
-//! Deployments, ReplicaSets, StatefulSets, DaemonSets and ReplicationControllers.
+//! Deployments, `ReplicaSets`, `StatefulSets`, `DaemonSets` and `ReplicationControllers`.
 
 use serde_json::{Value, json};
 
@@ -178,7 +178,7 @@ fn validate_strategy(object: &Object, errors: &mut Errors) {
     }
 }
 
-/// The rules of ReplicaSets.
+/// The rules of `ReplicaSets`.
 #[derive(Debug)]
 pub(crate) struct ReplicaSets;
 
@@ -219,11 +219,11 @@ impl Rules for ReplicaSets {
     }
 }
 
-/// The rules of StatefulSets.
+/// The rules of `StatefulSets`.
 #[derive(Debug)]
 pub(crate) struct StatefulSets;
 
-/// What of a StatefulSet's spec may change.
+/// What of a `StatefulSet`'s spec may change.
 const STATEFUL_SET_MUTABLE: [&str; 8] = [
     "replicas",
     "ordinals",
@@ -299,7 +299,7 @@ impl Rules for StatefulSets {
     }
 }
 
-/// The rules of DaemonSets.
+/// The rules of `DaemonSets`.
 #[derive(Debug)]
 pub(crate) struct DaemonSets;
 
@@ -345,7 +345,7 @@ impl Rules for DaemonSets {
     }
 }
 
-/// The rules of ReplicationControllers.
+/// The rules of `ReplicationControllers`.
 #[derive(Debug)]
 pub(crate) struct ReplicationControllers;
 

@@ -1,4 +1,4 @@
-//! Jobs and CronJobs.
+//! Jobs and `CronJobs`.
 
 use serde_json::{Value, json};
 
@@ -58,24 +58,22 @@ fn template(spec: &mut Object) {
     }
 }
 
-impl Jobs {
-    /// The labels and the selector by which a Job finds its Pods.
-    fn generate(&self, object: &mut Object) {
-        let (uid, name) =
-            (metadata::text(object, "uid").to_owned(), metadata::text(object, "name").to_owned());
-        let spec = field::map_mut(object, &["spec"]);
-        if spec.get("manualSelector").and_then(Value::as_bool) == Some(true) {
-            return;
-        }
-        let labels = field::map_mut(spec, &["template", "metadata", "labels"]);
-        for (key, value) in
-            [(UID_LABEL, &uid), (NAME_LABEL, &name), ("controller-uid", &uid), ("job-name", &name)]
-        {
-            labels.insert(key.to_owned(), value.as_str().into());
-        }
-        let selected = field::map_mut(spec, &["selector", "matchLabels"]);
-        selected.insert(UID_LABEL.to_owned(), uid.into());
+/// The labels and the selector by which a Job finds its Pods.
+fn generate(object: &mut Object) {
+    let (uid, name) =
+        (metadata::text(object, "uid").to_owned(), metadata::text(object, "name").to_owned());
+    let spec = field::map_mut(object, &["spec"]);
+    if spec.get("manualSelector").and_then(Value::as_bool) == Some(true) {
+        return;
     }
+    let labels = field::map_mut(spec, &["template", "metadata", "labels"]);
+    for (key, value) in
+        [(UID_LABEL, &uid), (NAME_LABEL, &name), ("controller-uid", &uid), ("job-name", &name)]
+    {
+        labels.insert(key.to_owned(), value.as_str().into());
+    }
+    let selected = field::map_mut(spec, &["selector", "matchLabels"]);
+    selected.insert(UID_LABEL.to_owned(), uid.into());
 }
 
 impl Rules for Jobs {
@@ -94,7 +92,7 @@ impl Rules for Jobs {
         object.insert("status".to_owned(), json!({}));
         let labelled = field::get(object, &["metadata", "labels"]);
         let shared = labelled == field::get(object, TEMPLATE_LABELS);
-        self.generate(object);
+        generate(object);
         if shared && let Some(labels) = field::get(object, TEMPLATE_LABELS).cloned() {
             metadata::of_mut(object).insert("labels".to_owned(), labels);
         }
@@ -184,7 +182,7 @@ fn validate_spec(object: &Object, path: &[&str], errors: &mut Errors) {
     errors.one_of(object, &[path, &["template", "spec", "restartPolicy"]].concat(), &known);
 }
 
-/// The rules of CronJobs.
+/// The rules of `CronJobs`.
 #[derive(Debug)]
 pub(crate) struct CronJobs;
 

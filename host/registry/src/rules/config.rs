@@ -1,4 +1,4 @@
-//! ConfigMaps, Secrets and Leases.
+//! `ConfigMaps`, Secrets and Leases.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,11 +8,11 @@ use serde_json::Value;
 use crate::field::{self, Errors, Object};
 use crate::rules::Rules;
 
-/// What one ConfigMap or Secret may hold, in bytes of keys and values.
+/// What one `ConfigMap` or Secret may hold, in bytes of keys and values.
 const BYTES_MAX: usize = 1024 * 1024;
 const IMMUTABLE: &str = "field is immutable when `immutable` is set";
 
-/// The rules of ConfigMaps.
+/// The rules of `ConfigMaps`.
 #[derive(Debug)]
 pub(crate) struct ConfigMaps;
 

@@ -62,7 +62,7 @@ impl Rules for Namespaces {
     }
 
     fn validate_update(&self, object: &Object, before: &Object, errors: &mut Errors) {
-        let is_terminating = metadata::text(before, "deletionTimestamp") != "";
+        let is_terminating = !metadata::text(before, "deletionTimestamp").is_empty();
         let phase = field::text(object, &["status", "phase"]).unwrap_or_default();
         if !is_terminating && phase == "Terminating" {
             let why = "may only be 'Active' if `deletionTimestamp` is empty";

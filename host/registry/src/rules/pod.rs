@@ -137,7 +137,7 @@ fn gates(object: &Object) -> impl Iterator<Item = &str> {
 fn fixed(object: &Object) -> Value {
     let mut spec = object.get("spec").cloned().unwrap_or(Value::Null);
     if let Some(spec) = spec.as_object_mut() {
-        MUTABLE.iter().for_each(|key| drop(spec.remove(*key)));
+        spec.retain(|key, _| !MUTABLE.contains(&key.as_str()));
         for list in ["containers", "initContainers"] {
             let containers = spec.get_mut(list).and_then(Value::as_array_mut);
             for container in containers.into_iter().flatten().filter_map(Value::as_object_mut) {

@@ -12,7 +12,7 @@ pub(crate) use check::{
 use crate::field::{self, Errors, Object};
 use crate::rules::Rules;
 
-/// The rules of PodTemplates.
+/// The rules of `PodTemplates`.
 #[derive(Debug)]
 pub(crate) struct PodTemplates;
 

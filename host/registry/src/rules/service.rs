@@ -1,6 +1,6 @@
 //! Services: addresses and ports are handed out here; nothing routes to them.
 //!
-//! A cluster IP is taken by the IPAddress object of its name, which is written in the same transaction: two
+//! A cluster IP is taken by the `IPAddress` object of its name, which is written in the same transaction: two
 //! Services can never have one address, whatever raced.
 
 mod allocate;

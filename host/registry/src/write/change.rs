@@ -116,7 +116,7 @@ impl Attempt<'_> {
             Some("status") => {
                 let status = object.remove("status");
                 let metadata = object.remove("metadata").unwrap_or(Value::Null);
-                *object = before.clone();
+                object.clone_from(before);
                 match status {
                     Some(status) => object.insert("status".to_owned(), status),
                     None => object.remove("status"),
@@ -126,7 +126,7 @@ impl Attempt<'_> {
             Some("finalize") => {
                 let finalizers = field::get(object, &["spec", "finalizers"]).cloned();
                 let managed = field::get(object, &["metadata", "managedFields"]).cloned();
-                *object = before.clone();
+                object.clone_from(before);
                 if let Some(managed) = managed {
                     metadata::of_mut(object).insert("managedFields".to_owned(), managed);
                 }

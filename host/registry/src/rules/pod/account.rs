@@ -1,4 +1,4 @@
-//! A Pod runs as a ServiceAccount: it must exist, and its token is mounted unless somebody says no.
+//! A Pod runs as a `ServiceAccount`: it must exist, and its token is mounted unless somebody says no.
 
 use quadrille_object::GroupResource;
 use quadrille_store::Key;
@@ -18,7 +18,7 @@ pub(super) fn admit(attempt: &Attempt<'_>, object: &mut Object) -> Result<(), St
     let account = field::text(object, &["spec", "serviceAccountName"]).unwrap_or_default();
     let accounts = GroupResource::new("", "serviceaccounts");
     let namespace = attempt.namespace();
-    let Some(found) = attempt.view.get(&Key::new(accounts, namespace.clone(), account)) else {
+    let Some(found) = attempt.view.get(&Key::new(accounts, &**namespace, account)) else {
         let why = format!(
             "error looking up service account {namespace}/{account}: serviceaccount \"{account}\" not found"
         );

@@ -324,6 +324,6 @@ pub(crate) fn validate_int_or_percent(
                 Some(_) => {}
             }
         }
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {}
     }
 }

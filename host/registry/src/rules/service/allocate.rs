@@ -177,7 +177,7 @@ fn choose(attempt: &Attempt<'_>) -> Result<Ipv4Addr, Status> {
     tried.or_else(searched).ok_or_else(full)
 }
 
-/// Takes an address with the transaction's own IPAddress object.
+/// Takes an address with the transaction's own `IPAddress` object.
 fn reserve(attempt: &Attempt<'_>, object: &Object, wanted: &str) -> Result<(), Status> {
     let range = Cidr::parse(&attempt.config.service_range);
     let parsed = wanted.parse::<Ipv4Addr>().ok();

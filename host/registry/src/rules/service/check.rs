@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use crate::field::{self, Errors, Object};
 use crate::metadata;
-use crate::rules::pod_template::validate_int_or_percent;
 use crate::rules::service::{address, has_ports, kind};
 use crate::status::Status;
 use crate::write::Attempt;
@@ -172,6 +171,6 @@ fn validate_target(target: &Value, at: &str, errors: &mut Errors) {
                 errors.invalid(&at, target, "must contain at least one letter (a-z)");
             }
         }
-        _ => validate_int_or_percent(target, &at, false, errors),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {}
     }
 }

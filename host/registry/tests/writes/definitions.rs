@@ -1,18 +1,16 @@
-//! CustomResourceDefinitions: served at once, several versions, conflicts, and the end.
+//! `CustomResourceDefinitions`: served at once, several versions, conflicts, and the end.
 
-mod support;
-
+use crate::support::{DEFINITION, Host, Place, version, widgets};
 use quadrille_object::Gvk;
 use quadrille_registry::Reason;
 use serde_json::{Value, json};
-use support::{DEFINITION, Host, Place, version, widgets};
 
 const WIDGET: Place<'static> = ("example.com/v1", "Widget", "default", "w");
 
 async fn host() -> Host {
     let host = Host::start().await;
     let versions = json!([version("v1", true), version("v2", false)]);
-    host.create(DEFINITION, widgets(versions)).await.expect("defined");
+    host.create(DEFINITION, widgets(&versions)).await.expect("defined");
     host
 }
 
@@ -83,7 +81,7 @@ async fn spec_and_status_have_endpoints_of_their_own() {
 #[tokio::test]
 async fn taken_names_are_not_accepted() {
     let host = host().await;
-    let mut second = widgets(json!([version("v1", true)]));
+    let mut second = widgets(&json!([version("v1", true)]));
     second["metadata"]["name"] = "gadgets.example.com".into();
     second["spec"]["names"]["plural"] = "gadgets".into();
     host.create(DEFINITION, second).await.expect("stored");
@@ -125,7 +123,7 @@ async fn the_end_of_a_definition_is_the_end_of_its_objects() {
 #[tokio::test]
 async fn a_definition_that_breaks_a_rule_is_refused() {
     let host = Host::start().await;
-    let mut bad = widgets(json!([version("v1", true)]));
+    let mut bad = widgets(&json!([version("v1", true)]));
     bad["metadata"]["name"] = "other.example.com".into();
     let refused = host.create(DEFINITION, bad).await.expect_err("misnamed");
     assert_eq!(
@@ -133,7 +131,7 @@ async fn a_definition_that_breaks_a_rule_is_refused() {
         "CustomResourceDefinition.apiextensions.k8s.io \"other.example.com\" is invalid: metadata.name: Invalid \
          value: \"other.example.com\": must be spec.names.plural+\".\"+spec.group"
     );
-    let none: Value = widgets(json!([]));
+    let none: Value = widgets(&json!([]));
     let refused = host.create(DEFINITION, none).await.expect_err("no version");
     assert_eq!(refused.reason, Reason::Invalid);
 }

@@ -12,21 +12,23 @@ use quadrille_store::{Cause, Key, RequestCause, Store, View as _};
 use serde_json::{Value, json};
 
 /// A host for one test.
-pub struct Host {
-    pub registry: Registry,
+pub(crate) struct Host {
+    pub(crate) registry: Registry,
     _supervisor: Supervisor,
 }
 
 /// An object's place: apiVersion, kind, namespace, and name with an optional `/subresource`.
-pub type Place<'a> = (&'a str, &'a str, &'a str, &'a str);
+pub(crate) type Place<'a> = (&'a str, &'a str, &'a str, &'a str);
 
 impl Host {
     /// A host that has started.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let supervisor = Supervisor::default();
         let clock = Arc::new(ManualClock::default());
         let config = quadrille_store::Config { dir: None, ..quadrille_store::Config::default() };
-        let store = Store::open(config, clock.clone(), &supervisor).await.expect("opens");
+        let store = Store::open(config, Arc::<ManualClock>::clone(&clock), &supervisor)
+            .await
+            .expect("opens");
         let random = Arc::new(SeededRandom::new(1));
         let registry = Registry::build(Config::default(), store, clock, random).expect("builds");
         registry.bootstrap().await.expect("starts");
@@ -46,7 +48,7 @@ impl Host {
     }
 
     /// Writes with options of its own.
-    pub async fn write(
+    pub(crate) async fn write(
         &self,
         place: Place<'_>,
         action: Action,
@@ -63,21 +65,25 @@ impl Host {
     }
 
     /// Creates in the place's namespace; the body's apiVersion and kind are the place's.
-    pub async fn create(&self, place: Place<'_>, mut object: Value) -> Result<Value, Status> {
+    pub(crate) async fn create(
+        &self,
+        place: Place<'_>,
+        mut object: Value,
+    ) -> Result<Value, Status> {
         object["apiVersion"] = place.0.into();
         object["kind"] = place.1.into();
         self.answer((place.0, place.1, place.2, ""), Action::Create(Body::from(object))).await
     }
 
-    pub async fn update(&self, place: Place<'_>, object: Value) -> Result<Value, Status> {
+    pub(crate) async fn update(&self, place: Place<'_>, object: Value) -> Result<Value, Status> {
         self.answer(place, Action::Update(Body::from(object))).await
     }
 
-    pub async fn merge(&self, place: Place<'_>, patch: Value) -> Result<Value, Status> {
+    pub(crate) async fn merge(&self, place: Place<'_>, patch: Value) -> Result<Value, Status> {
         self.answer(place, Action::Patch(PatchFormat::Merge, Body::from(patch))).await
     }
 
-    pub async fn apply(
+    pub(crate) async fn apply(
         &self,
         place: Place<'_>,
         manager: &str,
@@ -91,11 +97,11 @@ impl Host {
         Ok(serde_json::from_slice(&written.object).expect("JSON"))
     }
 
-    pub async fn delete(&self, place: Place<'_>) -> Result<Written, Status> {
+    pub(crate) async fn delete(&self, place: Place<'_>) -> Result<Written, Status> {
         self.delete_with(place, DeleteOptions::default()).await
     }
 
-    pub async fn delete_with(
+    pub(crate) async fn delete_with(
         &self,
         place: Place<'_>,
         options: DeleteOptions,
@@ -104,7 +110,7 @@ impl Host {
     }
 
     /// The stored object in the place's version.
-    pub fn get(&self, place: Place<'_>) -> Option<Value> {
+    pub(crate) fn get(&self, place: Place<'_>) -> Option<Value> {
         let target = self.target(place);
         let name = target.name.clone().expect("a name");
         let key = Key::new(target.resource.group_resource(), target.namespace, name);
@@ -115,12 +121,12 @@ impl Host {
 }
 
 /// Options of a deletion with a propagation policy.
-pub fn propagating(propagation: Propagation) -> DeleteOptions {
+pub(crate) fn propagating(propagation: Propagation) -> DeleteOptions {
     DeleteOptions { propagation: Some(propagation), ..DeleteOptions::default() }
 }
 
 /// A definition of namespaced Widgets in `example.com` with the given versions.
-pub fn widgets(versions: Value) -> Value {
+pub(crate) fn widgets(versions: &Value) -> Value {
     json!({
         "metadata": {"name": "widgets.example.com"},
         "spec": {
@@ -131,7 +137,7 @@ pub fn widgets(versions: Value) -> Value {
 }
 
 /// One version of Widgets: `spec.size` defaults to 3, status is a subresource.
-pub fn version(name: &str, storage: bool) -> Value {
+pub(crate) fn version(name: &str, storage: bool) -> Value {
     json!({
         "name": name, "served": true, "storage": storage, "subresources": {"status": {}},
         "schema": {"openAPIV3Schema": {"type": "object", "properties": {
@@ -143,11 +149,11 @@ pub fn version(name: &str, storage: bool) -> Value {
     })
 }
 
-pub const DEFINITION: Place<'static> =
+pub(crate) const DEFINITION: Place<'static> =
     ("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", "widgets.example.com");
 
 /// A Deployment's body.
-pub fn deployment(name: &str) -> Value {
+pub(crate) fn deployment(name: &str) -> Value {
     json!({
         "metadata": {"name": name},
         "spec": {

@@ -1,17 +1,16 @@
 //! Built-in objects through the write path, with facts recorded from kube-apiserver 1.36.
 
-mod support;
-
+use crate::support::{Host, Place, deployment, propagating};
 use quadrille_registry::{
-    Action, Body, FieldValidation, Preconditions, Propagation, Reason, Status, WriteOptions,
+    Action, Body, FieldValidation, PatchFormat, Preconditions, Propagation, Reason, Status,
+    WriteOptions,
 };
 use serde_json::{Value, json};
-use support::{Host, Place, deployment, propagating};
 
 const CONFIG: Place<'static> = ("v1", "ConfigMap", "default", "a");
 const DEPLOYMENT: Place<'static> = ("apps/v1", "Deployment", "default", "d");
 
-fn config(data: Value) -> Value {
+fn config(data: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data})
 }
 
@@ -42,7 +41,7 @@ async fn a_host_starts_with_its_namespaces_and_the_kubernetes_service() {
 #[tokio::test]
 async fn create_sets_what_only_the_server_knows() {
     let host = Host::start().await;
-    let made = host.create(CONFIG, config(json!({"k": "v"}))).await.expect("created");
+    let made = host.create(CONFIG, config(&json!({"k": "v"}))).await.expect("created");
     assert_eq!(made["metadata"]["creationTimestamp"], "2026-01-01T00:00:00Z");
     assert_eq!(made["metadata"]["uid"].as_str().map(str::len), Some(36));
     assert_eq!(made["metadata"]["namespace"], "default");
@@ -62,21 +61,21 @@ async fn a_generated_name_is_the_prefix_and_five_characters() {
 #[tokio::test]
 async fn refusals_speak_as_kube_apiserver_does() {
     let host = Host::start().await;
-    host.create(CONFIG, config(json!({}))).await.expect("created");
+    host.create(CONFIG, config(&json!({}))).await.expect("created");
     let stale = "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply \
                  your changes to the latest version and try again";
     refused(
-        host.create(CONFIG, config(json!({}))).await,
+        host.create(CONFIG, config(&json!({}))).await,
         Reason::AlreadyExists,
         "configmaps \"a\" already exists",
     );
     refused(
-        host.create(("v1", "ConfigMap", "nowhere", "a"), config(json!({}))).await,
+        host.create(("v1", "ConfigMap", "nowhere", "a"), config(&json!({}))).await,
         Reason::NotFound,
         "namespaces \"nowhere\" not found",
     );
     refused(
-        host.update(("v1", "ConfigMap", "default", "b"), config(json!({}))).await,
+        host.update(("v1", "ConfigMap", "default", "b"), config(&json!({}))).await,
         Reason::BadRequest,
         "the name of the object (a) does not match the name on the URL (b)",
     );
@@ -115,9 +114,9 @@ async fn an_object_over_the_limit_is_too_large() {
 #[tokio::test]
 async fn a_write_that_changes_nothing_keeps_the_resource_version() {
     let host = Host::start().await;
-    let made = host.create(CONFIG, config(json!({"k": "v"}))).await.expect("created");
+    let made = host.create(CONFIG, config(&json!({"k": "v"}))).await.expect("created");
     let revision = host.registry.store().revision();
-    let again = host.update(CONFIG, config(json!({"k": "v"}))).await.expect("updated");
+    let again = host.update(CONFIG, config(&json!({"k": "v"}))).await.expect("updated");
     assert_eq!(again, made);
     assert_eq!(host.registry.store().revision(), revision);
 }
@@ -128,7 +127,7 @@ async fn a_dry_run_answers_and_stores_nothing() {
     let revision = host.registry.store().revision();
     let options = WriteOptions { dry_run: true, ..WriteOptions::default() };
     let place = ("v1", "ConfigMap", "default", "");
-    let action = Action::Create(Body::from(config(json!({"k": "v"}))));
+    let action = Action::Create(Body::from(config(&json!({"k": "v"}))));
     let written = host.write(place, action, options).await.expect("would be created");
     let object: Value = serde_json::from_slice(&written.object).expect("JSON");
     assert_eq!(object["data"]["k"], "v");
@@ -226,12 +225,12 @@ async fn propagation_policies_become_finalizers() {
         (Propagation::Foreground, json!(["foregroundDeletion"])),
         (Propagation::Orphan, json!(["orphan"])),
     ] {
-        host.create(CONFIG, config(json!({}))).await.expect("created");
+        host.create(CONFIG, config(&json!({}))).await.expect("created");
         host.delete_with(CONFIG, propagating(policy)).await.expect("marked");
         assert_eq!(host.get(CONFIG).expect("held")["metadata"]["finalizers"], finalizers);
         host.merge(CONFIG, json!({"metadata": {"finalizers": []}})).await.expect("released");
     }
-    host.create(CONFIG, config(json!({}))).await.expect("created");
+    host.create(CONFIG, config(&json!({}))).await.expect("created");
     let gone = host.delete_with(CONFIG, propagating(Propagation::Background)).await.expect("gone");
     assert!(gone.removed);
 }
@@ -239,7 +238,7 @@ async fn propagation_policies_become_finalizers() {
 #[tokio::test]
 async fn a_deletion_asks_for_one_incarnation() {
     let host = Host::start().await;
-    host.create(CONFIG, config(json!({}))).await.expect("created");
+    host.create(CONFIG, config(&json!({}))).await.expect("created");
     let preconditions = Preconditions { uid: Some("other".to_owned()), resource_version: None };
     let options = quadrille_registry::DeleteOptions { preconditions, ..Default::default() };
     let refused = host.delete_with(CONFIG, options).await.expect_err("another one");
@@ -256,7 +255,7 @@ async fn a_namespace_waits_for_its_finalizer_and_takes_nothing_new() {
     host.delete(place).await.expect("marked");
     assert_eq!(host.get(place).expect("waits")["status"]["phase"], "Terminating");
     refused(
-        host.create(("v1", "ConfigMap", "team", "a"), config(json!({}))).await,
+        host.create(("v1", "ConfigMap", "team", "a"), config(&json!({}))).await,
         Reason::Forbidden,
         "configmaps \"a\" is forbidden: unable to create new content in namespace team because it is being \
          terminated",
@@ -270,14 +269,15 @@ async fn a_namespace_waits_for_its_finalizer_and_takes_nothing_new() {
 #[tokio::test]
 async fn applied_fields_belong_to_their_manager() {
     let host = Host::start().await;
-    host.apply(CONFIG, "one", config(json!({"k": "1"}))).await.expect("created");
-    let refused = host.apply(CONFIG, "two", config(json!({"k": "2"}))).await.expect_err("conflict");
+    host.apply(CONFIG, "one", config(&json!({"k": "1"}))).await.expect("created");
+    let refused =
+        host.apply(CONFIG, "two", config(&json!({"k": "2"}))).await.expect_err("conflict");
     assert_eq!(refused.reason, Reason::Conflict);
     assert_eq!(refused.message, "Apply failed with 1 conflict: conflict with \"one\": .data.k");
     let revision = host.registry.store().revision();
-    host.apply(CONFIG, "one", config(json!({"k": "1"}))).await.expect("nothing to do");
+    host.apply(CONFIG, "one", config(&json!({"k": "1"}))).await.expect("nothing to do");
     assert_eq!(host.registry.store().revision(), revision);
-    let gone = host.apply(CONFIG, "one", config(json!({}))).await.expect("given up");
+    let gone = host.apply(CONFIG, "one", config(&json!({}))).await.expect("given up");
     assert!(gone.get("data").is_none(), "{gone}");
 }
 
@@ -317,4 +317,20 @@ async fn string_data_becomes_data() {
     let made = host.create(place, body).await.expect("created");
     assert_eq!((&made["data"]["k"], &made["type"]), (&json!("cGxhaW4="), &json!("Opaque")));
     assert!(made.get("stringData").is_none());
+}
+
+#[tokio::test]
+async fn a_strategic_patch_merges_containers_by_name() {
+    let host = Host::start().await;
+    host.create(DEPLOYMENT, deployment("d")).await.expect("created");
+    let patch =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "img:2"}]}}}});
+    let action = Action::Patch(PatchFormat::Strategic, Body::from(patch));
+    let written = host.write(DEPLOYMENT, action, WriteOptions::default()).await.expect("patched");
+    let object: Value = serde_json::from_slice(&written.object).expect("JSON");
+    let container = &object["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(
+        (&container["image"], &container["imagePullPolicy"]),
+        (&json!("img:2"), &json!("IfNotPresent"))
+    );
 }

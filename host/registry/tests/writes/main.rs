@@ -1,0 +1,5 @@
+//! The write path through its public face, over a store in memory.
+
+mod definitions;
+mod objects;
+mod support;
