@@ -3,6 +3,7 @@
 //! Four figures, each measured in the same process: the empty loop (an overlay made and dropped), the same with a
 //! native reconciler that reads and writes, the same in a fresh Wasm instance, and the whole way of committed runs
 //! through the runtime on an in-memory store.
+#![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -161,7 +162,7 @@ impl Bench {
             let (request, overlay) = self.request(at)?;
             let began = clock.monotonic();
             let ended = code.reconcile(request, overlay).await;
-            times.push(clock.monotonic() - began);
+            times.push(clock.monotonic().saturating_sub(began));
             anyhow::ensure!(ended.result.is_ok(), "a run failed: {:?}", ended.result);
         }
         times.sort_unstable();
@@ -193,10 +194,10 @@ impl Bench {
             let stats = runtime.stats(Some("bench"));
             let commits: u64 = stats.iter().map(|controller| controller.commits).sum();
             if commits >= OBJECTS as u64 {
-                return Ok(commits as f64 / (clock.monotonic() - began).as_secs_f64());
+                return Ok(commits as f64 / (clock.monotonic().saturating_sub(began)).as_secs_f64());
             }
             anyhow::ensure!(
-                clock.monotonic() - began < Duration::from_secs(60),
+                clock.monotonic().saturating_sub(began) < Duration::from_secs(60),
                 "it does not end: {stats:#?}"
             );
             clock.sleep(Duration::from_millis(1)).await;
