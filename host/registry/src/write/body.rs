@@ -147,7 +147,7 @@ impl Attempt<'_> {
         self.catalog.by_group_resource(&self.resource.qualified()).map(AsRef::as_ref)
     }
 
-    fn strict(&mut self, mut problems: Vec<String>) -> Result<(), Status> {
+    pub(crate) fn strict(&mut self, mut problems: Vec<String>) -> Result<(), Status> {
         problems.truncate(PROBLEMS_MAX);
         match self.request.options.field_validation {
             FieldValidation::Strict if !problems.is_empty() => {

@@ -45,7 +45,11 @@ impl Attempt<'_> {
             let shown = Value::Object(object.clone());
             shape::check_types(self.resource, &object).map_err(|why| wrong_patch(&shown, &why))?;
         }
-        self.decode(&mut object, duplicates)?;
+        let shown = Value::Object(object.clone());
+        self.decode(&mut object, duplicates).map_err(|status| {
+            let is_form = status.reason == Reason::BadRequest;
+            if is_form { wrong_patch(&shown, &status.message) } else { status }
+        })?;
         shape::manage(self, &mut object, Some(&before.object));
         self.replace(before, object)
     }
@@ -62,7 +66,7 @@ impl Attempt<'_> {
     }
 
     pub(crate) fn apply(&mut self, body: &Body) -> Result<Prepared, Status> {
-        let mut wanted = self.applied(body)?;
+        let wanted = self.applied(body)?;
         let found = self.view.get(&self.key(self.name()));
         let Some(stored) = found else {
             if self.subresource().is_some() {
@@ -71,7 +75,7 @@ impl Attempt<'_> {
             return self.apply_new(wanted);
         };
         let before = Before::of(stored)?;
-        self.check_fields(&mut wanted, &body.duplicates)?;
+        self.strict(body.duplicates.clone())?;
         let mut object = shape::apply(self, Some(&before.object), &wanted)?;
         self.complete(&mut object);
         self.replace(before, object)
@@ -86,7 +90,6 @@ impl Attempt<'_> {
             )));
         }
         metadata::of_mut(&mut wanted).remove("resourceVersion");
-        self.check_fields(&mut wanted, &[])?;
         let mut object = shape::apply(self, None, &wanted)?;
         self.complete(&mut object);
         self.create_decoded(object)

@@ -22,6 +22,16 @@ impl Attempt<'_> {
         let wanted = self.wanted_scale(current)?;
         self.check_scale(&wanted)?;
         let replicas = field::integer(&wanted, &["spec", "replicas"]).unwrap_or(0);
+        if matches!(self.request.action, Action::Apply(_)) {
+            let mut config = Object::new();
+            for key in ["apiVersion", "kind"] {
+                field::copy(&mut config, &before.object, key);
+            }
+            set(&mut config, &paths, replicas);
+            let mut object = shape::apply(self, Some(&before.object), &config)?;
+            self.complete(&mut object);
+            return self.replace(before, object);
+        }
         let mut object = before.object.clone();
         set(&mut object, &paths, replicas);
         shape::manage(self, &mut object, Some(&before.object));
