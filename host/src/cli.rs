@@ -1,0 +1,146 @@
+//! The command line: one file per command, errors that say what to do, `-o json` for programs.
+
+mod apply;
+mod build;
+mod demo;
+mod dev;
+mod load;
+mod logs;
+mod new;
+mod plugins;
+mod serve;
+mod why;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+use serde_json::json;
+
+use crate::client::Client;
+use crate::output::{self, Format};
+
+/// A control plane in one binary, in which every controller is a sandboxed WebAssembly component.
+#[derive(Debug, Parser)]
+#[command(name = "quadrille", version, propagate_version = true, infer_subcommands = true)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Common {
+    /// The kubeconfig to use; else $KUBECONFIG, ./quadrille-data/kubeconfig, ~/.kube/config.
+    #[arg(long, global = true, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// How to print the result.
+    #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t)]
+    pub(crate) format: Format,
+    /// The namespace; else the context's, else `default`.
+    #[arg(short = 'n', long, global = true)]
+    namespace: Option<String>,
+}
+
+impl Common {
+    /// A client of the host that the kubeconfig names.
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        let path = crate::kubeconfig::find(self.kubeconfig.as_deref())?;
+        Client::build(crate::kubeconfig::read(&path)?)
+    }
+
+    /// The namespace to use.
+    pub(crate) fn namespace(&self, client: &Client) -> String {
+        self.namespace.clone().unwrap_or_else(|| client.namespace().to_owned())
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the host: the store, the API, the controllers.
+    Serve(serve::Args),
+    /// Make a new controller project: three files.
+    New(new::Args),
+    /// Compile a controller to a WebAssembly component.
+    Build(build::Args),
+    /// Upload a component (or build and upload a project) and run it.
+    Load(load::Args),
+    /// Build, load, and do both again whenever a source file changes.
+    Dev(dev::Args),
+    /// Show the plugins and how they are doing.
+    Plugins(plugins::Args),
+    /// Go back to the component that a plugin ran before, or to a named digest.
+    Rollback(plugins::RollbackArgs),
+    /// Print what a plugin logged.
+    Logs(logs::Args),
+    /// Create or change objects from YAML or JSON, as `kubectl apply --server-side` does.
+    Apply(apply::Args),
+    /// Show objects, as `kubectl get` does.
+    Get(apply::GetArgs),
+    /// Tell why an object is as it is: the causes of its last change, back to a request.
+    Why(why::Args),
+    /// Show the main job, end to end, on a host of its own.
+    Demo(demo::Args),
+    /// Print the version of this program, and of the host where one answers.
+    Version,
+    /// Compile a component in this process: how the host keeps compilers at arm's length.
+    #[command(name = "__compile", hide = true)]
+    Compile {
+        /// Given by the host.
+        args: Vec<String>,
+    },
+    /// Print the completion script of a shell.
+    Completion {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Reads the arguments and runs the command.
+pub(crate) fn run() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    let common = &cli.common;
+    match cli.command {
+        Command::Serve(args) => return serve::run(&args),
+        Command::Compile { args } => {
+            quadrille_component::compile_child(&args).context("the compiling child failed")?;
+        }
+        Command::New(args) => new::run(&args, common)?,
+        Command::Build(args) => build::run(&args, common)?,
+        Command::Load(args) => load::run(&args, common)?,
+        Command::Dev(args) => dev::run(&args, common)?,
+        Command::Plugins(args) => plugins::run(&args, common)?,
+        Command::Rollback(args) => plugins::rollback(&args, common)?,
+        Command::Logs(args) => logs::run(&args, common)?,
+        Command::Apply(args) => apply::run(&args, common)?,
+        Command::Get(args) => apply::get(&args, common)?,
+        Command::Why(args) => why::run(&args, common)?,
+        Command::Demo(args) => demo::run(&args)?,
+        Command::Version => version(common)?,
+        Command::Completion { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "quadrille",
+                &mut std::io::stdout(),
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn version(common: &Common) -> anyhow::Result<()> {
+    let ours = env!("CARGO_PKG_VERSION");
+    let host = common.client().and_then(|client| client.get("/version")).ok();
+    let host = host.and_then(|answer| Some(answer.get("gitVersion")?.as_str()?.to_owned()));
+    match common.format {
+        Format::Json => output::json(&json!({"client": ours, "host": host})),
+        Format::Text => {
+            output::line(format!("client {ours}"))?;
+            output::line(format!("host   {}", host.as_deref().unwrap_or("none reached")))
+        }
+    }
+}

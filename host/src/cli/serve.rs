@@ -1,0 +1,96 @@
+//! `quadrille serve`: the host itself, and `__compile`, the child that compiles for it.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Config;
+use crate::{host, output};
+
+/// Arguments of `serve`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where all files are.
+    #[arg(long, value_name = "DIR", env = "QUADRILLE_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// The address to serve on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR:PORT", env = "QUADRILLE_LISTEN")]
+    listen: Option<SocketAddr>,
+    /// Allow an address that other machines can reach.
+    #[arg(long)]
+    listen_beyond_loopback: bool,
+    /// Further tokens: CSV lines of token, user, uid and "groups".
+    #[arg(long, value_name = "FILE", env = "QUADRILLE_TOKEN_AUTH_FILE")]
+    token_auth_file: Option<PathBuf>,
+    /// A configuration file in TOML; flags and environment go before it.
+    #[arg(long, value_name = "FILE", env = "QUADRILLE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Print the configuration that results, as TOML, and end.
+    #[arg(long)]
+    print_config: bool,
+    /// What is logged to stderr: a level, or directives such as `quadrille_store=debug`.
+    #[arg(long, value_name = "FILTER", env = "QUADRILLE_LOG", default_value = "info")]
+    log: String,
+    /// How log lines are written.
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Runs the host until it is asked to end.
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let config = config(args)?;
+    if args.print_config {
+        output::line(
+            toml::to_string(&config).context("cannot write the configuration")?.trim_end(),
+        )?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    start_log(args)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the scheduler")?;
+    let good = runtime.block_on(host::run(config))?;
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn config(args: &Args) -> anyhow::Result<Config> {
+    let mut config = Config::read(args.config.as_deref())?;
+    if let Some(dir) = &args.data_dir {
+        config.data_dir.clone_from(dir);
+    }
+    config.listen = args.listen.unwrap_or(config.listen);
+    config.listen_beyond_loopback |= args.listen_beyond_loopback;
+    config.token_auth_file = args.token_auth_file.clone().or(config.token_auth_file);
+    config.check()?;
+    Ok(config)
+}
+
+fn start_log(args: &Args) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&args.log)
+        .with_context(|| format!("--log {:?} is no filter: use a level such as info", args.log))?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match args.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}

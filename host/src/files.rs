@@ -1,0 +1,139 @@
+//! The files of a data directory that people and clients use: CA, tokens, kubeconfig.
+//!
+//! Whatever is secret is readable by its owner only. The CA and the admin's token are made once and kept;
+//! the server's certificate and the kubeconfig are written at each start.
+
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use quadrille_kit::{Clock, Random};
+use quadrille_server::identity::{self, PemPair};
+
+/// The layout of a data directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    dir: PathBuf,
+}
+
+impl Files {
+    /// Opens a data directory; makes it (mode 0700) where it does not exist.
+    pub(crate) fn open(dir: &Path) -> anyhow::Result<Self> {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder
+            .create(dir)
+            .with_context(|| format!("cannot make data directory {}", dir.display()))?;
+        let dir = dir.canonicalize().with_context(|| format!("cannot open {}", dir.display()))?;
+        Ok(Self { dir })
+    }
+
+    /// A file or folder in it.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// The CA of this host: kept, or made now.
+    pub(crate) fn authority(&self, clock: &dyn Clock) -> anyhow::Result<PemPair> {
+        let (certificate, key) = (self.path("ca.crt"), self.path("ca.key"));
+        if certificate.exists() && key.exists() {
+            return Ok(PemPair { certificate: read(&certificate)?, key: read_secret(&key)? });
+        }
+        let made = identity::make_authority(clock.now()).context("cannot make a CA")?;
+        write_secret(&key, &made.key)?;
+        write(&certificate, &made.certificate)?;
+        Ok(made)
+    }
+
+    /// The admin's token: kept, or made now.
+    pub(crate) fn admin_token(&self, random: &dyn Random) -> anyhow::Result<String> {
+        let path = self.path("admin-token");
+        if path.exists() {
+            let token = read_secret(&path)?.trim().to_owned();
+            if token.len() < 16 {
+                bail!("{} holds no usable token: delete it to get a new one", path.display());
+            }
+            return Ok(token);
+        }
+        let token = identity::make_token(random);
+        write_secret(&path, &token)?;
+        Ok(token)
+    }
+
+    /// Writes the kubeconfig for a server.
+    pub(crate) fn write_kubeconfig(&self, url: &str, ca: &str, token: &str) -> anyhow::Result<()> {
+        write_secret(&self.path("kubeconfig"), &identity::kubeconfig(url, ca, token))
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Reads a secret; refuses one that others can read, since it must count as known to them.
+fn read_secret(path: &Path) -> anyhow::Result<String> {
+    let meta = path.metadata().with_context(|| format!("cannot read {}", path.display()))?;
+    let mode = meta.permissions().mode();
+    if mode & 0o077 != 0 {
+        bail!(
+            "{0} is readable by others (mode {1:o}): `chmod 600 {0}` if nobody has seen it, else delete it",
+            path.display(),
+            mode & 0o777
+        );
+    }
+    read(path)
+}
+
+fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
+    write_mode(path, text, 0o600)
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    write_mode(path, text, 0o644)
+}
+
+/// Writes beside and renames, so that a reader sees the old file or the new one and never half of it.
+fn write_mode(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
+    let beside = path.with_extension("part");
+    let failed = || format!("cannot write {}", path.display());
+    if beside.exists() {
+        std::fs::remove_file(&beside).with_context(failed)?;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(mode);
+    let mut file = options.open(&beside).with_context(failed)?;
+    file.write_all(text.as_bytes()).with_context(failed)?;
+    file.sync_all().with_context(failed)?;
+    std::fs::rename(&beside, path).with_context(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quadrille_kit::{SeededRandom, SystemClock};
+
+    #[test]
+    fn authority_and_token_are_made_once_and_kept() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let files = Files::open(dir.path()).expect("opened");
+        let (clock, random) = (SystemClock::default(), SeededRandom::new(1));
+        let authority = files.authority(&clock).expect("made");
+        assert_eq!(files.authority(&clock).expect("kept").certificate, authority.certificate);
+        let token = files.admin_token(&random).expect("made");
+        assert_eq!(files.admin_token(&random).expect("kept"), token);
+        let mode = files.path("admin-token").metadata().expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_secret_that_others_can_read_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let files = Files::open(dir.path()).expect("opened");
+        files.admin_token(&SeededRandom::new(1)).expect("made");
+        let open = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(files.path("admin-token"), open).expect("changed");
+        let error = files.admin_token(&SeededRandom::new(1)).expect_err("refused");
+        assert!(error.to_string().contains("readable by others"), "{error}");
+    }
+}

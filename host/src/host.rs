@@ -1,0 +1,148 @@
+//! The host, put together: store, registry, runtime, plugins and server, and how they start and end.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use quadrille_component::{
+    CompileMode, ComponentEngine, LoadConfig, Loader, ManagerConfig, ManagerParts, PluginManager,
+};
+use quadrille_kit::{Clock, Random, Supervisor, SystemClock, SystemRandom};
+use quadrille_registry::Registry;
+use quadrille_runtime::Runtime;
+use quadrille_server::{Parts, Server, Tokens, User, identity};
+use quadrille_store::Store;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::Config;
+use crate::files::Files;
+use crate::insight::HostInsight;
+use crate::output;
+use crate::plugins::HostPlugins;
+
+/// Runs a host until it is asked to end; true when everything ended in time and nothing failed.
+pub(crate) async fn run(config: Config) -> anyhow::Result<bool> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let random: Arc<dyn Random> = Arc::new(SystemRandom::default());
+    let supervisor = Supervisor::default();
+    let files = Files::open(&config.data_dir)?;
+    let store = open_store(&config, &files, &clock, &supervisor).await?;
+    let registry = Registry::build(
+        quadrille_registry::Config::default(),
+        store.clone(),
+        Arc::clone(&clock),
+        Arc::clone(&random),
+    )
+    .context("cannot build the catalog of resources")?;
+    registry.bootstrap().await.context("cannot make the first objects")?;
+    let authority = files.authority(clock.as_ref())?;
+    let token = files.admin_token(random.as_ref())?;
+    let names = identity::loopback_names();
+    let certificate = identity::make_server_certificate(&authority, &names, clock.now())
+        .context("cannot make the server's certificate")?;
+    let runtime = Runtime::build(runtime_config(&config), registry.clone(), supervisor.clone());
+    let manager = plugin_manager(&files, &registry, &runtime, &supervisor)?;
+    let mut parts = Parts::new(registry, certificate, tokens(&config, &token)?);
+    let shutdown = supervisor.shutdown();
+    parts.uploads = Some(Arc::new(HostPlugins { manager: manager.clone(), shutdown }));
+    parts.insight = Some(Arc::new(HostInsight { store, runtime: runtime.clone() }));
+    let server = Server::build(server_config(&config), parts, &supervisor).await?;
+    let url = format!("https://{}", server.address());
+    files.write_kubeconfig(&url, &authority.certificate, &token)?;
+    runtime.start();
+    let from = manager.start().await;
+    supervisor.spawn("plugins", manager.run(from, supervisor.clone()));
+    supervisor.spawn("server", server.run());
+    let (kubeconfig, token_file) = (files.path("kubeconfig"), files.path("admin-token"));
+    output::line(format!(
+        "ready url={url} kubeconfig={} token-file={}",
+        kubeconfig.display(),
+        token_file.display()
+    ))?;
+    wait_for_end(&supervisor).await?;
+    let drained = supervisor.stop(config.drain_timeout.0).await;
+    if !drained {
+        tracing::warn!("some requests or runs were still going on when the drain timeout was over");
+    }
+    Ok(supervisor.failed().is_empty())
+}
+
+fn runtime_config(config: &Config) -> quadrille_runtime::Config {
+    quadrille_runtime::Config {
+        slots: config.runs.parallelism,
+        ..quadrille_runtime::Config::default()
+    }
+}
+
+/// The Wasm engine, the loader and the manager. Components are compiled by a child of our own program.
+fn plugin_manager(
+    files: &Files,
+    registry: &Registry,
+    runtime: &Runtime,
+    supervisor: &Supervisor,
+) -> anyhow::Result<PluginManager> {
+    let engine = ComponentEngine::build().context("cannot set up the Wasm engine")?;
+    for warning in engine.warnings() {
+        tracing::warn!(warning, "the Wasm engine runs with less than it wants");
+    }
+    engine.run(supervisor).context("cannot start the Wasm engine")?;
+    let program = std::env::current_exe().context("cannot find the quadrille program")?;
+    let compile = CompileMode::Child { program, args: vec!["__compile".into()] };
+    let clock = Arc::clone(registry.clock());
+    let config = LoadConfig::new(files.path("cache"), compile);
+    let random = registry.random().as_ref();
+    let loader = Loader::build(config, engine, Arc::clone(&clock), random)
+        .context("cannot open the cache of compiled components")?;
+    let (registry, runtime, loader) = (registry.clone(), runtime.clone(), Arc::new(loader));
+    let parts = ManagerParts { registry, loader, runtime, clock };
+    PluginManager::build(ManagerConfig::new(files.path("components")), parts)
+        .context("cannot open the directory of components")
+}
+
+async fn open_store(
+    config: &Config,
+    files: &Files,
+    clock: &Arc<dyn Clock>,
+    supervisor: &Supervisor,
+) -> anyhow::Result<Store> {
+    let config = quadrille_store::Config {
+        dir: Some(files.path("store")),
+        history_bytes_max: config.history.bytes_max.0.0,
+        history_age_max: config.history.age_max.0,
+        ..quadrille_store::Config::default()
+    };
+    Store::open(config, Arc::clone(clock), supervisor).await.context("cannot open the store")
+}
+
+fn tokens(config: &Config, admin: &str) -> anyhow::Result<Tokens> {
+    let mut tokens = Tokens::default();
+    if let Some(path) = &config.token_auth_file {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read token file {}", path.display()))?;
+        tokens
+            .insert_file(&text)
+            .with_context(|| format!("cannot use token file {}", path.display()))?;
+    }
+    tokens.insert(admin, User::known("admin", "", &["system:masters"]));
+    Ok(tokens)
+}
+
+fn server_config(config: &Config) -> quadrille_server::Config {
+    let mut server = quadrille_server::Config::default();
+    server.listen = config.listen;
+    env!("CARGO_PKG_VERSION").clone_into(&mut server.version);
+    server.limits.drain_timeout = config.drain_timeout.0;
+    server
+}
+
+/// Ends at SIGTERM, SIGINT, or when a part of the host has failed.
+async fn wait_for_end(supervisor: &Supervisor) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let shutdown = supervisor.shutdown();
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
+        () = shutdown.started() => tracing::error!("a part of the host has failed: draining"),
+    }
+    Ok(())
+}
