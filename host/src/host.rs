@@ -26,15 +26,15 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<bool> {
     let supervisor = Supervisor::default();
     let files = Files::open(&config.data_dir)?;
     let store = open_store(&config, &files, &clock, &supervisor).await?;
-    let registry = Registry::build(
-        quadrille_registry::Config::default(),
-        store.clone(),
-        Arc::clone(&clock),
-        Arc::clone(&random),
-    )
-    .context("cannot build the catalog of resources")?;
-    registry.bootstrap().await.context("cannot make the first objects")?;
     let authority = files.authority(clock.as_ref())?;
+    let config_of_registry = quadrille_registry::Config {
+        ca_certificate: authority.certificate.clone(),
+        ..quadrille_registry::Config::default()
+    };
+    let parts = (Arc::clone(&clock), Arc::clone(&random));
+    let registry = Registry::build(config_of_registry, store.clone(), parts.0, parts.1)
+        .context("cannot build the catalog of resources")?;
+    registry.bootstrap().await.context("cannot make the first objects")?;
     let token = files.admin_token(random.as_ref())?;
     let names = identity::loopback_names();
     let certificate = identity::make_server_certificate(&authority, &names, clock.now())
@@ -81,9 +81,6 @@ fn plugin_manager(
     supervisor: &Supervisor,
 ) -> anyhow::Result<PluginManager> {
     let engine = ComponentEngine::build().context("cannot set up the Wasm engine")?;
-    for warning in engine.warnings() {
-        tracing::warn!(warning, "the Wasm engine runs with less than it wants");
-    }
     engine.run(supervisor).context("cannot start the Wasm engine")?;
     let program = std::env::current_exe().context("cannot find the quadrille program")?;
     let compile = CompileMode::Child { program, args: vec!["__compile".into()] };
