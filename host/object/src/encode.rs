@@ -85,7 +85,7 @@ fn comma_key(out: &mut Vec<u8>, first: &mut bool, key: &str) {
     if !std::mem::take(first) {
         out.push(b',');
     }
-    write_value(out, &Value::String(key.to_owned()));
+    serde_json::to_writer(&mut *out, key).expect("writing JSON into memory cannot fail");
     out.push(b':');
 }
 

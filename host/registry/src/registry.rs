@@ -194,13 +194,14 @@ impl Registry {
     ) -> Result<Written, Status> {
         for _ in 0..ATTEMPTS_MAX {
             let snapshot = self.inner.store.snapshot();
-            let prepared = self.prepare(&snapshot, request)?;
+            let mut prepared = self.prepare(&snapshot, request)?;
             if request.options.dry_run || prepared.writes.is_empty() {
                 return Ok(self.written(request, prepared, None, snapshot.revision()));
             }
             let txn = Txn {
-                writes: prepared.writes.clone(),
-                requires: prepared.requires.clone(),
+                // After a conflict the next attempt prepares its own.
+                writes: std::mem::take(&mut prepared.writes),
+                requires: std::mem::take(&mut prepared.requires),
                 reads: None,
                 fence: None,
                 cause: cause.clone(),
