@@ -60,6 +60,8 @@ pub(crate) struct Queue {
 struct QueueState {
     pending: VecDeque<Pending>,
     ending: Ending,
+    /// Whether the committer sleeps: waking one that does not is a system call for nothing.
+    sleeping: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,9 +97,9 @@ impl Queue {
             return Err(CommitError::Closed);
         }
         state.pending.push_back(pending);
-        let first = state.pending.len() == 1;
+        let sleeping = std::mem::take(&mut state.sleeping);
         drop(state);
-        if first {
+        if sleeping {
             self.ready.notify_one();
         }
         Ok(())
@@ -124,12 +126,14 @@ impl Queue {
     fn take(&self) -> Option<VecDeque<Pending>> {
         let mut state = self.lock();
         loop {
+            state.sleeping = false;
             if !state.pending.is_empty() {
                 let taken = std::mem::take(&mut state.pending);
                 drop(state);
                 self.room.add_permits(taken.len());
                 return Some(taken);
             }
+            state.sleeping = true;
             state = match state.ending {
                 Ending::Now => return None,
                 Ending::No => self.ready.wait(state).unwrap_or_else(PoisonError::into_inner),
