@@ -114,6 +114,11 @@ pub(crate) trait Engine: Debug + Send + Sync {
     /// Stores a batch of consecutive changes.
     fn persist(&self, batch: &[Entry]) -> Result<(), EngineError>;
 
+    /// Whether the next batch would be stored; called after one was refused. May write, but no change.
+    fn probe(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// The records after a revision, in order; stops early at the limit.
     fn read(
         &self,

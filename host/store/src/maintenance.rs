@@ -4,7 +4,8 @@
 //! One thread. When enough was committed, or once a second, it checkpoints, then compacts in bounded steps
 //! until the history is within its budget. A step is one engine transaction of at most [`STEPS_MAX`] changes,
 //! so a commit that meets one waits for milliseconds, not for the whole of it. `oldest` moves on only after a
-//! step is durable. A failed step is logged and tried again later; nothing depends on it but space.
+//! step is durable. After a refused commit it also asks the engine, once a
+//! second, whether it works again. A failed step is logged and tried again later; nothing depends on it but space.
 
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ const SHRINK_FACTOR: u64 = 3;
 pub(crate) fn run(shared: &Shared) {
     let mut seen = Revision(0);
     while shared.await_maintenance(PERIOD) {
+        shared.probe();
         let newest = shared.bus.recent().newest();
         let idle = newest == seen;
         seen = newest;

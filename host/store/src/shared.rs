@@ -1,6 +1,6 @@
 //! What committer, maintenance, streams and handles share: the published state and the engine.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     /// `None` once the store is closed: the files are free then.
     engine: RwLock<Option<Box<dyn Engine>>>,
     blocks: bool,
+    /// Whether the engine refused the last group, and no probe has succeeded since.
+    refusing: AtomicBool,
     closed: watch::Sender<bool>,
     buried: Mutex<Vec<(Key, Revision)>>,
     maintenance: Mutex<Maintenance>,
@@ -57,6 +59,7 @@ impl Shared {
             oldest: AtomicU64::new(oldest.0),
             engine: RwLock::new(Some(engine)),
             blocks,
+            refusing: AtomicBool::new(false),
             closed: watch::Sender::new(false),
             buried: Mutex::default(),
             maintenance: Mutex::default(),
@@ -95,6 +98,7 @@ impl Shared {
     pub(crate) fn persist(&self, entries: &[Entry]) -> Result<(), String> {
         let done = self.with_engine(|engine| engine.persist(entries));
         let done = done.ok_or_else(|| "the store is closed".to_owned())?;
+        self.refusing.store(done.is_err(), Ordering::Release);
         done.map_err(|error| error.to_string())?;
         let bytes = entries.iter().map(|entry| entry.record.len()).sum::<usize>();
         let mut maintenance = self.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,6 +107,26 @@ impl Shared {
             self.due.notify_one();
         }
         Ok(())
+    }
+
+    /// Whether a commit would be stored, as far as the last one or the last probe tells.
+    pub(crate) fn takes_writes(&self) -> bool {
+        !self.refusing.load(Ordering::Acquire) && !self.is_closed()
+    }
+
+    /// After a refused group, asks the engine whether it would take the next one: nobody may come to try.
+    pub(crate) fn probe(&self) {
+        if !self.refusing.load(Ordering::Acquire) {
+            return;
+        }
+        match self.with_engine(|engine| engine.probe()) {
+            Some(Ok(())) => {
+                self.refusing.store(false, Ordering::Release);
+                tracing::info!("storage takes commits again");
+            }
+            Some(Err(error)) => tracing::debug!(error = %error, "storage still refuses commits"),
+            None => {}
+        }
     }
 
     /// Makes a durable group visible: first the snapshot, so that whoever hears of a change can also see it.
@@ -163,4 +187,4 @@ impl Shared {
 
 /// Maintenance runs after this many bytes, or after its period: often enough that the write-ahead log stays
 /// short, seldom enough that a checkpoint writes each inner page of the tree once for many changes.
-const MAINTENANCE_BYTES: usize = 4 * 1024 * 1024;
+const MAINTENANCE_BYTES: usize = 8 * 1024 * 1024;

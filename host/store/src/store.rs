@@ -237,6 +237,12 @@ impl Store {
         self.shared().oldest()
     }
 
+    /// Whether it takes commits: it is open, and the disk did not refuse the last one, or works again. Costs
+    /// nothing; after a refusal the store itself looks again every second.
+    pub fn takes_writes(&self) -> bool {
+        self.shared().takes_writes()
+    }
+
     /// How large it is; all zero when it is closed.
     pub fn size(&self) -> Size {
         self.shared().with_engine(|engine| engine.size()).unwrap_or_default()

@@ -174,6 +174,15 @@ impl Engine for WalEngine {
         Ok(())
     }
 
+    /// Puts the segment in order that a failed flush left behind; that writes and flushes the empty frame.
+    fn probe(&self) -> Result<(), EngineError> {
+        let mut writer = lock(&self.writer);
+        let written = writer.last.iter().copied().max().unwrap_or_default();
+        // Taken under the lock: no acknowledged revision is behind it, so the empty frame voids none.
+        let first = written.max(self.below.state().newest).next();
+        self.make_room(&mut writer, first, frame::BLOCK_BYTES as u64)
+    }
+
     fn read(
         &self,
         after: Revision,

@@ -130,6 +130,7 @@ async fn what_does_not_hold_is_refused_and_leaves_nothing() {
         fence.advance();
         assert!(matches!(store.commit(stale).await, Err(CommitError::Fenced)));
         assert_eq!((store.revision(), store.snapshot().get(&b)), (Revision(1), None));
+        assert!(store.takes_writes(), "readiness is about the disk");
     })
     .await;
 }
@@ -421,6 +422,12 @@ proptest! {
     }
 }
 
+/// Waits between two looks; never what was waited for.
+fn pause() -> bool {
+    std::thread::park_timeout(Duration::from_millis(10));
+    false
+}
+
 /// An engine that waits like a disk and fails when it is told to.
 #[derive(Debug, Default)]
 struct Failing {
@@ -438,6 +445,10 @@ impl Engine for Failing {
             return Err(EngineError::Io("no space left on device".to_owned()));
         }
         self.below.persist(batch)
+    }
+
+    fn probe(&self) -> Result<(), EngineError> {
+        self.persist(&[])
     }
 
     fn read(
@@ -485,9 +496,16 @@ async fn a_failing_disk_refuses_writes_and_leaves_the_state_as_it_was() {
         assert!(matches!(refused, Err(CommitError::Unavailable(_))), "{refused:?}");
     }
     assert_eq!((store.revision(), store.snapshot().get(&b)), (Revision(1), None));
+    assert!(!store.takes_writes(), "the disk refused the last commit");
     assert_eq!(store.snapshot().get(&a).as_deref().map(data).as_deref(), Some("1"));
     assert!(stream.try_next().expect("open").is_none());
     fails.store(false, std::sync::atomic::Ordering::SeqCst);
+    let found = tokio::task::spawn_blocking({
+        let store = store.clone();
+        // The store finds out by itself: nobody commits meanwhile.
+        move || (0..1000).any(|_| store.takes_writes() || pause())
+    });
+    assert!(found.await.expect("no panic"), "the store sees that the disk works again");
     let committed = store.commit(txn(vec![put(&b, "1", Expect::Absent)])).await.expect("resumes");
     assert_eq!(committed.revision, Revision(2));
     let batch = stream.next().await.expect("changes");

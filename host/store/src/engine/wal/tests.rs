@@ -170,6 +170,27 @@ fn a_batch_refused_by_a_failed_flush_never_appears() {
 }
 
 #[test]
+fn a_probe_tells_when_the_log_works_again_and_voids_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let files = Files::default();
+    let engine = open(dir.path(), &files).expect("opens");
+    engine.persist(&story()[..3]).expect("persists");
+    engine.probe().expect("all is well");
+    files.lock().sync_fails = true;
+    assert!(engine.persist(&story()[3..4]).is_err());
+    assert!(engine.probe().is_err(), "the disk still fails");
+    files.lock().sync_fails = false;
+    engine.probe().expect("works again");
+    let other = entry(4, "b", ChangeKind::Updated, 2, 9);
+    engine.persist(std::slice::from_ref(&other)).expect("works");
+    engine.probe().expect("all is well");
+    drop(engine);
+    let engine = crashed(dir.path(), &files);
+    assert_eq!(revisions(&engine, 0), [1, 2, 3, 4]);
+    assert_eq!(engine.record(Revision(4)).expect("reads"), Some(other.record));
+}
+
+#[test]
 fn segments_are_used_in_turn_and_checkpointed_before_they_are_overwritten() {
     let dir = tempfile::tempdir().expect("a directory");
     let files = Files::default();
