@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -12,6 +12,8 @@ use http::{Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use quadrille_registry::Status;
 use serde_json::{Value, json};
+
+use crate::stall::Offer;
 
 /// The stream of a long answer's pieces.
 pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
@@ -24,12 +26,12 @@ pub(crate) enum Body {
     Pieces(PiecesBody),
 }
 
-/// Pieces of a body, not shown.
-pub(crate) struct PiecesBody(Pieces);
+/// Pieces of a body, not shown, and whether they are taken.
+pub(crate) struct PiecesBody(Pieces, Offer);
 
 impl Body {
     pub(crate) fn pieces(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Self {
-        Self::Pieces(PiecesBody(Box::pin(pieces)))
+        Self::Pieces(PiecesBody(Box::pin(pieces), Offer::begin()))
     }
 }
 
@@ -60,7 +62,13 @@ impl http_body::Body for Body {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Pieces(pieces) => {
-                pieces.0.as_mut().poll_next(ctx).map(|piece| piece.map(|p| Ok(Frame::data(p))))
+                let PiecesBody(pieces, offer) = pieces;
+                offer.asked();
+                let piece = ready!(pieces.as_mut().poll_next(ctx));
+                if piece.is_some() {
+                    offer.handed_over();
+                }
+                Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
             }
         }
     }

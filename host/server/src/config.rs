@@ -45,6 +45,8 @@ pub struct Limits {
     pub ping_interval: Duration,
     /// How long the answer to that may take before the connection is closed.
     pub ping_timeout: Duration,
+    /// How long a client may leave the next piece of a long answer untaken before the answer is cut.
+    pub stall_timeout: Duration,
     /// How long requests may go on after the shutdown began.
     pub drain_timeout: Duration,
     /// How long a watch lives at least when the client names no time; at most twice as long.
@@ -65,6 +67,7 @@ impl Default for Limits {
             body_timeout: Duration::from_mins(1),
             ping_interval: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(20),
+            stall_timeout: Duration::from_mins(1),
             drain_timeout: Duration::from_secs(10),
             watch_timeout: Duration::from_mins(30),
             bookmark_interval: Duration::from_mins(1),

@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::answer::{Answer, Body};
 use crate::app::{App, Responding};
 use crate::gather::Gather;
+use crate::stall;
 
 /// What a client may send ahead on one stream: a whole request body of the usual size.
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -50,7 +51,7 @@ pub(crate) async fn serve(app: Arc<App>, tls: TlsAcceptor, socket: TcpStream, pe
     let io = TokioIo::new(stream);
     let limits = &app.config.limits;
     let result = if is_h2 {
-        let mut builder = http2::Builder::new(Streams);
+        let mut builder = http2::Builder::new(Streams(Arc::clone(&app)));
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams_max)
@@ -70,7 +71,13 @@ pub(crate) async fn serve(app: Arc<App>, tls: TlsAcceptor, socket: TcpStream, pe
             .half_close(false)
             .max_buf_size(limits.header_bytes_max as usize);
         let connection = builder.serve_connection(io, service);
-        drain(&app, connection, http1::Connection::graceful_shutdown).await
+        let serving = drain(&app, connection, http1::Connection::graceful_shutdown);
+        let (clock, timeout) = (Arc::clone(&app.clock), limits.stall_timeout);
+        let served = stall::cut_when_stalled(clock, timeout, serving).await;
+        served.unwrap_or_else(|| {
+            tracing::debug!(%peer, "client takes nothing of its answer; connection cut");
+            Ok(())
+        })
     };
     if let Err(error) = result {
         tracing::debug!(%peer, error = %error, "connection ended early");
@@ -118,8 +125,8 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 
 /// Runs the requests of an HTTP/2 connection. A request whose answer is ready at once is finished inside the
 /// connection's own task: a task of its own would cost more than the answer. All others get one.
-#[derive(Clone, Copy, Debug)]
-struct Streams;
+#[derive(Clone, Debug)]
+struct Streams(Arc<App>);
 
 impl<F> Executor<F> for Streams
 where
@@ -131,7 +138,12 @@ where
         reason = "bounded by streams_max, ends with the connection"
     )]
     fn execute(&self, future: F) {
-        let mut future = Box::pin(future);
+        let (clock, timeout) = (Arc::clone(&self.0.clock), self.0.config.limits.stall_timeout);
+        let mut future = Box::pin(async move {
+            if stall::cut_when_stalled(clock, timeout, future).await.is_none() {
+                tracing::debug!("client takes nothing of its answer; stream cut");
+            }
+        });
         // Whoever is not ready is polled again by its task at once, so no wake-up is lost here.
         if future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             tokio::spawn(future);

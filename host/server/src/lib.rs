@@ -25,6 +25,7 @@ mod path;
 mod present;
 mod routes;
 mod shape;
+mod stall;
 mod table;
 mod token;
 mod verbs;

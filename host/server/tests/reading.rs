@@ -150,3 +150,18 @@ async fn only_the_known_and_the_allowed_get_in() {
         assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
     }
 }
+
+#[tokio::test]
+async fn a_host_whose_store_takes_no_writes_is_not_ready() {
+    let host = Host::start().await;
+    let client = host.client().await;
+    for path in ["/readyz", "/healthz", "/livez", "/readyz/etcd"] {
+        assert_eq!(client.get(path).await.0, StatusCode::OK, "{path}");
+    }
+    host.store.close().await;
+    for path in ["/readyz", "/healthz", "/livez", "/readyz/etcd"] {
+        assert_eq!(client.get(path).await.0, StatusCode::INTERNAL_SERVER_ERROR, "{path}");
+    }
+    let (code, ping) = client.get("/readyz/ping").await;
+    assert_eq!((code, ping), (StatusCode::OK, json!("ok")));
+}

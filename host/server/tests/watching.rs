@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use quadrille_server::Limits;
 use serde_json::json;
-use support::{Host, config_map, within};
+use support::{ADMIN, Host, config_map, within};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const WATCH: &str = "/api/v1/namespaces/shop/configmaps?watch=true";
 
@@ -136,4 +137,30 @@ async fn a_hundred_watches_share_one_connection() {
             assert_eq!(events.short().await, format!("ADDED m{i}@{}", i + 1));
         }
     }
+}
+
+#[tokio::test]
+async fn a_watch_that_is_not_read_is_cut_and_an_idle_one_is_not() {
+    let limits = Limits { stall_timeout: Duration::from_millis(300), ..Limits::default() };
+    let host = Host::start_with(limits, quadrille_store::Config::default()).await;
+    let client = host.client().await;
+    // Far more than what client, sockets and host buffer.
+    let large = "x".repeat(512 * 1024);
+    for i in 0..40 {
+        host.put("configmaps", config_map(&format!("m{i}"), json!({}), &large)).await;
+    }
+    let mut unread = client.watch(WATCH).await;
+    let mut old = host.tls(b"http/1.1").await;
+    let request =
+        format!("GET {WATCH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ADMIN}\r\n\r\n");
+    old.write_all(request.as_bytes()).await.expect("writes");
+    old.flush().await.expect("writes");
+    // Says nothing for a second, which is longer than the limit, and then ends as it should.
+    let idle = format!("{WATCH}&resourceVersion=40&timeoutSeconds=1");
+    let mut idle = client.watch(&idle).await;
+    assert_eq!(idle.short().await, "END");
+    assert!(unread.is_cut().await, "the stream of a client that does not read is cut");
+    let mut read = Vec::new();
+    let end = within(old.read_to_end(&mut read)).await;
+    assert!(end.is_err() || read.len() < 20 * large.len(), "the connection is cut: {end:?}");
 }

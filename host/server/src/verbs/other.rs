@@ -21,9 +21,11 @@ pub(crate) async fn answer(app: &App, parts: &Parts, path: &str) -> Result<Answe
     match path {
         "/version" => Ok(version(app)),
         "/healthz" | "/livez" | "/readyz" => Ok(health(app, parts, path)),
-        "/healthz/etcd" | "/healthz/ping" | "/livez/ping" | "/readyz/ping" | "/livez/etcd" => {
+        "/healthz/ping" | "/livez/ping" | "/readyz/ping" => Ok(text(StatusCode::OK, "ok")),
+        "/healthz/etcd" | "/livez/etcd" | "/readyz/etcd" if stores(app) => {
             Ok(text(StatusCode::OK, "ok"))
         }
+        "/healthz/etcd" | "/livez/etcd" | "/readyz/etcd" => Ok(failed("etcd")),
         "/readyz/shutdown" if app.shutdown.is_started() => Ok(failed("shutdown")),
         "/readyz/shutdown" => Ok(text(StatusCode::OK, "ok")),
         _ => Ok(documents::document(app, parts, path)?.unwrap_or_else(no_such_path)),
@@ -46,13 +48,18 @@ fn failed(check: &str) -> Answer {
     text(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {check} failed"))
 }
 
+/// Whether the store takes writes; the check has the name that clients know.
+fn stores(app: &App) -> bool {
+    app.registry.store().takes_writes()
+}
+
 /// The summary of the checks; `?verbose` lists them, `?exclude=NAME` leaves one out.
 fn health(app: &App, parts: &Parts, path: &str) -> Answer {
     let query = parts.uri.query().unwrap_or_default();
     let excluded = |name: &str| {
         query.split('&').any(|pair| pair.strip_prefix("exclude=").is_some_and(|of| of == name))
     };
-    let mut checks = vec![("ping", true), ("etcd", true)];
+    let mut checks = vec![("ping", true), ("etcd", stores(app))];
     if path == "/readyz" {
         checks.push(("shutdown", !app.shutdown.is_started()));
     }

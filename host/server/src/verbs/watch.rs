@@ -13,7 +13,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::stream;
 use http::StatusCode;
 use quadrille_kit::{Clock, Shutdown};
-use quadrille_registry::{Registry, Resource, Status};
+use quadrille_registry::{Reason, Registry, Resource, Status};
 use quadrille_store::{
     Change, ChangeFilter, ChangeKind, ChangeStream, ChangesError, Object, Query, Revision,
     View as _,
@@ -110,8 +110,9 @@ struct Watcher {
 /// What a watch waits for.
 enum Woken {
     Changes,
-    Expired(Revision),
     Time,
+    /// The stream cannot go on, and the client is told why.
+    Fails(Box<Status>),
     Ends,
 }
 
@@ -133,9 +134,9 @@ impl Watcher {
             match self.wait().await {
                 Woken::Changes => {}
                 Woken::Time => self.on_time(&mut out),
-                Woken::Expired(oldest) => {
+                Woken::Fails(status) => {
                     self.ended = true;
-                    write_error(&mut out, &past::expired(self.seen, oldest));
+                    write_error(&mut out, &status);
                 }
                 Woken::Ends => {
                     self.ended = true;
@@ -199,8 +200,7 @@ impl Watcher {
                     self.seen = batch.through;
                     Woken::Changes
                 }
-                Err(ChangesError::Expired { oldest }) => Woken::Expired(oldest),
-                Err(ChangesError::Closed | ChangesError::Unavailable(_)) => Woken::Ends,
+                Err(error) => ended_by(&error, self.seen),
             },
             () = self.shutdown.started() => Woken::Ends,
             () = self.clock.sleep(until.saturating_sub(now)) => Woken::Time,
@@ -223,6 +223,19 @@ impl Watcher {
         if self.bookmark_interval.is_some() {
             self.events.write_bookmark(out, self.seen, false);
         }
+    }
+}
+
+/// What the end of the store's stream means to a watch that has seen everything up to `seen`.
+fn ended_by(error: &ChangesError, seen: Revision) -> Woken {
+    match error {
+        ChangesError::Expired { oldest } => Woken::Fails(Box::new(past::expired(seen, *oldest))),
+        // The store has logged why; the client can only come again.
+        ChangesError::Unavailable(_) => {
+            let message = "the history of changes cannot be read at present; list and watch again";
+            Woken::Fails(Box::new(Status::new(Reason::InternalError, message)))
+        }
+        ChangesError::Closed => Woken::Ends,
     }
 }
 
@@ -340,4 +353,24 @@ impl EventWriter {
 fn write_error(out: &mut BytesMut, status: &Status) {
     let line = format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", status.to_value());
     out.put_slice(line.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unreadable_history_ends_a_watch_with_a_500_and_a_closed_store_without() {
+        let unreadable = ChangesError::Unavailable("record 7 is damaged".to_owned());
+        let Woken::Fails(status) = ended_by(&unreadable, Revision(7)) else {
+            unreachable!("the client must be told")
+        };
+        let mut out = BytesMut::new();
+        write_error(&mut out, &status);
+        let event: serde_json::Value = serde_json::from_slice(&out).expect("a JSON line");
+        assert_eq!((&event["type"], &event["object"]["kind"]), (&"ERROR".into(), &"Status".into()));
+        assert_eq!(event["object"]["code"], 500);
+        assert_eq!(event["object"]["reason"], "InternalError");
+        assert!(matches!(ended_by(&ChangesError::Closed, Revision(7)), Woken::Ends));
+    }
 }

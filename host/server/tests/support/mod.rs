@@ -216,6 +216,16 @@ impl Lines {
         }
     }
 
+    /// Reads to the end; whether the stream was cut rather than ended.
+    pub(crate) async fn is_cut(&mut self) -> bool {
+        while let Some(frame) = within(self.body.frame()).await {
+            if frame.is_err() {
+                return true;
+            }
+        }
+        false
+    }
+
     /// The next event as `TYPE name@revision`.
     pub(crate) async fn short(&mut self) -> String {
         let Some(event) = self.next().await else { return "END".to_owned() };
