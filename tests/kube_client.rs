@@ -18,6 +18,8 @@ use quadrille_tests::TestHost;
 use serde_json::json;
 
 async fn start() -> (TestHost, Client) {
+    // Two providers are linked into the test; the first test to come here chooses.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let host = TestHost::start(env!("CARGO_BIN_EXE_quadrille")).expect("the host starts");
     let kubeconfig = Kubeconfig::read_from(host.kubeconfig()).expect("kube reads our kubeconfig");
     let options = KubeConfigOptions::default();

@@ -85,7 +85,7 @@ fn plugin_manager(
     let program = std::env::current_exe().context("cannot find the quadrille program")?;
     let compile = CompileMode::Child { program, args: vec!["__compile".into()] };
     let clock = Arc::clone(registry.clock());
-    let config = LoadConfig::new(files.path("cache"), compile);
+    let config = LoadConfig::new(files.path("code"), compile);
     let random = registry.random().as_ref();
     let loader = Loader::build(config, engine, Arc::clone(&clock), random)
         .context("cannot open the cache of compiled components")?;
