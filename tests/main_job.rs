@@ -47,9 +47,10 @@ fn a_deployment_becomes_replica_sets_and_pods() {
     client.settled().expect("it settles");
     assert_eq!(client.items(REPLICA_SETS).expect("listed").len(), 1);
     assert_eq!(client.items(PODS).expect("listed").len(), 3);
-    let status = client.get(&format!("{DEPLOYMENTS}/web")).expect("read").body["status"].clone();
+    let deployment = client.get(&format!("{DEPLOYMENTS}/web")).expect("read").body;
+    let status = deployment["status"].clone();
     assert_eq!(status["replicas"], 3, "{status}");
-    assert_eq!(status["observedGeneration"], 1, "{status}");
+    assert_eq!(status["observedGeneration"], deployment["metadata"]["generation"], "{status}");
     client.delete(&format!("{DEPLOYMENTS}/web")).expect("deleted");
     client.settled().expect("it settles");
     eventually("the garbage collector follows the owner", || {
@@ -228,6 +229,10 @@ fn hello_reacts_to_its_custom_resource() {
     assert!(Path::new(&example).is_file());
     host.cli(&["apply", "-f", &example.to_string_lossy()]).expect("applied");
     client.settled().expect("it settles");
-    let logs = host.cli(&["logs", "hello"]).expect("logs");
-    assert!(!logs.trim().is_empty(), "the controller logged nothing");
+    let made = client.get("/api/v1/namespaces/default/configmaps/world").expect("answered");
+    assert_eq!(made.body["data"]["text"], "Hello, world!", "{}", made.body);
+    let greeting = "/apis/hello.quadrille.dev/v1/namespaces/default/greetings/world";
+    let status = client.get(greeting).expect("answered").body["status"].clone();
+    assert_eq!(status["text"], "Hello, world!", "{status}");
+    host.cli(&["logs", "hello"]).expect("the log can be read");
 }

@@ -160,7 +160,8 @@ fn wanted_digest(plugin: &Value, to: Option<&str>) -> anyhow::Result<String> {
     let active = plugin.pointer("/status/digest").and_then(Value::as_str);
     let Some(to) = to else {
         let at = kept.iter().position(|digest| Some(*digest) == active);
-        let before = at.and_then(|at| kept.get(at.checked_sub(1)?));
+        // The newest is first, so what ran before comes after.
+        let before = at.and_then(|at| kept.get(at + 1));
         return before
             .map(|d| (*d).to_owned())
             .context("there is no version before the active one");
@@ -183,7 +184,7 @@ mod tests {
         let plugin = json!({"status": {"digest": "sha256:bb", "versions": [
             {"digest": "sha256:aa"}, {"digest": "sha256:bb"}, {"digest": "sha256:cc"},
         ]}});
-        assert_eq!(wanted_digest(&plugin, None).expect("one before"), "sha256:aa");
+        assert_eq!(wanted_digest(&plugin, None).expect("one before"), "sha256:cc");
         assert_eq!(wanted_digest(&plugin, Some("c")).expect("named"), "sha256:cc");
         assert!(wanted_digest(&plugin, Some("d")).is_err());
     }
