@@ -149,7 +149,7 @@ impl Workqueue {
         let first = *self.ready.first_key_value()?.0;
         let low = self.ready.range((Lane::Low, i64::MIN)..).next().map(|(place, _)| *place);
         self.taken += 1;
-        let place = low.filter(|_| self.taken % LOW_EVERY == 0).unwrap_or(first);
+        let place = low.filter(|_| self.taken.is_multiple_of(LOW_EVERY)).unwrap_or(first);
         let key = self.ready.remove(&place).expect("the place was just seen");
         let entry = self.entries.get_mut(&key).expect("a ready key has an entry");
         entry.at = At::Running(snapshot);

@@ -208,8 +208,11 @@ fn v2_document(catalog: &Catalog, view: &dyn View) -> Value {
 fn add_schemas(schemas: &mut Map<String, Value>, resource: &Resource, view: &dyn View) -> String {
     let name = if resource.custom { None } else { builtin_name(resource) };
     if let Some(name) = name {
-        add_builtin(schemas, name);
-        return name.to_owned();
+        add_builtin(schemas, &name);
+        if let Some(schema) = schemas.get_mut(&name).and_then(Value::as_object_mut) {
+            mark_kind(schema, resource);
+        }
+        return name;
     }
     let mut reversed: Vec<&str> = resource.gvr.group.split('.').collect();
     reversed.reverse();
@@ -264,28 +267,21 @@ fn custom_schema(resource: &Resource, view: &dyn View) -> Value {
     schema.cloned().unwrap_or_else(|| json!({"type": "object"}))
 }
 
-/// The definition of a built-in kind: the one that says it is this kind.
-fn builtin_name(resource: &Resource) -> Option<&'static str> {
-    static NAMES: LazyLock<BTreeMap<(String, String, String), &'static str>> =
-        LazyLock::new(|| {
-            let mut names = BTreeMap::new();
-            for (name, shape) in SHAPES.iter() {
-                let kinds = shape.get("x-kubernetes-group-version-kind").and_then(Value::as_array);
-                for kind in kinds.into_iter().flatten() {
-                    let text = |f: &str| {
-                        kind.get(f).and_then(Value::as_str).unwrap_or_default().to_owned()
-                    };
-                    names.insert((text("group"), text("version"), text("kind")), name.as_str());
-                }
-            }
-            names
-        });
+/// The name of a built-in kind's definition: its package in Kubernetes, version and kind.
+fn builtin_name(resource: &Resource) -> Option<String> {
     let kind = &resource.kind;
-    let key = (kind.group.to_string(), kind.version.to_string(), kind.kind.to_string());
-    NAMES.get(&key).copied()
+    let package = match &*kind.group {
+        "" => "io.k8s.api.core".to_owned(),
+        "apiextensions.k8s.io" => {
+            "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions".to_owned()
+        }
+        "apiregistration.k8s.io" => "io.k8s.kube-aggregator.pkg.apis.apiregistration".to_owned(),
+        group => format!("io.k8s.api.{}", group.split('.').next().unwrap_or_default()),
+    };
+    let name = format!("{package}.{}.{}", kind.version, kind.kind);
+    SHAPES.contains_key(&name).then_some(name)
 }
 
-/// Adds a built-in definition and everything that it refers to.
 fn add_builtin(schemas: &mut Map<String, Value>, name: &str) {
     let mut open = vec![name.to_owned()];
     while let Some(name) = open.pop() {

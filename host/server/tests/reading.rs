@@ -165,3 +165,24 @@ async fn a_host_whose_store_takes_no_writes_is_not_ready() {
     let (code, ping) = client.get("/readyz/ping").await;
     assert_eq!((code, ping), (StatusCode::OK, json!("ok")));
 }
+
+#[tokio::test]
+async fn openapi_describes_built_in_kinds_under_their_kubernetes_names() {
+    let host = Host::start().await;
+    let client = host.client().await;
+    for (path, at, kind) in [
+        (
+            "/openapi/v3/apis/apps/v1",
+            "/components/schemas/io.k8s.api.apps.v1.Deployment",
+            "Deployment",
+        ),
+        ("/openapi/v3/api/v1", "/components/schemas/io.k8s.api.core.v1.ConfigMap", "ConfigMap"),
+        ("/openapi/v2", "/definitions/io.k8s.api.core.v1.ConfigMap", "ConfigMap"),
+    ] {
+        let (code, document) = client.get(path).await;
+        assert_eq!(code, StatusCode::OK, "{path}");
+        let schema = document.pointer(at).expect("the kind's schema");
+        assert_eq!(schema["x-kubernetes-group-version-kind"][0]["kind"], kind);
+        assert!(schema["properties"]["metadata"].is_object());
+    }
+}

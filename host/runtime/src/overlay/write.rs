@@ -142,7 +142,7 @@ impl Overlay {
         };
         let stored = self.snapshot.get(&key);
         let expect = if tracked { expect } else { Expect::Any };
-        let revision = stored.as_ref().map_or(self.snapshot.revision(), |o| o.revision);
+        let revision = stored.as_ref().map_or_else(|| self.snapshot.revision(), |o| o.revision);
         let state = put.map(|(meta, template)| {
             let bytes = template.with_revision(revision.0);
             let object = Object { key: key.clone(), revision, meta: meta.clone(), bytes };
