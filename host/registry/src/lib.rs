@@ -16,6 +16,7 @@ pub mod request;
 mod rules;
 mod shape;
 pub mod status;
+mod turn;
 mod write;
 
 pub use catalog::builtin::PLUGIN_DEFINITION;
@@ -26,3 +27,4 @@ pub use request::{
     Target, WriteOptions, WriteRequest,
 };
 pub use status::{Reason, Status, StatusCause};
+pub use turn::Turn;

@@ -15,6 +15,7 @@ use quadrille_store::{
     Cause, CommitError, Committed, Expect, Key, Object, Revision, Store, Txn, View, Write,
 };
 use serde_json::{Map, Value};
+use tokio::sync::RwLock;
 
 use crate::catalog::{Catalog, Resource};
 use crate::request::WriteRequest;
@@ -101,6 +102,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     catalog: ArcSwap<Catalog>,
+    /// Commits share it; a [`crate::Turn`] has it alone.
+    commits: RwLock<()>,
 }
 
 impl Registry {
@@ -115,7 +118,8 @@ impl Registry {
         random: Arc<dyn Random>,
     ) -> Result<Self, Status> {
         let catalog = ArcSwap::from_pointee(crate::catalog::builtin::catalog()?);
-        let inner = Inner { store, config, clock, random, catalog };
+        let commits = RwLock::new(());
+        let inner = Inner { store, config, clock, random, catalog, commits };
         let registry = Self { inner: Arc::new(inner) };
         registry.load_definitions();
         Ok(registry)
@@ -208,7 +212,7 @@ impl Registry {
             };
             let committed = match following {
                 Following::Yes => self.commit(txn).await,
-                Following::No => self.inner.store.commit(txn).await,
+                Following::No => self.commit_in_line(txn).await,
             };
             match committed {
                 Ok(committed) => {
@@ -266,12 +270,20 @@ impl Registry {
     /// # Errors
     /// See [`quadrille_store::CommitError`].
     pub async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-        let is_followed = txn.writes.iter().any(|w| self.has_followers(w));
-        let committed = self.inner.store.commit(txn).await?;
+        let is_followed = self.is_followed(&txn);
+        let committed = self.commit_in_line(txn).await?;
         if is_followed {
             self.follow(&committed).await;
         }
         Ok(committed)
+    }
+
+    pub(crate) fn is_followed(&self, txn: &Txn) -> bool {
+        txn.writes.iter().any(|write| self.has_followers(write))
+    }
+
+    pub(crate) fn commits(&self) -> &RwLock<()> {
+        &self.inner.commits
     }
 
     /// The bytes of an object in a version; the stored bytes themselves where the version is the stored one.
