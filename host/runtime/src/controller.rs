@@ -77,6 +77,8 @@ pub(crate) struct Controller {
     pub(crate) version: Version,
     pub(crate) fence: Fence,
     pub(crate) queue: Workqueue,
+    /// The generation that the queue began with; runs of earlier ones took their keys from another queue.
+    pub(crate) queue_since: u64,
     pub(crate) suspended: bool,
     /// Runs in the reconciler, as opposed to those that wait for their commit.
     pub(crate) executing: usize,
@@ -107,6 +109,7 @@ impl Controller {
             version,
             fence: Fence::default(),
             queue: Workqueue::default(),
+            queue_since: 0,
             suspended: false,
             executing: 0,
             under_way: BTreeMap::new(),

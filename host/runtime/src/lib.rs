@@ -20,6 +20,7 @@ mod builtin;
 mod rotation;
 mod run;
 mod state;
+mod tell;
 #[cfg(test)]
 mod testing;
 mod trigger;

@@ -2,7 +2,7 @@
 //!
 //! # Ends
 //! Well: its writes are one transaction, its read set becomes the key's subscription. Conflict: thrown away and
-//! queued first in line; after some of them the run holds the commit gate, so that no other run of the host can
+//! queued first in line; after some of them the run takes the registry's turn, so that nobody, run or client, can
 //! be first again. Fenced: its controller was replaced, the successor runs the key. Failure: nothing is kept but
 //! the read set, which wakes the key earlier than its backoff.
 
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quadrille_object::{Gvr, Timestamp};
-use quadrille_registry::{Resource, Status};
+use quadrille_registry::{Resource, Status, Turn};
 use quadrille_store::{
     Cause, Change, CommitError, Committed, Conflict, FenceTicket, Key, Object, ReadSet, Revision,
     RunCause, Snapshot, View,
@@ -23,14 +23,15 @@ use crate::reconciler::{Failure, Outcome, ReconcileRequest, Reconciled, WokenBy}
 use crate::record::{RunEnd, RunRecord};
 use crate::runtime::Shared;
 use crate::state::State;
+use crate::tell::Telling;
 
 /// A run that was handed out.
 #[derive(Debug)]
-struct Start {
-    run: u64,
+pub(crate) struct Start {
+    pub(crate) run: u64,
     id: u32,
-    taken: Taken,
-    version: Version,
+    pub(crate) taken: Taken,
+    pub(crate) version: Version,
     ticket: FenceTicket,
     /// What the queue was told that the run reads; a run that waited for the gate reads something newer.
     snapshot: Snapshot,
@@ -40,8 +41,8 @@ struct Start {
 
 /// What a run came to.
 #[derive(Debug)]
-struct Ended {
-    result: Result<Outcome, Bad>,
+pub(crate) struct Ended {
+    pub(crate) result: Result<Outcome, Bad>,
     /// What it read; `None` when the reconciler did not give its overlay back.
     reads: Option<ReadSet>,
     /// Everything that was read is as it was up to here.
@@ -52,7 +53,7 @@ struct Ended {
 }
 
 #[derive(Debug)]
-enum Bad {
+pub(crate) enum Bad {
     Failure(Failure),
     Conflict(Option<Key>),
     Fenced,
@@ -121,8 +122,8 @@ impl Drop for Guard {
 async fn drive(shared: Arc<Shared>, start: Start) {
     let mut guard = Guard { shared: Arc::clone(&shared), start, in_slot: true, ended: false };
     let exclusive = guard.start.taken.conflicts >= shared.config.invalidations_max;
-    let hold = if exclusive { Some(shared.gate.write().await) } else { None };
-    let snapshot = match hold {
+    let mut turn = if exclusive { Some(shared.registry.turn().await) } else { None };
+    let snapshot = match turn {
         Some(_) => shared.registry.store().snapshot(),
         None => guard.start.snapshot.clone(),
     };
@@ -131,16 +132,31 @@ async fn drive(shared: Arc<Shared>, start: Start) {
         guard.end_unwanted(snapshot.revision());
         return;
     };
-    let reconciled = reconcile(&shared, &guard.start, &snapshot, object).await;
+    let work = reconcile(&shared, &guard.start, &snapshot, object);
+    let reconciled = in_turn(&shared, &mut turn, work).await;
     let reconcile_time = shared.clock.monotonic().saturating_sub(guard.start.started);
     guard.leave_slot();
-    let pass = if hold.is_none() { Some(shared.gate.read().await) } else { None };
-    let ended = conclude(&shared, &guard.start, reconciled, reconcile_time).await;
-    drop((pass, hold));
+    let ended = conclude(&shared, &guard.start, reconciled, reconcile_time, turn).await;
     guard.end(&ended);
-    if let Err(Bad::Failure(failure)) = &ended.result {
-        tell(&shared, &guard.start, failure).await;
+}
+
+/// Works within the turn, if there is one. A turn that takes too long for everybody else ends early, and the run goes
+/// on as every other.
+async fn in_turn<T>(
+    shared: &Shared,
+    turn: &mut Option<Turn<'_>>,
+    work: impl Future<Output = T>,
+) -> T {
+    if turn.is_none() {
+        return work.await;
     }
+    tokio::pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => return done,
+        () = shared.clock.sleep(shared.config.turn_max) => *turn = None,
+    }
+    work.await
 }
 
 /// The host's side of the reconcile: finalizers before and after, limits.
@@ -243,6 +259,7 @@ async fn conclude(
     start: &Start,
     reconciled: Reconciled,
     reconcile_time: Duration,
+    turn: Option<Turn<'_>>,
 ) -> Ended {
     let Reconciled { overlay, result, memory_bytes } = reconciled;
     let reads = overlay.reads();
@@ -266,14 +283,18 @@ async fn conclude(
     let snapshot = ended.seen;
     let cause = cause_of(shared, start, snapshot);
     let txn = overlay.into_txn(Some(start.ticket.clone()), Cause::Run(cause));
-    match shared.registry.commit(txn).await {
+    let committed = match turn {
+        Some(turn) => turn.commit(txn).await,
+        None => shared.registry.commit(txn).await,
+    };
+    match committed {
         Ok(committed) => ended.commit(&committed),
         Err(error) => ended.result = Err(refused(error)),
     }
     ended
 }
 
-fn cause_of(shared: &Shared, start: &Start, snapshot: Revision) -> RunCause {
+pub(crate) fn cause_of(shared: &Shared, start: &Start, snapshot: Revision) -> RunCause {
     let spec = &start.version.spec;
     let took = shared.clock.monotonic().saturating_sub(start.started);
     RunCause {
@@ -300,6 +321,15 @@ fn refused(error: CommitError) -> Bad {
         CommitError::Invalid(_) | CommitError::Unavailable(_) | CommitError::Closed => {
             Bad::Failure(Failure::Host(error.to_string()))
         }
+    }
+}
+
+impl Start {
+    /// Whether the queue that the key came from is still there: it goes with the controller, and with the primary
+    /// resource that a replacement changes.
+    fn has_queue(&self, state: &State) -> bool {
+        let generation = self.version.generation;
+        state.controllers.get(&self.id).is_some_and(|c| c.queue_since <= generation)
     }
 }
 
@@ -334,10 +364,12 @@ impl Guard {
         let shared = Arc::clone(&self.shared);
         let (id, taken) = (self.start.id, &self.start.taken);
         let mut state = shared.lock();
-        let reads = ReadSet { at: seen, keys: vec![taken.key.clone()], ranges: Vec::new() };
-        let missed = state.missed(&reads, seen);
-        state.subscriptions.remove(id, &taken.key);
-        finish(&mut state, id, taken, missed, End::Done);
+        if self.start.has_queue(&state) {
+            let reads = ReadSet { at: seen, keys: vec![taken.key.clone()], ranges: Vec::new() };
+            let missed = state.missed(&reads, seen);
+            state.subscriptions.remove(id, &taken.key);
+            finish(&mut state, id, taken, missed, End::Done);
+        }
         self.release(state);
     }
 
@@ -346,11 +378,12 @@ impl Guard {
         let shared = Arc::clone(&self.shared);
         let (id, key) = (self.start.id, &self.start.taken.key);
         let mut state = shared.lock();
-        if state.controllers.contains_key(&id) {
-            state.last_commit = match ended.writes.last() {
-                Some((_, revision)) => state.last_commit.max(*revision),
-                None => state.last_commit,
-            };
+        if !ended.writes.is_empty() {
+            // What follows from a commit in the registry is committed by now too.
+            state.last_commit = state.last_commit.max(shared.registry.store().revision());
+        }
+        let telling = Telling::of(&shared, &mut state, &self.start, ended);
+        if self.start.has_queue(&state) {
             let missed = match &ended.reads {
                 Some(reads) => state.missed(reads, ended.seen),
                 None => Some(Vec::new()),
@@ -363,6 +396,9 @@ impl Guard {
             self.book(&mut state, ended, missed);
         }
         self.release(state);
+        if let Some(telling) = telling {
+            shared.supervisor.spawn_brief("event", telling.tell());
+        }
     }
 
     fn book(&self, state: &mut State, ended: &Ended, missed: Option<Vec<Arc<Change>>>) {
@@ -480,36 +516,5 @@ fn finish_failed(
     controller.queue.finish(taken, End::Failed(due));
     for change in missed.unwrap_or_default() {
         controller.queue.wake(&taken.key, &change);
-    }
-}
-
-/// Says on the object that its run failed. Nobody waits for it, and a refusal is only logged.
-async fn tell(shared: &Arc<Shared>, start: &Start, failure: &Failure) {
-    let (spec, key) = (&start.version.spec, &start.taken.key);
-    tracing::debug!(
-        object = %key, plugin = %spec.plugin, controller = %spec.name, run = start.run,
-        kind = failure.kind(), error = failure.message(), "run failed"
-    );
-    let Some(reason) = failure.event_reason() else { return };
-    let snapshot = shared.registry.store().snapshot();
-    let at = snapshot.revision();
-    let owner = OverlayOwner {
-        plugin: Arc::clone(&spec.plugin),
-        controller: Arc::clone(&spec.name),
-        primary: Some(key.clone()),
-        now: shared.clock.now(),
-    };
-    let overlay =
-        Overlay::new(snapshot, shared.registry.clone(), crate::reconciler::Grant::default());
-    let mut overlay = overlay.owned_by(owner);
-    let message = failure.message();
-    let note = crate::overlay::Note { kind: "Warning", reason, message };
-    if overlay.record_event(key, &note).is_err() || overlay.written().is_empty() {
-        return;
-    }
-    let mut txn = overlay.into_txn(None, Cause::Run(cause_of(shared, start, at)));
-    txn.reads = None;
-    if let Err(error) = shared.registry.commit(txn).await {
-        tracing::debug!(object = %key, error = %error, "event about a failed run dropped");
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use quadrille_kit::{Clock, Random, Supervisor};
 use quadrille_registry::Registry;
 use quadrille_store::{Key, Query, Range, Revision, View};
-use tokio::sync::{Notify, RwLock};
+use tokio::sync::Notify;
 
 use crate::backoff::Backoff;
 use crate::controller::{Controller, ControllerName, Version};
@@ -22,6 +22,10 @@ use crate::record::RunRecord;
 use crate::state::State;
 use crate::stats::ControllerStats;
 
+/// Runs are numbered from the revision that the host starts at, times this: no two that committed share a number
+/// while, in each life of the host, fewer runs than this start per change.
+const RUNS_PER_CHANGE_MAX: u64 = 1_000_000;
+
 /// How the runtime is set up.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -31,8 +35,10 @@ pub struct Config {
     /// How many runs are under way at once, those that wait for their commit among them. Default 256: enough to
     /// fill a group commit; each holds its writes in memory.
     pub in_flight_max: usize,
-    /// After so many invalidated runs in a row a key gets the commit slot for itself. Default 3.
+    /// After so many invalidated runs in a row nobody else commits while the key runs again. Default 3.
     pub invalidations_max: u32,
+    /// How long others wait for such a run at most; a slower one takes its chance with everybody else. Default 1 s.
+    pub turn_max: Duration,
     /// The wait after failures.
     pub backoff: Backoff,
     /// What one run may do.
@@ -50,6 +56,7 @@ impl Default for Config {
             slots: cores.max(2),
             in_flight_max: 256,
             invalidations_max: 3,
+            turn_max: Duration::from_secs(1),
             backoff: Backoff::default(),
             limits: OverlayLimits::default(),
             records_max: 4096,
@@ -87,8 +94,6 @@ pub(crate) struct Shared {
     pub(crate) timers: Notify,
     /// Something ended or was looked at.
     pub(crate) progress: Notify,
-    /// Commits pass; a run that was invalidated too often holds it.
-    pub(crate) gate: RwLock<()>,
     parts: Mutex<Vec<Arc<Gauge>>>,
 }
 
@@ -105,8 +110,7 @@ impl Runtime {
     pub fn build(config: Config, registry: Registry, supervisor: Supervisor) -> Self {
         let (clock, random) = (Arc::clone(registry.clock()), Arc::clone(registry.random()));
         let position = registry.store().revision();
-        // Unique in the store's life as long as fewer than a million runs start per second.
-        let first_run = u64::try_from(clock.now().0).unwrap_or(1);
+        let first_run = position.0.saturating_mul(RUNS_PER_CHANGE_MAX) + 1;
         let state = Mutex::new(State::new(position, first_run, config.records_max));
         let shared = Shared {
             config,
@@ -117,7 +121,6 @@ impl Runtime {
             state,
             timers: Notify::new(),
             progress: Notify::new(),
-            gate: RwLock::new(()),
             parts: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -188,6 +191,7 @@ impl Runtime {
         if old != new {
             // The old keys mean nothing to the new version.
             controller.queue = Workqueue::default();
+            controller.queue_since = generation;
             state.subscriptions.remove_controller(id);
             state.watch_no_more(&old, id);
             state.primaries.entry(new).or_default().push(id);

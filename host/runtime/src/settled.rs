@@ -106,7 +106,7 @@ fn look(shared: &Shared, revision: Revision) -> Settled {
     let failing = state.controllers.values().map(|c| c.queue.failing()).sum::<usize>();
     let halted: usize = state.controllers.values().map(|c| c.halted.len()).sum();
     Settled {
-        settled: busy.is_empty() && position >= wanted && state.in_flight == 0,
+        settled: busy.is_empty() && position >= wanted && state.in_flight + state.telling == 0,
         revision,
         position,
         busy,

@@ -42,6 +42,8 @@ pub(crate) struct State {
     snapshots: BTreeMap<Revision, usize>,
     pub(crate) executing: usize,
     pub(crate) in_flight: usize,
+    /// Events about failed runs that are not committed yet.
+    pub(crate) telling: usize,
     /// The newest revision that a run or a part of the host committed.
     pub(crate) last_commit: Revision,
     /// When the timers are looked at next.
@@ -65,6 +67,7 @@ impl State {
             snapshots: BTreeMap::new(),
             executing: 0,
             in_flight: 0,
+            telling: 0,
             last_commit: Revision::default(),
             next_tick: None,
             next_controller: 0,

@@ -60,13 +60,17 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) async fn new(builtin: bool) -> Self {
+        Self::on(builtin, quadrille_store::Config::default(), 7).await
+    }
+
+    /// A host on a store that is set up like this; one seed decides uids and jitter.
+    pub(crate) async fn on(builtin: bool, store: quadrille_store::Config, seed: u64) -> Self {
         let clock = Arc::new(ManualClock::default());
         let supervisor = Supervisor::default();
         let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
-        let store =
-            Store::open(quadrille_store::Config::default(), Arc::clone(&shared), &supervisor);
+        let store = Store::open(store, Arc::clone(&shared), &supervisor);
         let store = store.await.expect("memory opens");
-        let random = Arc::new(SeededRandom::new(7));
+        let random = Arc::new(SeededRandom::new(seed));
         let config = quadrille_registry::Config::default();
         let registry = Registry::build(config, store, shared, random).expect("built-in data");
         registry.bootstrap().await.expect("an empty store takes it");
@@ -84,7 +88,7 @@ impl Host {
         self.resource("", "v1", "ConfigMap")
     }
 
-    async fn submit(&self, target: Target, action: Action) -> Result<(), Status> {
+    pub(crate) async fn submit(&self, target: Target, action: Action) -> Result<(), Status> {
         let actor = Actor { user: "tester".into(), ..Actor::default() };
         let request = WriteRequest { target, action, options: WriteOptions::default(), actor };
         let cause = Cause::Request(RequestCause::default());

@@ -122,10 +122,7 @@ impl Batch {
         let cause = SystemCause { part: part.to_owned(), act, because: self.because };
         let mut txn = self.overlay.into_txn(None, Cause::System(cause));
         txn.reads = None;
-        let pass = shared.gate.read().await;
-        let committed = shared.registry.commit(txn).await;
-        drop(pass);
-        match committed {
+        match shared.registry.commit(txn).await {
             Ok(committed) => {
                 let mut state = shared.lock();
                 state.last_commit = state.last_commit.max(committed.revision);

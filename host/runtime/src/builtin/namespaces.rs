@@ -82,6 +82,9 @@ impl Namespaces {
 
     /// Furnishes what is bare.
     pub(super) async fn furnish(&mut self, shared: &Shared) {
+        if self.bare.is_empty() {
+            return;
+        }
         while let Some(name) = self.bare.pop_first() {
             match shared.registry.furnish(&name).await {
                 Ok(()) => {}
@@ -93,6 +96,8 @@ impl Namespaces {
                 }
             }
         }
+        let mut state = shared.lock();
+        state.last_commit = state.last_commit.max(shared.registry.store().revision());
     }
 
     /// Moves the next terminating namespaces on.

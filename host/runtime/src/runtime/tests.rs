@@ -9,6 +9,8 @@ use super::*;
 use crate::testing::{Host, map_key, native, runnable, spec, target, transient};
 use crate::{Failure, Outcome, Overlay, Refusal, RunEnd};
 
+mod life;
+
 fn put(overlay: &mut Overlay, name: &str, data: Value) -> Result<(), Failure> {
     let kind = quadrille_object::Gvk::new("", "v1", "ConfigMap");
     let resource = overlay.registry().resource_of(&kind).expect("built in");
