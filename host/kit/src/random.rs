@@ -43,7 +43,7 @@ impl Random for SystemRandom {
     }
 }
 
-/// A reproducible sequence from a seed (SplitMix64), for tests, replay and simulation. Not for secrets.
+/// A reproducible sequence from a seed (`SplitMix64`), for tests, replay and simulation. Not for secrets.
 #[derive(Debug)]
 pub struct SeededRandom {
     state: Mutex<u64>,

@@ -51,7 +51,7 @@ pub(crate) fn table_of_one(
     let (include, now) = (include(request)?, app.clock.now());
     let version = version_of(version);
     let form = table::Form { version, include, headings: true, now };
-    Ok(table::table(request.resource, &[object], metadata, form).to_string().into())
+    Ok(table::table(request.resource, &[object], &metadata, form).to_string().into())
 }
 
 /// A Table of a list.
@@ -69,7 +69,7 @@ pub(crate) fn table(
     let metadata = metadata.as_object().cloned().unwrap_or_default();
     let (include, now) = (include(request)?, app.clock.now());
     let form = table::Form { version: version_of(version), include, headings: true, now };
-    Ok(table::table(request.resource, &objects, metadata, form).to_string().into())
+    Ok(table::table(request.resource, &objects, &metadata, form).to_string().into())
 }
 
 /// Tables of one row each, for a watch; only the first carries the columns.
@@ -107,6 +107,6 @@ impl TableRows {
         let headings = std::mem::take(&mut self.headings);
         let now = self.clock.now();
         let form = table::Form { version: self.version, include: self.include, headings, now };
-        table::table(&self.resource, &[object], metadata, form).to_string().into()
+        table::table(&self.resource, &[object], &metadata, form).to_string().into()
     }
 }

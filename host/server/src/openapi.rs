@@ -1,4 +1,4 @@
-//! OpenAPI: what kubectl checks and explains objects by.
+//! `OpenAPI`: what kubectl checks and explains objects by.
 //!
 //! `/openapi/v3` is an index with one hashed URL per group and version; each document is built when it is asked
 //! for, from the built-in shapes or from the definitions of custom resources, and kept for as long as the
@@ -18,7 +18,7 @@ use crate::discovery::{self, Aggregated, Root};
 
 mod operations;
 
-/// Built-in shapes, from Kubernetes 1.36's OpenAPI document.
+/// Built-in shapes, from Kubernetes 1.36's `OpenAPI` document.
 static SHAPES: LazyLock<Map<String, Value>> = LazyLock::new(|| {
     let text = quadrille_object::schema::builtin_shapes();
     let parsed: Value = serde_json::from_str(text).unwrap_or_default();
@@ -126,7 +126,10 @@ fn hash_of(bytes: &[u8]) -> String {
 }
 
 fn in_hexadecimal(hash: &[u8]) -> String {
-    hash.iter().take(16).map(|byte| format!("{byte:02X}")).collect()
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or_default();
+    hash.iter().take(16).flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn group_versions(catalog: &Catalog) -> BTreeSet<GroupVersion> {

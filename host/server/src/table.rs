@@ -1,6 +1,6 @@
 //! Objects as rows: the `Table` form that kubectl prints, and `PartialObjectMetadata`.
 //!
-//! Pure functions of a resource's columns and an object. A custom resource's cells come from the JSONPaths of
+//! Pure functions of a resource's columns and an object. A custom resource's cells come from the `JSONPaths` of
 //! its definition; a built-in kind's from the column's rule in [`builtin`].
 
 use quadrille_object::Timestamp;
@@ -55,7 +55,7 @@ pub(crate) struct Form {
 pub(crate) fn table(
     resource: &Resource,
     objects: &[Value],
-    metadata: Map<String, Value>,
+    metadata: &Map<String, Value>,
     form: Form,
 ) -> Value {
     let columns = Columns::of(resource);
@@ -170,7 +170,9 @@ fn custom_cell(column: &Column, path: &JsonPath, object: &Value, now: Timestamp)
         _ => match value {
             Value::Null => Value::Null,
             Value::String(text) => Value::from(text.as_str()),
-            other => Value::from(other.to_string()),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                Value::from(value.to_string())
+            }
         },
     }
 }

@@ -1,4 +1,4 @@
-//! The paths of OpenAPI documents: which verbs a resource answers, with which parameters.
+//! The paths of `OpenAPI` documents: which verbs a resource answers, with which parameters.
 //!
 //! kubectl looks up `dryRun` and `fieldValidation` under the `patch` operation of a kind before it uses them.
 

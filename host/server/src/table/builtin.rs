@@ -66,7 +66,7 @@ fn common(column: &str, object: &Value, now: Timestamp) -> Option<Value> {
         "Name" => json!(text(object, "/metadata/name").unwrap_or_default()),
         "Age" => json!(
             time(object, "/metadata/creationTimestamp")
-                .map_or(UNKNOWN.to_owned(), |at| age(at, now))
+                .map_or_else(|| UNKNOWN.to_owned(), |at| age(at, now))
         ),
         "Created At" => json!(text(object, "/metadata/creationTimestamp").unwrap_or(UNKNOWN)),
         "Containers" => json!(of_containers("name")),
@@ -327,7 +327,7 @@ fn event_cell(column: &str, object: &Value, now: Timestamp) -> Option<Value> {
     };
     let since = |pointers: &[&str]| {
         let at = pointers.iter().find_map(|pointer| time(object, pointer));
-        at.map_or(UNKNOWN.to_owned(), |at| age(at, now))
+        at.map_or_else(|| UNKNOWN.to_owned(), |at| age(at, now))
     };
     let involved = |field: &str| {
         let either = ["/involvedObject/", "/regarding/"].map(|root| format!("{root}{field}"));
@@ -426,7 +426,8 @@ fn cronjob_cell(column: &str, object: &Value, now: Timestamp) -> Option<Value> {
         "Active" => json!(list(object, "/status/active").len()),
         "Last Schedule" => {
             json!(
-                time(object, "/status/lastScheduleTime").map_or(NONE.to_owned(), |at| age(at, now))
+                time(object, "/status/lastScheduleTime")
+                    .map_or_else(|| NONE.to_owned(), |at| age(at, now))
             )
         }
         "Containers" | "Images" => {
@@ -473,7 +474,7 @@ fn autoscaler_cell(column: &str, object: &Value) -> Option<Value> {
         "Targets" => json!(autoscaler_targets(object)),
         "MinPods" => {
             let min = object.pointer("/spec/minReplicas").and_then(Value::as_i64);
-            json!(min.map_or("<unset>".to_owned(), |min| min.to_string()))
+            json!(min.map_or_else(|| "<unset>".to_owned(), |min| min.to_string()))
         }
         "MaxPods" => json!(number(object, "/spec/maxReplicas")),
         "Replicas" => json!(number(object, "/status/currentReplicas")),

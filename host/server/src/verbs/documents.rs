@@ -1,4 +1,4 @@
-//! What is served about the API itself: discovery and OpenAPI.
+//! What is served about the API itself: discovery and `OpenAPI`.
 
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_NONE_MATCH, VARY};
 use http::request::Parts;

@@ -21,13 +21,14 @@ pub(crate) async fn answer(app: &App, parts: &Parts, path: &str) -> Result<Answe
     match path {
         "/version" => Ok(version(app)),
         "/healthz" | "/livez" | "/readyz" => Ok(health(app, parts, path)),
-        "/healthz/ping" | "/livez/ping" | "/readyz/ping" => Ok(text(StatusCode::OK, "ok")),
         "/healthz/etcd" | "/livez/etcd" | "/readyz/etcd" if stores(app) => {
             Ok(text(StatusCode::OK, "ok"))
         }
         "/healthz/etcd" | "/livez/etcd" | "/readyz/etcd" => Ok(failed("etcd")),
         "/readyz/shutdown" if app.shutdown.is_started() => Ok(failed("shutdown")),
-        "/readyz/shutdown" => Ok(text(StatusCode::OK, "ok")),
+        "/healthz/ping" | "/livez/ping" | "/readyz/ping" | "/readyz/shutdown" => {
+            Ok(text(StatusCode::OK, "ok"))
+        }
         _ => Ok(documents::document(app, parts, path)?.unwrap_or_else(no_such_path)),
     }
 }

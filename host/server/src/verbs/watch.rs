@@ -43,7 +43,7 @@ pub(crate) fn watch(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, 
             return Ok(failure_without_reason(StatusCode::INTERNAL_SERVER_ERROR, &message));
         }
     };
-    let initial = params.send_initial_events.unwrap_or(start.is_none());
+    let initial = params.send_initial_events.unwrap_or_else(|| start.is_none());
     let snapshot = app.registry.store().snapshot();
     let mut present = Vec::new();
     let newest = snapshot.revision();
