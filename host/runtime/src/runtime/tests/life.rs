@@ -134,7 +134,7 @@ async fn a_suspended_controller_keeps_what_woke_it() {
 async fn a_resync_period_runs_every_object_again_and_again() {
     let host = Host::new(false).await;
     let mut every_minute = spec("minute");
-    every_minute.resync = Some(Duration::from_secs(60));
+    every_minute.resync = Some(Duration::from_mins(1));
     host.runtime.add(every_minute, native(|_, _| Ok(Outcome::Done))).expect("new");
     for name in ["a", "b", "c"] {
         host.map(name, runnable()).await;
@@ -200,7 +200,7 @@ async fn a_restart_goes_on_where_the_last_life_ended() {
         runtime.start();
         runtime.add(spec("double"), double()).expect("new");
         let revision = host.registry.store().revision();
-        let settled = runtime.settled(revision, Duration::from_secs(60)).await;
+        let settled = runtime.settled(revision, Duration::from_mins(1)).await;
         assert!(settled.settled, "{settled:?}");
         for name in ["a", "b"].iter().filter(|_| life > 1) {
             let n = host.value(&map_key(&format!("{name}-twice")))["data"]["n"].clone();
