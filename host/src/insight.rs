@@ -91,7 +91,8 @@ impl HostInsight {
 
 fn number(query: Query<'_>, name: &str) -> Result<Option<u64>, Status> {
     let text = parameter(query, name);
-    text.map(|text| text.parse().map_err(|_| bad(format!("{name}: {text:?} is no number")))).transpose()
+    text.map(|text| text.parse().map_err(|_| bad(format!("{name}: {text:?} is no number"))))
+        .transpose()
 }
 
 /// A duration parameter such as `30s`.

@@ -47,7 +47,8 @@ impl PluginUploads for HostPlugins {
     ) -> BoxFuture<'a, Result<LogStream, Status>> {
         Box::pin(async move {
             let resource = GroupResource::new("quadrille.dev", "plugins");
-            let log = self.manager.log(plugin).ok_or_else(|| Status::not_found(&resource, plugin))?;
+            let log =
+                self.manager.log(plugin).ok_or_else(|| Status::not_found(&resource, plugin))?;
             Ok(lines(log, options, self.shutdown.clone()))
         })
     }

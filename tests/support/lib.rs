@@ -239,6 +239,20 @@ impl Client {
         self.send("GET", path, "", b"")
     }
 
+    /// GET of a stream, line by line as it comes.
+    pub fn lines(
+        &self,
+        path: &str,
+    ) -> anyhow::Result<impl Iterator<Item = std::io::Result<String>> + use<>> {
+        let mut request = ureq::http::Request::builder().uri(format!("{}{path}", self.url));
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let response = self.agent.run(request.body(())?)?;
+        anyhow::ensure!(response.status().is_success(), "{path}: {}", response.status());
+        Ok(BufReader::new(response.into_body().into_reader()).lines())
+    }
+
     /// POST of JSON.
     pub fn post(&self, path: &str, object: &Value) -> anyhow::Result<Answer> {
         self.send("POST", path, "application/json", object.to_string().as_bytes())
