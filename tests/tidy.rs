@@ -1,64 +1,188 @@
-//! Structural rules of the workspace, as tests: the direction of dependencies, file lengths, module docs.
+//! Structural rules of the workspace, as tests: the direction of dependencies, who may be unsafe, file lengths,
+//! module docs, what is never left behind.
+//!
+//! Reads manifests and sources as text; knows nothing of what they do.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Which crates of the host a crate may depend on: arrows point one way.
+/// Which crates of the workspace a crate may depend on: arrows point one way. Parts of the host go by their
+/// folders' names, the others by their crates'.
 const ALLOWED: &[(&str, &[&str])] = &[
-    ("object", &[]),
-    ("kit", &["object"]),
-    ("store", &["object", "kit"]),
-    ("registry", &["object", "kit", "store"]),
-    ("server", &["object", "kit", "store", "registry"]),
-    ("runtime", &["object", "kit", "store", "registry"]),
-    ("component", &["object", "kit", "store", "registry", "runtime"]),
-    ("insight", &["object", "kit", "store", "registry", "runtime"]),
+    ("host/object", &[]),
+    ("host/kit", &["object"]),
+    ("host/store", &["object", "kit"]),
+    ("host/registry", &["object", "kit", "store"]),
+    ("host/server", &["object", "kit", "store", "registry"]),
+    ("host/runtime", &["object", "kit", "store", "registry"]),
+    ("host/component", &["object", "kit", "store", "registry", "runtime"]),
+    ("host/insight", &["object", "kit", "store", "registry", "runtime"]),
+    ("sdk", &["sdk-macros"]),
+    ("sdk/macros", &[]),
+    ("sdk/testing", &["object", "kit", "store", "registry", "runtime", "sdk"]),
 ];
 
-/// Crates that only one part of the host may name.
+/// What only the tests of a crate may name besides, in all of its kinds of dependencies.
+const ALLOWED_IN_TESTS: &[(&str, &[&str])] =
+    &[("host/component", &["guests"]), ("plugins", &["testing"]), ("examples", &["testing"])];
+
+/// Crates that only one part of the product may name.
 const EXCLUSIVE: &[(&str, &[&str])] = &[
-    ("wasmtime", &["component"]),
-    ("wasmtime-wasi", &["component"]),
-    ("redb", &["store"]),
-    ("axum", &["server"]),
-    ("hyper", &["server"]),
+    ("hyper", &["host/server"]),
+    ("hyper-util", &["host/server"]),
+    ("redb", &["host/store"]),
+    ("wasmtime", &["host/component"]),
+    ("wasmtime-wasi", &["host/component"]),
+];
+
+/// Where `unsafe` may be: the one part that maps compiled code into memory, and the SDK's generated bindings.
+const UNSAFE: &[&str] = &["host/component/", "sdk/src/guest.rs"];
+
+/// Past this a file is to be split; most have 150 to 400 lines.
+const FILE_LINES_MAX: usize = 700;
+
+/// What no source may contain; written in halves, since this file is looked at too.
+const BANNED: &[(&str, &str)] = &[
+    (concat!("#[ig", "nore"), "a test that does not run says nothing"),
+    (concat!("tod", "o!("), "half of it is not done"),
+    (concat!("unimple", "mented!("), "half of it is not done"),
+    (concat!("#[all", "ow("), "a silence that goes stale unseen: use `expect` with a reason"),
+    (concat!("#![all", "ow("), "a silence that goes stale unseen: use `expect` with a reason"),
 ];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lie in the workspace").to_owned()
 }
 
-fn dependencies(manifest: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(manifest).expect("manifests are readable");
-    let mut inside = false;
+/// A path as it is written from the root of the workspace.
+fn shown(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Product,
+    Tests,
+}
+
+/// What a manifest depends on, for every target, and whether only its tests do.
+fn dependencies(manifest: &Path) -> Vec<(Use, String)> {
+    let text = std::fs::read_to_string(manifest).expect("the manifests named here are readable");
+    named_by(&text)
+}
+
+fn named_by(manifest: &str) -> Vec<(Use, String)> {
+    let mut inside = None;
     let mut names = Vec::new();
-    for line in text.lines() {
-        if line.starts_with('[') {
-            inside = line.trim() == "[dependencies]";
-        } else if inside && !line.starts_with('#') {
+    for line in manifest.lines().map(str::trim) {
+        if let Some(section) = line.strip_prefix('[') {
+            let section = section.split(']').next().unwrap_or_default();
+            let (table, one) = match section.split_once("dependencies.") {
+                Some((table, name)) => (format!("{table}dependencies"), Some(name)),
+                None => (section.to_owned(), None),
+            };
+            inside = match table.rsplit('.').next() {
+                Some("dependencies" | "build-dependencies") => Some(Use::Product),
+                Some("dev-dependencies") => Some(Use::Tests),
+                Some(_) | None => None,
+            };
+            if let (Some(inside), Some(name)) = (inside.take_if(|_| one.is_some()), one) {
+                names.push((inside, name.trim_matches('"').to_owned()));
+            }
+        } else if let Some(inside) = inside
+            && !line.starts_with('#')
+        {
             let name = line.split(['.', ' ', '=']).next().unwrap_or_default();
             if !name.is_empty() {
-                names.push(name.to_owned());
+                names.push((inside, name.trim_matches('"').to_owned()));
             }
         }
     }
     names
 }
 
+/// The folders below `group` that are crates.
+fn crates_in(group: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(root().join(group)).expect("folders are readable");
+    let folders = entries.flatten().filter(|entry| entry.path().join("Cargo.toml").is_file());
+    let mut found: Vec<_> =
+        folders.map(|entry| format!("{group}/{}", entry.file_name().to_string_lossy())).collect();
+    found.sort();
+    assert!(!found.is_empty(), "{group} has crates");
+    found
+}
+
+fn listed(list: &[(&str, &'static [&'static str])], name: &str) -> &'static [&'static str] {
+    list.iter().find(|(listed, _)| *listed == name).map_or(&[], |(_, allowed)| allowed)
+}
+
 #[test]
 fn dependencies_point_one_way() {
-    let allowed: BTreeMap<_, _> = ALLOWED.iter().copied().collect();
-    for (part, allowed) in &allowed {
-        for name in dependencies(&root().join("host").join(part).join("Cargo.toml")) {
-            if let Some(other) = name.strip_prefix("quadrille-") {
-                assert!(allowed.contains(&other), "host/{part} must not depend on {other}");
-            }
-            if let Some((_, owners)) = EXCLUSIVE.iter().find(|(dependency, _)| *dependency == name)
-            {
-                assert!(owners.contains(part), "only {owners:?} may name {name}, not host/{part}");
+    for (part, allowed) in ALLOWED {
+        for (by, name) in dependencies(&root().join(part).join("Cargo.toml")) {
+            let Some(other) = name.strip_prefix("quadrille-") else { continue };
+            let in_tests = by == Use::Tests && listed(ALLOWED_IN_TESTS, part).contains(&other);
+            assert!(allowed.contains(&other) || in_tests, "{part} must not depend on {other}");
+        }
+    }
+}
+
+#[test]
+fn every_part_of_the_host_has_its_rule() {
+    for part in crates_in("host") {
+        let known = ALLOWED.iter().any(|(listed, _)| *listed == part);
+        assert!(known, "say in ALLOWED what {part} may depend on");
+    }
+}
+
+#[test]
+fn plugins_and_examples_know_of_the_sdk_only() {
+    for group in ["plugins", "examples"] {
+        let siblings = crates_in(group);
+        let in_tests = listed(ALLOWED_IN_TESTS, group);
+        for part in &siblings {
+            for (by, name) in dependencies(&root().join(part).join("Cargo.toml")) {
+                // A plugin's tests may run another plugin beside it.
+                let beside = by == Use::Tests && siblings.contains(&format!("{group}/{name}"));
+                let Some(other) = name.strip_prefix("quadrille-") else {
+                    let ours = siblings.contains(&format!("{group}/{name}"));
+                    assert!(beside || !ours, "{part} must not depend on {name}");
+                    continue;
+                };
+                let tested = by == Use::Tests && in_tests.contains(&other);
+                assert!(other == "sdk" || tested, "{part} must not depend on {name}");
             }
         }
     }
+}
+
+#[test]
+fn engines_are_named_in_one_place() {
+    let mut parts = vec!["host".to_owned(), "sdk".to_owned()];
+    for group in ["host", "sdk", "plugins", "examples"] {
+        parts.extend(crates_in(group));
+    }
+    for part in parts {
+        for (_, name) in dependencies(&root().join(&part).join("Cargo.toml")) {
+            let Some((_, owners)) = EXCLUSIVE.iter().find(|(other, _)| *other == name) else {
+                continue;
+            };
+            assert!(owners.contains(&part.as_str()), "only {owners:?} may name {name}, not {part}");
+        }
+    }
+}
+
+#[test]
+fn manifests_are_read_whole() {
+    let manifest = "[package]\nname = \"x\"\n[dependencies]\na.workspace = true\n# b = \"1\"\n\
+        [dev-dependencies]\nc = { path = \"c\" }\n[target.'cfg(unix)'.dependencies]\nd = \"1\"\n\
+        [dependencies.e]\nversion = \"1\"\n[lints]\nworkspace = true\n";
+    let found = named_by(manifest);
+    let names = |wanted| -> Vec<&str> {
+        found.iter().filter(|(by, _)| *by == wanted).map(|(_, name)| name.as_str()).collect()
+    };
+    assert_eq!(names(Use::Product), ["a", "d", "e"]);
+    assert_eq!(names(Use::Tests), ["c"]);
 }
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -73,13 +197,66 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-#[test]
-fn every_module_opens_with_its_sign() {
+/// Every source of the workspace, by its path from the root.
+fn sources() -> Vec<(String, String)> {
     let mut files = Vec::new();
     rust_files(&root(), &mut files);
-    for file in files {
+    assert!(files.len() > 100, "the sources are found");
+    let read = |file: PathBuf| {
         let text = std::fs::read_to_string(&file).expect("sources are readable");
-        let signed = text.lines().take(5).any(|line| line.starts_with("//!"));
-        assert!(signed, "{} has no module documentation", file.display());
-    }
+        (shown(&file), text)
+    };
+    files.into_iter().map(read).collect()
+}
+
+/// All complaints at once, so that one run shows everything there is to mend.
+#[track_caller]
+fn none(complaints: impl Iterator<Item = String>) {
+    let complaints: BTreeSet<String> = complaints.collect();
+    let text: Vec<&str> = complaints.iter().map(String::as_str).collect();
+    assert!(text.is_empty(), "{}", text.join("\n"));
+}
+
+#[test]
+fn every_module_opens_with_its_sign() {
+    let signed = |text: &str| text.lines().take(5).any(|line| line.starts_with("//!"));
+    let unsigned = sources().into_iter().filter(|(_, text)| !signed(text));
+    none(unsigned.map(|(file, _)| format!("{file} has no module documentation")));
+}
+
+#[test]
+fn no_file_is_too_long_to_read() {
+    let lengths = sources().into_iter().map(|(file, text)| (file, text.lines().count()));
+    let long = lengths.filter(|(_, lines)| *lines > FILE_LINES_MAX);
+    none(long.map(|(file, lines)| format!("{file} has {lines} lines: split it")));
+}
+
+#[test]
+fn nothing_is_left_half_done() {
+    none(sources().into_iter().flat_map(|(file, text)| {
+        let found = BANNED.iter().filter(move |(banned, _)| text.contains(banned));
+        found.map(move |(banned, why)| format!("{file} contains `{banned}`: {why}"))
+    }));
+}
+
+/// Whether an attribute silences the lint against unsafe code; it may span lines.
+fn is_unsafe(text: &str) -> bool {
+    text.split("expect(").skip(1).any(|rest| {
+        let attribute = rest.split(']').next().unwrap_or_default();
+        attribute.split([',', '(', ')']).any(|lint| lint.trim() == "unsafe_code")
+    })
+}
+
+#[test]
+fn unsafe_code_has_its_place() {
+    let elsewhere = sources().into_iter().filter(|(file, text)| {
+        is_unsafe(text) && !UNSAFE.iter().any(|place| file.starts_with(place))
+    });
+    none(elsewhere.map(|(file, _)| format!("{file} must not be unsafe: only {UNSAFE:?} may")));
+}
+
+#[test]
+fn an_unsafe_attribute_is_seen_over_several_lines() {
+    assert!(is_unsafe(concat!("#[exp", "ect(\n    unsafe_code,\n    reason = \"x\"\n)]")));
+    assert!(!is_unsafe(concat!("#[exp", "ect(clippy::panic, reason = \"x\")] // unsafe_code")));
 }

@@ -134,8 +134,12 @@ pub fn config_key(key: &str) -> Vec<String> {
 /// A finalizer: a qualified name, with a prefix unless Kubernetes itself uses it.
 pub fn finalizer(name: &str) -> Vec<String> {
     let problems = qualified_name(name);
-    let standard =
-        ["orphan", "foregroundDeletion", "kubernetes", "customresourcecleanup.apiextensions.k8s.io"];
+    let standard = [
+        "orphan",
+        "foregroundDeletion",
+        "kubernetes",
+        "customresourcecleanup.apiextensions.k8s.io",
+    ];
     if problems.is_empty() && !name.contains('/') && !standard.contains(&name) {
         return vec![
             "name is neither a standard finalizer name nor is it fully qualified".to_owned(),
