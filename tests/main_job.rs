@@ -1,5 +1,10 @@
 //! The main job, seen from outside: load controllers into a running host, and watch what follows.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test of a whole process has no supervisor and waits in real time"
+)]
+
 use std::path::Path;
 
 use quadrille_tests::{Client, TestHost, eventually, guest, relabelled, workspace};

@@ -165,11 +165,6 @@ fn refusal(mut response: http::Response<Body>) -> anyhow::Error {
     anyhow::Error::new(Refused { code, message })
 }
 
-/// Whether an error is a refusal with this code.
-pub(crate) fn refused_with(error: &anyhow::Error, code: u16) -> bool {
-    error.downcast_ref::<Refused>().is_some_and(|refused| refused.code == code)
-}
-
 /// A resource as discovery names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
@@ -267,6 +262,7 @@ fn short_name(group: &Value, word: &str, endpoints: &[Endpoint]) -> Option<Endpo
         let names = r.get("shortNames").and_then(Value::as_array).into_iter().flatten();
         names.filter_map(Value::as_str).any(|name| name == word)
     });
-    let plural = matching.filter_map(|r| r.get("resource")?.as_str()).next()?;
+    let mut matching = matching;
+    let plural = matching.find_map(|r| r.get("resource")?.as_str())?;
     endpoints.iter().find(|e| e.resource == plural).cloned()
 }

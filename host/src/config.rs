@@ -166,7 +166,7 @@ impl<T: WithUnit> std::str::FromStr for Text<T> {
 impl<T: WithUnit> std::fmt::Display for Text<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let count = self.0.to_smallest();
-        let fits = |(_, size): &&(&str, u64)| count % size == 0 && count >= *size;
+        let fits = |(_, size): &&(&str, u64)| count.is_multiple_of(*size) && count >= *size;
         let smallest = T::UNITS.last().copied().unwrap_or(("", 1));
         let (name, size) = T::UNITS.iter().find(fits).copied().unwrap_or(smallest);
         write!(f, "{}{name}", count / size)

@@ -124,11 +124,12 @@ fn tokens(config: &Config, admin: &str) -> anyhow::Result<Tokens> {
 }
 
 fn server_config(config: &Config) -> quadrille_server::Config {
-    let mut server = quadrille_server::Config::default();
-    server.listen = config.listen;
-    env!("CARGO_PKG_VERSION").clone_into(&mut server.version);
-    server.limits.drain_timeout = config.drain_timeout.0;
-    server
+    let limits = quadrille_server::Limits {
+        drain_timeout: config.drain_timeout.0,
+        ..quadrille_server::Limits::default()
+    };
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    quadrille_server::Config { listen: config.listen, version, limits }
 }
 
 /// Ends at SIGTERM, SIGINT, or when a part of the host has failed.

@@ -48,7 +48,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Kubeconfig> {
         .with_context(|| format!("cannot read kubeconfig {}", path.display()))?;
     let decoded = quadrille_object::decode::yaml(text.as_bytes())
         .map_err(|error| anyhow!("kubeconfig {} is not YAML: {error}", path.display()))?;
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
     parse(&decoded.value, folder)
         .with_context(|| format!("cannot use kubeconfig {}", path.display()))
 }

@@ -78,5 +78,10 @@ fn lines(log: Arc<PluginLog>, options: LogOptions, shutdown: Shutdown) -> LogStr
 }
 
 fn encode(lines: &[LogLine]) -> Bytes {
-    lines.iter().map(|line| format!("{line}\n")).collect::<String>().into()
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(&line.to_string());
+        text.push('\n');
+    }
+    text.into()
 }

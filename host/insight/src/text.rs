@@ -22,8 +22,8 @@ pub fn tree(why: &Why) -> String {
         debug_assert!(drawn.is_ok(), "writing into memory");
     }
     if !why.compacted.is_empty() {
-        let count = why.compacted.len();
-        out.push_str(&format!("({count} earlier changes are compacted)\n"));
+        let count = why.compacted.len().to_string();
+        out.extend(["(", &count, " earlier changes are compacted)\n"]);
     }
     if why.truncated {
         out.push_str("(the tree goes on; this is as far as it is told)\n");

@@ -103,13 +103,11 @@ impl House {
     }
 
     async fn commit(&mut self, shared: &Arc<Shared>, batch: Batch, part: &'static str) {
-        let size = batch.len();
-        match batch.commit(shared, part).await {
-            Ok(()) => self.collector.settle(size),
-            Err(()) => {
-                self.collector.retry();
-                self.namespaces.retry();
-            }
+        if batch.commit(shared, part).await == Ok(()) {
+            self.collector.settle();
+        } else {
+            self.collector.retry();
+            self.namespaces.retry();
         }
     }
 }

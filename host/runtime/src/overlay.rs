@@ -27,6 +27,7 @@ pub use event::Note;
 
 /// What one run may do at most; a limit that is reached is an error of that run.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "each is a ceiling, and says so")]
 pub struct OverlayLimits {
     /// Reads and objects returned by them, in all. Default 20,000.
     pub objects_read_max: usize,

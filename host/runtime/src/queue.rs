@@ -100,10 +100,7 @@ impl Workqueue {
         };
         match entry.at {
             At::Running(snapshot) if change.revision <= snapshot => {}
-            At::Running(_) => {
-                entry.wakes.add(change);
-            }
-            At::Ready((Lane::High, _)) => {
+            At::Running(_) | At::Ready((Lane::High, _)) => {
                 entry.wakes.add(change);
             }
             At::Ready(_) | At::Waiting(_) => {
@@ -165,8 +162,8 @@ impl Workqueue {
         self.running -= 1;
         self.failing -= usize::from(entry.failures > 0);
         match end {
-            End::Done(missed) => self.rest(&taken.key, &mut entry, missed, None),
-            End::DoneUntil(due, missed) => self.rest(&taken.key, &mut entry, missed, Some(due)),
+            End::Done(missed) => self.rest(&taken.key, &mut entry, &missed, None),
+            End::DoneUntil(due, missed) => self.rest(&taken.key, &mut entry, &missed, Some(due)),
             End::Failed(due) => {
                 entry.failures = entry.failures.saturating_add(1);
                 entry.conflicts = 0;
@@ -200,12 +197,12 @@ impl Workqueue {
         &mut self,
         key: &Key,
         entry: &mut Entry,
-        missed: Vec<Arc<Change>>,
+        missed: &[Arc<Change>],
         due: Option<Duration>,
     ) {
         let mut wakes = std::mem::take(&mut entry.wakes);
         wakes.forget_changes();
-        for change in &missed {
+        for change in missed {
             wakes.add(change);
         }
         let lane = if wakes.changes().is_empty() { Lane::Low } else { Lane::High };

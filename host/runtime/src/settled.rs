@@ -16,6 +16,7 @@ const NAMED_MAX: usize = 10;
 /// Whether everything that follows from a revision has happened.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the answer's main field has its name on the wire")]
 pub struct Settled {
     /// Whether no key is queued or running and every change up to `revision` was looked at. Keys that wait for a
     /// time, or failed, do not count: see `timers` and `stuck`.

@@ -54,6 +54,7 @@ impl Histogram {
 /// How long runs took, in microseconds; each within 25 %.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "units stand in names")]
 pub struct Durations {
     /// Half of the runs took less.
     pub p50_us: u64,

@@ -171,7 +171,7 @@ pub(crate) fn map_key(name: &str) -> Key {
     Key::new(GroupResource::new("", "configmaps"), "default", name)
 }
 
-/// A controller of ConfigMaps with the label `run=yes`.
+/// A controller of `ConfigMap`s with the label `run=yes`.
 pub(crate) fn spec(name: &str) -> ControllerSpec {
     ControllerSpec {
         name: name.into(),

@@ -136,8 +136,8 @@ fn component_in(messages: impl BufRead, dir: &Path) -> anyhow::Result<Option<(St
             continue;
         }
         let files = message.get("filenames").and_then(Value::as_array).into_iter().flatten();
-        let wasm = files.filter_map(Value::as_str).map(PathBuf::from);
-        let wasm = wasm.filter(|file| file.extension().is_some_and(|e| e == "wasm")).next_back();
+        let mut files = files.filter_map(Value::as_str).map(PathBuf::from);
+        let wasm = files.find(|file| file.extension().is_some_and(|e| e == "wasm"));
         let name = message.pointer("/target/name").and_then(Value::as_str).unwrap_or("component");
         found = wasm.map(|path| (name.to_owned(), path)).or(found);
     }

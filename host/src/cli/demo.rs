@@ -235,7 +235,7 @@ fn swap_until(
     Ok(swaps)
 }
 
-/// Counts in the store: every Deployment has one ReplicaSet, every ReplicaSet its Pods, no more and no fewer.
+/// Counts in the store: every Deployment has one set, every set its Pods, no more and no fewer.
 fn count_losses(client: &Client, namespace: &str) -> anyhow::Result<()> {
     let owners = |path: &str| -> anyhow::Result<BTreeMap<String, usize>> {
         let list = client.get(path)?;

@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
             return Ok(());
         }
         output::line("save a file to swap, Ctrl-C to quit")?;
-        seen = wait_for_change(&args.dir, seen);
+        seen = wait_for_change(&args.dir, &seen);
     }
 }
 
@@ -150,12 +150,12 @@ fn note_file(path: &Path, found: &mut BTreeMap<PathBuf, SystemTime>) {
 
 fn wait_for_change(
     dir: &Path,
-    seen: BTreeMap<PathBuf, SystemTime>,
+    seen: &BTreeMap<PathBuf, SystemTime>,
 ) -> BTreeMap<PathBuf, SystemTime> {
     loop {
         pause(POLL);
         let now = files(dir);
-        if now != seen {
+        if now != *seen {
             return now;
         }
     }

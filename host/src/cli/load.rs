@@ -70,7 +70,7 @@ pub(crate) fn upload(
 }
 
 fn report(name: &str, plugin: &Value) -> anyhow::Result<()> {
-    let status = plugin.get("status").cloned().unwrap_or(json!({}));
+    let status = plugin.get("status").cloned().unwrap_or_else(|| json!({}));
     let text = |field: &str| status.get(field).and_then(Value::as_str).unwrap_or("-").to_owned();
     output::line(format!("{name}   {}   {}", text("phase"), short(&text("digest"))))?;
     for controller in status.get("controllers").and_then(Value::as_array).into_iter().flatten() {

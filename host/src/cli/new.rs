@@ -66,16 +66,13 @@ fn fill(text: &str, args: &Args) -> anyhow::Result<String> {
     let kind: String = words.map(capitalised).collect();
     let beside = Path::new(SDK_BESIDE_SOURCES);
     let given = args.sdk.as_deref().or_else(|| beside.is_dir().then_some(beside));
-    let (sdk, testing) = match given {
-        Some(dir) => {
-            let dir = dir.canonicalize().with_context(|| format!("no SDK at {}", dir.display()))?;
-            let toml = |dir: &Path| format!("{{ path = {dir:?} }}");
-            (toml(&dir), toml(&dir.join("testing")))
-        }
-        None => {
-            let released = format!("{:?}", env!("CARGO_PKG_VERSION"));
-            (released.clone(), released)
-        }
+    let (sdk, testing) = if let Some(dir) = given {
+        let dir = dir.canonicalize().with_context(|| format!("no SDK at {}", dir.display()))?;
+        let toml = |dir: &Path| format!("{{ path = {} }}", json!(dir));
+        (toml(&dir), toml(&dir.join("testing")))
+    } else {
+        let released = json!(env!("CARGO_PKG_VERSION")).to_string();
+        (released.clone(), released)
     };
     let filled = text.replace("{{name}}", &args.name).replace("{{Kind}}", &kind);
     Ok(filled.replace("{{quadrille-sdk}}", &sdk).replace("{{quadrille-testing}}", &testing))

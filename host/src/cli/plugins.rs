@@ -65,9 +65,8 @@ fn row(plugin: &Value) -> Vec<String> {
     };
     let slowest = |field: &str| {
         let times = controllers(plugin).filter_map(|c| c.get(field)?.as_u64());
-        times
-            .max()
-            .map_or("-".to_owned(), |us| output::duration(std::time::Duration::from_micros(us)))
+        let slowest = times.max().map(std::time::Duration::from_micros);
+        slowest.map_or_else(|| "-".to_owned(), output::duration)
     };
     let names: Vec<String> = controllers(plugin).map(|c| text(c, "/name")).collect();
     vec![

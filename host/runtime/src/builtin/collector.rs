@@ -98,7 +98,7 @@ impl Collector {
     }
 
     /// What was looked at is committed.
-    pub(super) fn settle(&mut self, _size: usize) {
+    pub(super) fn settle(&mut self) {
         self.looking.clear();
         self.size = (self.size * 2).min(BATCH_MAX);
     }

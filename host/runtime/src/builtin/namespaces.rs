@@ -200,9 +200,10 @@ fn say_what_remains(namespace: &Object, content: &[Arc<Object>], batch: &mut Bat
         "Some content in the namespace has finalizers remaining: {}",
         finalizers.join(", ")
     );
-    let finalizers_remain = match finalizers.is_empty() {
-        true => ("False", "ContentHasNoFinalizers", "All content-preserving finalizers finished"),
-        false => ("True", "SomeFinalizersRemain", held.as_str()),
+    let finalizers_remain = if finalizers.is_empty() {
+        ("False", "ContentHasNoFinalizers", "All content-preserving finalizers finished")
+    } else {
+        ("True", "SomeFinalizersRemain", held.as_str())
     };
     let conditions = [
         (

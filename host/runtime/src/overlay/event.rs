@@ -89,31 +89,25 @@ impl Overlay {
             name,
             subresource: None,
         };
-        let (target, action) = match self.look(&key) {
-            Some(known) => {
-                let count = count_of(&known) + 1;
-                let patch = json!({"count": count, "lastTimestamp": now});
-                (
-                    target(Some(name.as_str().into())),
-                    Action::Patch(PatchFormat::Merge, patch.into()),
-                )
-            }
-            None => {
-                let about = json!({
-                    "apiVersion": of_object.kind.group_version().to_string(), "kind": of_object.kind.kind,
-                    "namespace": object.key.namespace, "name": object.key.name,
-                    "uid": object.meta.uid, "resourceVersion": object.revision.to_string(),
-                });
-                let event = json!({
-                    "apiVersion": "v1", "kind": "Event",
-                    "metadata": {"name": name, "namespace": namespace},
-                    "involvedObject": about, "reason": note.reason, "message": note.message,
-                    "type": note.kind, "source": {"component": component}, "count": 1,
-                    "firstTimestamp": now, "lastTimestamp": now,
-                    "reportingComponent": component, "reportingInstance": "",
-                });
-                (target(None), Action::Create(Body::from(event)))
-            }
+        let (target, action) = if let Some(known) = self.look(&key) {
+            let count = count_of(&known) + 1;
+            let patch = json!({"count": count, "lastTimestamp": now});
+            (target(Some(name.as_str().into())), Action::Patch(PatchFormat::Merge, patch.into()))
+        } else {
+            let about = json!({
+                "apiVersion": of_object.kind.group_version().to_string(), "kind": of_object.kind.kind,
+                "namespace": object.key.namespace, "name": object.key.name,
+                "uid": object.meta.uid, "resourceVersion": object.revision.to_string(),
+            });
+            let event = json!({
+                "apiVersion": "v1", "kind": "Event",
+                "metadata": {"name": name, "namespace": namespace},
+                "involvedObject": about, "reason": note.reason, "message": note.message,
+                "type": note.kind, "source": {"component": component}, "count": 1,
+                "firstTimestamp": now, "lastTimestamp": now,
+                "reportingComponent": component, "reportingInstance": "",
+            });
+            (target(None), Action::Create(Body::from(event)))
         };
         self.write_as(host(), target, action, WriteOptions::default(), false).map(|_| ())
     }

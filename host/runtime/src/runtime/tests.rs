@@ -11,19 +11,16 @@ use crate::{Failure, Outcome, Overlay, Refusal, RunEnd};
 
 mod life;
 
-fn put(overlay: &mut Overlay, name: &str, data: Value) -> Result<(), Failure> {
+fn put(overlay: &mut Overlay, name: &str, data: &Value) -> Result<(), Failure> {
     let kind = quadrille_object::Gvk::new("", "v1", "ConfigMap");
     let resource = overlay.registry().resource_of(&kind).expect("built in");
     let known = overlay.get(&map_key(name)).map_err(transient)?;
-    let (target, action) = match known {
-        None => {
-            let object = json!({"metadata": {"name": name}, "data": data});
-            (target(&resource, "default", None), Action::Create(Body::from(object)))
-        }
-        Some(_) => {
-            let patch = Body::from(json!({"data": data}));
-            (target(&resource, "default", Some(name)), Action::Patch(PatchFormat::Merge, patch))
-        }
+    let (target, action) = if known.is_none() {
+        let object = json!({"metadata": {"name": name}, "data": data});
+        (target(&resource, "default", None), Action::Create(Body::from(object)))
+    } else {
+        let patch = Body::from(json!({"data": data}));
+        (target(&resource, "default", Some(name)), Action::Patch(PatchFormat::Merge, patch))
     };
     overlay.write(target, action, WriteOptions::default()).map_err(transient).map(|_| ())
 }
@@ -39,9 +36,9 @@ async fn a_runs_writes_are_one_transaction_and_do_not_wake_it() {
     let host = Host::new(false).await;
     let reconciler = native(|request, overlay| {
         for side in ["left", "right"] {
-            put(overlay, &format!("{}-{side}", request.key.name), json!({"n": "1"}))?;
+            put(overlay, &format!("{}-{side}", request.key.name), &json!({"n": "1"}))?;
         }
-        put(overlay, &request.key.name, json!({"done": "yes"}))?;
+        put(overlay, &request.key.name, &json!({"done": "yes"}))?;
         Ok(Outcome::Done)
     });
     host.runtime.add(spec("twins"), reconciler).expect("new");
@@ -67,7 +64,7 @@ async fn what_was_looked_for_and_not_found_wakes_when_it_comes() {
     let reconciler = native(|request, overlay| {
         let found = overlay.get(&map_key("settings")).map_err(transient)?;
         let found = found.ok_or_else(|| Failure::Permanent("no settings".to_owned()))?;
-        put(overlay, &format!("{}-out", request.key.name), json!({"of": found.meta.uid}))?;
+        put(overlay, &format!("{}-out", request.key.name), &json!({"of": found.meta.uid}))?;
         Ok(Outcome::Done)
     });
     host.runtime.add(spec("reader"), reconciler).expect("new");
@@ -96,8 +93,8 @@ async fn concurrent_runs_lose_no_update_and_no_key_runs_twice_at_once() {
         let mark = format!("{}-counted", request.key.name);
         if overlay.get(&map_key(&mark)).map_err(transient)?.is_none() {
             let sum = count(overlay, "sum")? + 1;
-            put(overlay, "sum", json!({"n": sum.to_string()}))?;
-            put(overlay, &mark, json!({}))?;
+            put(overlay, "sum", &json!({"n": sum.to_string()}))?;
+            put(overlay, &mark, &json!({}))?;
         }
         seen.lock().expect("no panic").remove(&request.key);
         Ok(Outcome::Done)
@@ -165,7 +162,7 @@ async fn a_replaced_version_commits_nothing_and_its_keys_are_run_by_the_next() {
         tokio::task::yield_now().await;
     }
     let new = native(|request, overlay| {
-        put(overlay, &format!("{}-by", request.key.name), json!({"n": "2"}))?;
+        put(overlay, &format!("{}-by", request.key.name), &json!({"n": "2"}))?;
         Ok(Outcome::Done)
     });
     let mut next = spec("swapped");
@@ -195,7 +192,7 @@ impl Reconciler for Slow {
         Box::pin(async move {
             self.held.fetch_add(1, Ordering::SeqCst);
             self.gate.notified().await;
-            let wrote = put(&mut overlay, &format!("{}-by", request.key.name), json!({"n": "1"}));
+            let wrote = put(&mut overlay, &format!("{}-by", request.key.name), &json!({"n": "1"}));
             crate::Reconciled { overlay, result: wrote.map(|()| Outcome::Done), memory_bytes: 0 }
         })
     }
@@ -207,7 +204,7 @@ async fn a_declared_finalizer_holds_the_object_until_a_run_ends_well() {
     let reconciler = native(|request, overlay| {
         let going = request.object.as_ref().is_some_and(|o| o.meta.deleted_at.is_some());
         if going && count(overlay, "cleaned")? == 0 {
-            put(overlay, "cleaned", json!({"n": "1"}))?;
+            put(overlay, "cleaned", &json!({"n": "1"}))?;
         }
         Ok(Outcome::Done)
     });
@@ -227,7 +224,7 @@ async fn a_panicking_reconciler_fails_its_run_and_nothing_else() {
     let host = Host::new(false).await;
     let reconciler = native(|request, overlay| {
         assert!(*request.key.name != *"bad", "boom");
-        put(overlay, &format!("{}-ok", request.key.name), json!({}))?;
+        put(overlay, &format!("{}-ok", request.key.name), &json!({}))?;
         Ok(Outcome::Done)
     });
     host.runtime.add(spec("fragile"), reconciler).expect("new");
@@ -269,8 +266,8 @@ async fn a_run_that_other_runs_invalidate_gets_its_commit() {
         let n = count(overlay, "hot")?;
         if n < 300 {
             let next = json!({"n": (n + 1).to_string()});
-            put(overlay, "hot", next.clone())?;
-            put(overlay, &format!("{}-last", request.key.name), next)?;
+            put(overlay, "hot", &next)?;
+            put(overlay, &format!("{}-last", request.key.name), &next)?;
         }
         Ok(Outcome::Done)
     });
@@ -298,7 +295,7 @@ async fn a_slow_controller_leaves_room_for_others() {
         host.map(&format!("k{number}"), runnable()).await;
     }
     let quick = native(|request, overlay| {
-        put(overlay, &format!("{}-quick", request.key.name), json!({})).map(|()| Outcome::Done)
+        put(overlay, &format!("{}-quick", request.key.name), &json!({})).map(|()| Outcome::Done)
     });
     host.runtime.add(spec("quick"), quick).expect("new");
     while (0..20).any(|number| host.get(&map_key(&format!("k{number}-quick"))).is_none()) {

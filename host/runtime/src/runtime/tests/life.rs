@@ -23,7 +23,7 @@ impl Reconciler for Unlucky {
                 tokio::task::yield_now().await;
             }
             let out = format!("{}-out", request.key.name);
-            let wrote = put(&mut overlay, &out, json!({"of": hot.to_string()}));
+            let wrote = put(&mut overlay, &out, &json!({"of": hot.to_string()}));
             crate::Reconciled { overlay, result: wrote.map(|()| Outcome::Done), memory_bytes: 0 }
         })
     }
@@ -92,7 +92,7 @@ async fn a_removed_controller_commits_nothing_and_its_name_is_free() {
     host.map("b", runnable()).await;
     host.settle().await;
     let again = native(|request, overlay| {
-        put(overlay, &format!("{}-by", request.key.name), json!({"n": "2"}))?;
+        put(overlay, &format!("{}-by", request.key.name), &json!({"n": "2"}))?;
         Ok(Outcome::Done)
     });
     host.runtime.add(spec("gone"), again).expect("the name is free");
@@ -107,7 +107,7 @@ async fn a_suspended_controller_keeps_what_woke_it() {
     let host = Host::new(false).await;
     let copy = native(|request, overlay| {
         let n = count(overlay, &request.key.name)?;
-        put(overlay, &format!("{}-copy", request.key.name), json!({"n": n.to_string()}))?;
+        put(overlay, &format!("{}-copy", request.key.name), &json!({"n": n.to_string()}))?;
         Ok(Outcome::Done)
     });
     host.runtime.add(spec("copy"), copy).expect("new");
@@ -188,7 +188,7 @@ async fn a_restart_goes_on_where_the_last_life_ended() {
     let double = || {
         native(|request, overlay| {
             let n = count(overlay, &request.key.name)? * 2;
-            put(overlay, &format!("{}-twice", request.key.name), json!({"n": n.to_string()}))?;
+            put(overlay, &format!("{}-twice", request.key.name), &json!({"n": n.to_string()}))?;
             Ok(Outcome::Done)
         })
     };
@@ -230,7 +230,7 @@ async fn a_trigger_that_lost_history_runs_everything_again() {
     let host = Host::on(false, store, 7).await;
     let copy = native(|request, overlay| {
         let n = count(overlay, "source")?;
-        put(overlay, &format!("{}-copy", request.key.name), json!({"n": n.to_string()}))?;
+        put(overlay, &format!("{}-copy", request.key.name), &json!({"n": n.to_string()}))?;
         Ok(Outcome::Done)
     });
     host.runtime.add(spec("copy"), copy).expect("new");
@@ -270,7 +270,7 @@ async fn a_controller_that_changes_its_resource_and_back_runs_no_key_twice() {
     secrets.primary = quadrille_object::GroupResource::new("", "secrets");
     host.runtime.replace(secrets, native(|_, _| Ok(Outcome::Done))).expect("known");
     let new = native(|request, overlay| {
-        put(overlay, &format!("{}-by", request.key.name), json!({"n": "3"}))?;
+        put(overlay, &format!("{}-by", request.key.name), &json!({"n": "3"}))?;
         Ok(Outcome::Done)
     });
     host.runtime.replace(spec("turner"), new).expect("known");
