@@ -169,3 +169,9 @@ pub(crate) fn ensure_target(dir: &Path) -> anyhow::Result<()> {
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
+
+/// The command line waits as people do.
+#[expect(clippy::disallowed_methods, reason = "the command line waits in real time")]
+pub(crate) fn pause(time: Duration) {
+    std::thread::sleep(time);
+}

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
@@ -44,6 +44,8 @@ const PLUGINS: [&str; 3] = ["deployment", "replicaset", "job"];
 /// Deployments that are created while the plugin is swapped.
 const DEPLOYMENTS: usize = 100;
 const REPLICAS: usize = 3;
+/// Between two of them, so that many swaps fall into the writing.
+const WRITE_PAUSE: Duration = Duration::from_millis(10);
 /// How long the whole of a step may take to settle.
 const SETTLE: &str = "/quadrille/settled?wait=60s";
 
@@ -207,6 +209,7 @@ fn create_deployments(client: &Client, namespace: &str) -> anyhow::Result<()> {
             }},
         });
         post(client, &format!("/apis/apps/v1/namespaces/{namespace}/deployments"), &deployment)?;
+        build::pause(WRITE_PAUSE);
     }
     Ok(())
 }

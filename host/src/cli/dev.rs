@@ -121,7 +121,7 @@ fn reach_host(common: &Common, dir: &Path) -> anyhow::Result<(Client, HostGuard)
         if let Ok(client) = reached.and_then(|client| client.get("/readyz/ping").map(|_| client)) {
             return Ok((client, guard));
         }
-        pause(POLL);
+        build::pause(POLL);
     }
     bail!("the host that was started in {} is not ready after {START_MAX:?}", data.display())
 }
@@ -153,15 +153,10 @@ fn wait_for_change(
     seen: &BTreeMap<PathBuf, SystemTime>,
 ) -> BTreeMap<PathBuf, SystemTime> {
     loop {
-        pause(POLL);
+        build::pause(POLL);
         let now = files(dir);
         if now != *seen {
             return now;
         }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a command line of one thread waits in real time")]
-fn pause(time: Duration) {
-    std::thread::sleep(time);
 }
