@@ -85,6 +85,26 @@ fn wrong_fields_paths_and_sizes_are_told_what_is_wrong() {
 }
 
 #[test]
+fn an_oversized_component_is_told_so_by_curl_over_both_versions_of_http() {
+    let (host, client) = start();
+    let file = host.dir().join("big.wasm");
+    std::fs::File::create(&file).and_then(|f| f.set_len(200_000_000)).expect("a sparse file");
+    let token = std::fs::read_to_string(host.dir().join("admin-token")).expect("a token");
+    for version in ["--http1.1", "--http2"] {
+        let mut curl = std::process::Command::new("curl");
+        curl.args(["--silent", version, "--write-out", "%{http_code}", "--cacert"]);
+        curl.arg(host.dir().join("ca.crt")).arg("--upload-file").arg(&file);
+        curl.args(["--header", &format!("Authorization: Bearer {}", token.trim())]);
+        curl.args(["--header", "Content-Type: application/wasm"]);
+        curl.arg(format!("{}/apis/quadrille.dev/v1/plugins/big/component", host.url));
+        let output = curl.output().expect("curl runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains("413") && text.contains("too large"), "{version}: {text}");
+    }
+    assert_unharmed(&host, &client);
+}
+
+#[test]
 fn strangers_learn_nothing() {
     let (host, client) = start();
     for token in [None, Some("wrong")] {

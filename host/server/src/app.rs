@@ -128,8 +128,10 @@ impl App {
             tokio::task::yield_now().await;
             let mut body = body;
             let answer = app.respond(&parts, &mut body, &peer).await;
-            if parts.version < Version::HTTP_2 && !body.is_end_stream() {
-                verbs::body::discard(&app, body).await;
+            // Who is known and sends too much is heard out, so that the refusal arrives over HTTP/2 too.
+            let too_large = answer.as_ref().is_err_and(|status| status.code == 413);
+            if (parts.version < Version::HTTP_2 || too_large) && !body.is_end_stream() {
+                verbs::body::discard(&app, body, too_large).await;
             }
             let answer = answer.unwrap_or_else(|status| refusal(&status));
             app.finish(&parts, answer)

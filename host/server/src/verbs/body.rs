@@ -14,6 +14,8 @@ use crate::negotiate::Media;
 
 /// How much of an unwanted body is read so that the client gets to see its answer.
 const DISCARD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The same where the client is known and may write, and only sent too much: four times the largest component.
+const DISCARD_TOO_LARGE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +78,8 @@ async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, Status> {
 
 /// Reads the rest of a body that nobody wants, within bounds: a client of HTTP/1.1 that is still sending would
 /// otherwise see its connection reset instead of the answer.
-pub(crate) async fn discard(app: &App, mut body: Incoming) {
-    let mut left = DISCARD_BYTES_MAX;
+pub(crate) async fn discard(app: &App, mut body: Incoming, too_large: bool) {
+    let mut left = if too_large { DISCARD_TOO_LARGE_BYTES_MAX } else { DISCARD_BYTES_MAX };
     let reading = async {
         while let Some(Ok(frame)) = body.frame().await {
             left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
