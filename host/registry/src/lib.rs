@@ -5,6 +5,7 @@
 //! definitions), the verbs that write, and the translation of every error into a `Status`. It must never know
 //! of HTTP, tasks of its own, queues or Wasm.
 
+mod admission;
 mod bootstrap;
 pub mod catalog;
 mod convert;

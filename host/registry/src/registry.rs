@@ -65,6 +65,8 @@ pub struct Prepared {
     pub removed: bool,
     /// Texts for `Warning` headers.
     pub warnings: Vec<String>,
+    /// What admission has to say to the audit log: annotations, as key and value.
+    pub audit: Vec<(String, String)>,
 }
 
 /// A write that is durable (or was only a dry run).
@@ -80,6 +82,8 @@ pub struct Written {
     pub removed: bool,
     /// Texts for `Warning` headers.
     pub warnings: Vec<String>,
+    /// What admission has to say to the audit log: annotations, as key and value.
+    pub audit: Vec<(String, String)>,
 }
 
 /// Whether the end of a dying definition is looked for after a commit.
@@ -167,6 +171,7 @@ impl Registry {
             resource: &request.target.resource,
             now: self.inner.clock.now(),
             warnings: Vec::new(),
+            audit: Vec::new(),
             requires: Vec::new(),
             also: RefCell::default(),
         };
@@ -261,6 +266,7 @@ impl Registry {
             created: prepared.before.is_none(),
             removed: prepared.removed,
             warnings: prepared.warnings,
+            audit: prepared.audit,
         }
     }
 

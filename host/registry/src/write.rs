@@ -34,6 +34,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) resource: &'a Resource,
     pub(crate) now: Timestamp,
     pub(crate) warnings: Vec<String>,
+    /// Annotations for the audit log.
+    pub(crate) audit: Vec<(String, String)>,
     pub(crate) requires: Vec<(Key, Expect)>,
     /// Writes to other objects that must happen together with this one.
     pub(crate) also: RefCell<Vec<Write>>,

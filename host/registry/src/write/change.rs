@@ -5,6 +5,7 @@ use std::sync::Arc;
 use quadrille_store::Object as Stored;
 use serde_json::Value;
 
+use crate::admission::{self, Operation};
 use crate::field::{self, Object};
 use crate::metadata;
 use crate::registry::Prepared;
@@ -72,12 +73,14 @@ impl Attempt<'_> {
         mut object: Object,
     ) -> Result<Prepared, Status> {
         self.check_version(&before, &object)?;
+        admission::mutate(self, &mut object, Some(&before.object), Operation::Update)?;
         metadata::carry(&mut object, &before.object);
         self.warnings.extend(metadata::dedup_owners(&mut object));
         self.keep(&mut object, &before.object);
         self.resource.rules.before_update(self, &mut object, &before.object)?;
         self.count_generation(&mut object, &before.object);
         self.validate(&object, Some(&before.object))?;
+        admission::validate(self, &object, Some(&before.object), Operation::Update)?;
         let gone = is_terminating(&object)
             && metadata::finalizers(&object).next().is_none()
             && field::integer(&object, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0)

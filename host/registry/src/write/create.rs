@@ -5,6 +5,7 @@ use std::sync::Arc;
 use quadrille_object::GroupResource;
 use quadrille_store::{Expect, Key};
 
+use crate::admission::{self, Operation};
 use crate::field::Object;
 use crate::metadata;
 use crate::registry::Prepared;
@@ -31,19 +32,21 @@ impl Attempt<'_> {
 
     /// The part of a create that an update or apply of a missing object shares.
     pub(crate) fn create_decoded(&mut self, mut object: Object) -> Result<Prepared, Status> {
-        self.name_new(&mut object);
         if !metadata::text(&object, "resourceVersion").is_empty() {
             let text = "resourceVersion should not be set on objects to be created";
             return Err(Status::new(Reason::Unknown, text));
         }
+        self.admit_namespace(&object)?;
+        admission::mutate(self, &mut object, None, Operation::Create)?;
+        self.name_new(&mut object);
         metadata::begin(&mut object, self.resource, self.random, self.now);
         self.warnings.extend(metadata::dedup_owners(&mut object));
         if self.resource.subresource("status").is_some() {
             object.remove("status");
         }
-        self.admit_namespace(&object)?;
         self.resource.rules.before_create(self, &mut object)?;
         self.validate(&object, None)?;
+        admission::validate(self, &object, None, Operation::Create)?;
         let name = metadata::text(&object, "name").to_owned();
         if self.view.get(&self.key(&name)).is_some() {
             return Err(Status::already_exists(&self.resource.qualified(), &name));

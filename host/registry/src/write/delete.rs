@@ -6,6 +6,7 @@
 use quadrille_object::Timestamp;
 use serde_json::Value;
 
+use crate::admission::{self, Operation};
 use crate::field::{self, Object};
 use crate::metadata;
 use crate::registry::Prepared;
@@ -24,6 +25,8 @@ impl Attempt<'_> {
         self.check_preconditions(options, &before)?;
         self.resource.rules.before_delete(self, &before.object)?;
         let mut object = before.object.clone();
+        admission::mutate(self, &mut object, Some(&before.object), Operation::Delete)?;
+        admission::validate(self, &before.object, Some(&before.object), Operation::Delete)?;
         self.propagate(options, &mut object);
         let was_marked = before.stored.meta.deleted_at.is_some();
         if !was_marked {

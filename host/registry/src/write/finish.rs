@@ -81,6 +81,7 @@ impl Attempt<'_> {
             before: before.map(|b| b.stored),
             removed: outcome == Outcome::Removed,
             warnings: std::mem::take(&mut self.warnings),
+            audit: std::mem::take(&mut self.audit),
         })
     }
 
