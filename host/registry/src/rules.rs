@@ -59,6 +59,9 @@ pub(crate) trait Rules: Debug + Sync {
         self.validate(object, errors);
     }
 
+    /// What a client should know about an object that is stored all the same; `before` is what it replaces.
+    fn warn(&self, _object: &Object, _before: Option<&Object>, _warnings: &mut Vec<String>) {}
+
     /// Whether changed annotations count as a new generation.
     fn annotations_count(&self) -> bool {
         false

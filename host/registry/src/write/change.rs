@@ -81,6 +81,9 @@ impl Attempt<'_> {
         self.count_generation(&mut object, &before.object);
         self.validate(&object, Some(&before.object))?;
         admission::validate(self, &object, Some(&before.object), Operation::Update)?;
+        if self.subresource().is_none() {
+            self.resource.rules.warn(&object, Some(&before.object), &mut self.warnings);
+        }
         let gone = is_terminating(&object)
             && metadata::finalizers(&object).next().is_none()
             && field::integer(&object, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0)

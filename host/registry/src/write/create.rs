@@ -47,6 +47,7 @@ impl Attempt<'_> {
         self.resource.rules.before_create(self, &mut object)?;
         self.validate(&object, None)?;
         admission::validate(self, &object, None, Operation::Create)?;
+        self.resource.rules.warn(&object, None, &mut self.warnings);
         let name = metadata::text(&object, "name").to_owned();
         if self.view.get(&self.key(&name)).is_some() {
             return Err(Status::already_exists(&self.resource.qualified(), &name));
