@@ -1,7 +1,7 @@
-//! Protobuf bodies of Go clients, decoded to the JSON that such a client would have sent.
+//! Protobuf bodies of Go clients, decoded to the JSON that such a client would have sent, and answers in that form.
 //!
-//! A body is four bytes (`k8s` and zero) and an envelope that names the kind; what is inside is decoded by a table of
-//! every message of the API ([`table`]), so that a further kind is data. Where Kubernetes gives a message a JSON form
+//! A body is four bytes (`k8s` and zero) and an envelope that names the kind; what is inside is read and written by a
+//! table of every message of the API ([`table`]), so that a further kind is data. Where Kubernetes gives a message a JSON form
 //! of its own (times, quantities, int-or-string, raw JSON, bytes) that form is made ([`message`]). No bytes can make
 //! it panic, nest without bound, or grow a value beyond [`NODES_MAX`] nodes.
 
@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::decode::{self, DecodeError};
 
+mod encode;
 mod message;
 mod table;
 mod wire;
@@ -36,6 +37,74 @@ pub fn decode(bytes: &[u8]) -> Result<Value, DecodeError> {
 /// With the whole message of the `BadRequest` that answers it.
 pub fn object(bytes: &[u8], kind: &str) -> Result<Value, DecodeError> {
     decode(bytes).map_err(|error| decode::unrecognized(kind, &error.0, bytes))
+}
+
+/// Encodes an object by its `apiVersion` and `kind`; `None` when the kind has no protobuf form.
+pub fn encode(object: &Map<String, Value>) -> Option<Vec<u8>> {
+    let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let message = table::message(table::of_kind(api_version, kind)?)?;
+    let mut raw = Vec::with_capacity(1024);
+    encode::message(&mut raw, message, object);
+    let mut out = enveloped(api_version, kind, raw.len());
+    out.append(&mut raw);
+    Some(out)
+}
+
+/// Writes the items of one kind of list; their whole length must be known before the list begins.
+#[derive(Debug)]
+pub struct ItemEncoder(&'static table::Message);
+
+impl ItemEncoder {
+    /// For the items of an `apiVersion` and `kind`; `None` when they have no protobuf form.
+    pub fn new(api_version: &str, kind: &str) -> Option<Self> {
+        table::message(table::of_kind(api_version, kind)?).map(Self)
+    }
+
+    /// Appends one item.
+    pub fn write(&self, out: &mut Vec<u8>, object: &Map<String, Value>) {
+        encode::delimited(out, 2, |out| encode::message(out, self.0, object));
+    }
+}
+
+/// What stands before the items of a list: `items_length` bytes of them complete the body.
+pub fn list_head(
+    api_version: &str,
+    list_kind: &str,
+    metadata: &Map<String, Value>,
+    items_length: usize,
+) -> Vec<u8> {
+    let mut own = Vec::with_capacity(64);
+    if let Some(message) = table::of_kind("v1", "ListMeta").and_then(table::message) {
+        encode::delimited(&mut own, 1, |out| encode::message(out, message, metadata));
+    }
+    let mut out = enveloped(api_version, list_kind, own.len() + items_length);
+    out.append(&mut own);
+    out
+}
+
+/// One event of a watch, framed by its length: the type and the body of the object.
+pub fn watch_event(r#type: &str, object: &[u8]) -> Vec<u8> {
+    let mut out = vec![0; 4];
+    out.reserve(object.len() + 32);
+    encode::bytes(&mut out, 1, r#type.as_bytes());
+    encode::delimited(&mut out, 2, |out| encode::bytes(out, 1, object));
+    let length = u32::try_from(out.len() - 4).unwrap_or(u32::MAX);
+    out.splice(..4, length.to_be_bytes());
+    out
+}
+
+/// An envelope that `length` bytes of a message complete.
+fn enveloped(api_version: &str, kind: &str, length: usize) -> Vec<u8> {
+    let mut out = MAGIC.to_vec();
+    encode::delimited(&mut out, 1, |out| {
+        encode::bytes(out, 1, api_version.as_bytes());
+        encode::bytes(out, 2, kind.as_bytes());
+    });
+    encode::tag(&mut out, 2, 2);
+    encode::varint(&mut out, length as u64);
+    out.reserve(length);
+    out
 }
 
 /// The same below another message, whose depth and nodes count.

@@ -52,6 +52,11 @@ pub(super) struct Message {
 }
 
 impl Message {
+    /// Every field, by number.
+    pub(super) fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
     pub(super) fn field(&self, number: u64) -> Option<&Field> {
         let at = self.fields.binary_search_by_key(&number, |field| field.number).ok()?;
         self.fields.get(at)
