@@ -51,6 +51,11 @@ pub fn encode(object: &Map<String, Value>) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// Whether a kind has a protobuf form.
+pub fn knows(api_version: &str, kind: &str) -> bool {
+    table::of_kind(api_version, kind).is_some()
+}
+
 /// Writes the items of one kind of list; their whole length must be known before the list begins.
 #[derive(Debug)]
 pub struct ItemEncoder(&'static table::Message);

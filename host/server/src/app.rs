@@ -19,14 +19,14 @@ use crate::authentication::{Tokens, User};
 use crate::authorization::{Attributes, Authorizer, ResourceAttributes, forbidden};
 use crate::config::Config;
 use crate::extension::{Insight, PluginUploads};
-use crate::negotiate::{Encoding, Shape, Wanted, negotiate};
+use crate::negotiate::{Encoding, Shape, Source, Wanted, negotiate};
 use crate::openapi::Documents;
 use crate::params::Params;
 use crate::past::Past;
 use crate::path::{Path, ResourcePath};
-use crate::present::is_for_people;
+use crate::present::{self, is_for_people};
 use crate::routes::{Found, RouteCache};
-use crate::verbs;
+use crate::{gzip, verbs};
 
 /// Everything that requests share.
 #[derive(Debug)]
@@ -133,7 +133,7 @@ impl App {
             if (parts.version < Version::HTTP_2 || too_large) && !body.is_end_stream() {
                 verbs::body::discard(&app, body, too_large).await;
             }
-            let answer = answer.unwrap_or_else(|status| refusal(&status));
+            let answer = answer.unwrap_or_else(|status| present::refusal(&parts, &status));
             app.finish(&parts, answer)
         }))
     }
@@ -148,7 +148,8 @@ impl App {
         if path.subresource.is_some() || path.watch || is_for_people(parts) {
             return None;
         }
-        let wanted = negotiate(parts.headers.get(ACCEPT).map(HeaderValue::as_bytes)).ok()?;
+        let accept = parts.headers.get(ACCEPT).map(HeaderValue::as_bytes);
+        let wanted = negotiate(accept, Source::Any).ok()?;
         if wanted != (Wanted { encoding: Encoding::Json, shape: Shape::Whole }) {
             return None;
         }
@@ -216,7 +217,8 @@ impl App {
             Err(Misplaced::Path) => return Ok(no_such_path()),
             Err(Misplaced::Refused(status)) => return Err(status),
         }
-        let wanted = negotiate(parts.headers.get(ACCEPT).map(HeaderValue::as_bytes))?;
+        let accept = parts.headers.get(ACCEPT).map(HeaderValue::as_bytes);
+        let wanted = negotiate(accept, Source::Resource(resource, verb))?;
         let params = params?;
         let request = ResourceRequest { parts, user, peer, path, params, resource, verb, wanted };
         verbs::answer(self, request, body).await
@@ -230,6 +232,7 @@ impl App {
     }
 
     fn finish(&self, parts: &Parts, mut answer: Answer) -> Answer {
+        gzip::pack_whole(parts, &mut answer);
         let id = parts.headers.get(audit_id()).filter(|id| id.len() <= 64).cloned();
         answer.headers_mut().insert(audit_id(), id.unwrap_or_else(|| self.audit.next()));
         answer

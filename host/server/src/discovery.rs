@@ -30,10 +30,10 @@ impl Aggregated {
         }
     }
 
-    /// The media type of an answer.
-    pub(crate) fn content_type(self) -> String {
+    /// The media type of an answer in an encoding.
+    pub(crate) fn content_type(self, encoding: &str) -> String {
         let version = self.version();
-        format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList")
+        format!("{encoding};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList")
     }
 }
 

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{body, list, options, write};
-use crate::answer::{Answer, add_warnings, json_value};
+use crate::answer::{Answer, add_warnings};
 use crate::app::{App, ResourceRequest};
 use crate::present;
 
@@ -54,7 +54,8 @@ pub(crate) async fn delete(
     };
     let written = app.registry.submit(&write, request.cause()).await?;
     let mut answer = if written.removed && !returns_object(request) {
-        json_value(StatusCode::OK, &success(request, &written))
+        let status = success(request, &written).to_string();
+        present::encoded(request, StatusCode::OK, status.into())
     } else {
         present::one(app, request, StatusCode::OK, written.object)?
     };

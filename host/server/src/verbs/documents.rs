@@ -7,19 +7,23 @@ use quadrille_object::GroupVersion;
 use quadrille_registry::{Reason, Status};
 use serde_json::Value;
 
-use crate::answer::{Answer, Body, JSON, answer, json_value};
+use crate::answer::{Answer, Body, JSON, answer};
 use crate::app::{App, method_not_allowed};
 use crate::discovery::{self, Aggregated, Root};
+use crate::negotiate::{Encoding, Media, negotiate_document};
 use crate::openapi::Document;
+use crate::present;
 
 /// Answers a path without its trailing slash; `None` when it is no document's.
 pub(crate) fn document(app: &App, parts: &Parts, path: &str) -> Result<Option<Answer>, Status> {
     let catalog = app.registry.catalog();
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let found = match segments.as_slice() {
-        ["api"] => groups(app, parts, Root::Core),
-        ["apis"] => groups(app, parts, Root::Groups),
-        ["apis", group] => discovery::group(&catalog, group).map(|value| plain(&value)),
+        ["api"] => Some(groups(app, parts, Root::Core)?),
+        ["apis"] => Some(groups(app, parts, Root::Groups)?),
+        ["apis", group] => {
+            discovery::group(&catalog, group).map(|value| plain(parts, &value)).transpose()?
+        }
         ["api", version] => list(parts, discovery::resource_list(&catalog, "", version))?,
         ["apis", group, version] => {
             list(parts, discovery::resource_list(&catalog, group, version))?
@@ -40,8 +44,14 @@ pub(crate) fn document(app: &App, parts: &Parts, path: &str) -> Result<Option<An
     Ok(found)
 }
 
-fn plain(value: &Value) -> Answer {
-    json_value(StatusCode::OK, value)
+/// A document in the encoding that was asked for.
+fn plain(parts: &Parts, value: &Value) -> Result<Answer, Status> {
+    let (encoding, _) = negotiate_document(accept(parts), |_| None::<()>)?;
+    Ok(present::written(encoding, StatusCode::OK, value.to_string().into()))
+}
+
+fn accept(parts: &Parts) -> Option<&[u8]> {
+    parts.headers.get(ACCEPT).map(HeaderValue::as_bytes)
 }
 
 /// A list of resources can only be read.
@@ -50,53 +60,54 @@ fn list(parts: &Parts, value: Option<Value>) -> Result<Option<Answer>, Status> {
         Some(_) if parts.method != Method::GET && parts.method != Method::HEAD => {
             Err(method_not_allowed())
         }
-        value => Ok(value.map(|value| plain(&value))),
+        value => value.map(|value| plain(parts, &value)).transpose(),
     }
 }
 
-/// The first aggregated form that the client accepts before plain JSON.
-fn aggregated_form(parts: &Parts) -> Option<Aggregated> {
-    let accept = parts.headers.get(ACCEPT)?.to_str().ok()?;
-    for entry in accept.split(',') {
-        let mut pieces = entry.split(';').map(str::trim);
-        if pieces.next() != Some("application/json") {
-            continue;
-        }
-        let parameters: Vec<&str> = pieces.collect();
-        let has = |parameter: &str| parameters.contains(&parameter);
-        if !has("as=APIGroupDiscoveryList") || !has("g=apidiscovery.k8s.io") {
-            return None;
-        }
-        if has("v=v2") {
-            return Some(Aggregated::V2);
-        }
-        if has("v=v2beta1") {
-            return Some(Aggregated::V2Beta1);
-        }
+/// The aggregated form that an entry of `Accept` asks for.
+fn aggregated_form(media: &Media<'_>) -> Option<Aggregated> {
+    let form = media.form;
+    if form.kind != Some("APIGroupDiscoveryList") || form.group != Some("apidiscovery.k8s.io") {
+        return None;
     }
-    None
+    match form.version {
+        Some("v2") => Some(Aggregated::V2),
+        Some("v2beta1") => Some(Aggregated::V2Beta1),
+        _ => None,
+    }
 }
 
-fn groups(app: &App, parts: &Parts, root: Root) -> Option<Answer> {
+fn groups(app: &App, parts: &Parts, root: Root) -> Result<Answer, Status> {
     let catalog = app.registry.catalog();
-    let mut answer = if let Some(form) = aggregated_form(parts) {
-        let document = app.documents.aggregated(&catalog, root, form);
-        let mut answer = hashed(parts, &document);
-        let content_type = HeaderValue::from_str(&form.content_type()).ok()?;
-        answer.headers_mut().insert(CONTENT_TYPE, content_type);
-        answer
-    } else {
-        match root {
-            Root::Core => {
-                let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-                let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-                plain(&discovery::api_versions(host.or(authority).unwrap_or_default()))
+    let (encoding, form) = negotiate_document(accept(parts), aggregated_form)?;
+    let mut answer = match (form, root) {
+        (Some(form), _) => {
+            let document = app.documents.aggregated(&catalog, root, form);
+            let mut answer = hashed(parts, &document);
+            if answer.status() == StatusCode::OK && encoding != Encoding::Json {
+                let tag = answer.headers_mut().remove(ETAG);
+                answer = present::written(encoding, StatusCode::OK, document.bytes.clone());
+                tag.and_then(|tag| answer.headers_mut().insert(ETAG, tag));
             }
-            Root::Groups => plain(&discovery::group_list(&catalog)),
+            let content_type = HeaderValue::from_str(&form.content_type(encoding.media_type()));
+            if let Ok(content_type) = content_type {
+                answer.headers_mut().insert(CONTENT_TYPE, content_type);
+            }
+            answer
+        }
+        (None, Root::Core) => {
+            let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+            let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+            let value = discovery::api_versions(host.or(authority).unwrap_or_default());
+            present::written(encoding, StatusCode::OK, value.to_string().into())
+        }
+        (None, Root::Groups) => {
+            let value = discovery::group_list(&catalog);
+            present::written(encoding, StatusCode::OK, value.to_string().into())
         }
     };
     answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
-    Some(answer)
+    Ok(answer)
 }
 
 fn group_document(app: &App, parts: &Parts, group: &str, version: &str) -> Option<Answer> {

@@ -1,32 +1,31 @@
 //! LIST: a consistent state of a collection, whole or in pages, assembled from stored bytes.
 
-use std::io::Write as _;
 use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use futures_util::stream;
+use futures_util::{FutureExt as _, Stream, stream};
 use http::StatusCode;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, VARY};
+use http::header::HeaderValue;
 use quadrille_object::LabelSelector;
+use quadrille_object::protobuf::{self, ItemEncoder};
 use quadrille_object::selector::FieldSelector;
 use quadrille_registry::{Reason, Resource, Status};
 use quadrille_store::{Object, Query, Range, Revision, Selection};
+use serde_json::{Map, Value};
 
 use super::{get, options};
-use crate::answer::{Answer, Body, JSON, answer as answer_with, json_value};
+use crate::answer::{Answer, Body, JSON, answer as answer_with};
 use crate::app::{App, ResourceRequest};
 use crate::negotiate::{Encoding, MetaVersion, Shape};
 use crate::past::PastView;
 use crate::shape::{self, ItemWriter};
 use crate::token::ContinueToken;
-use crate::{forms, present};
+use crate::{forms, gzip, present};
 
 /// How much of a list is assembled at once: large enough to amortise a frame, small enough to share a core.
 const PIECE_BYTES: usize = 256 * 1024;
-/// Lists below this size are not worth compressing, as in kube-apiserver.
-const GZIP_BYTES_MIN: usize = 128 * 1024;
+/// How many objects are encoded as protobuf before other requests have their turn.
+const PROTOBUF_AT_ONCE: usize = 64;
 
 /// Which objects a request selects.
 #[derive(Debug)]
@@ -77,7 +76,7 @@ pub(crate) fn list(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, S
     options::check_list(&request.params)?;
     match (select(app, request), request.params.r#continue.as_deref()) {
         (Ok(selected), _) => answer(app, request, selected),
-        (Err(status), Some(token)) if status.reason == Reason::Expired => expired(token),
+        (Err(status), Some(token)) if status.reason == Reason::Expired => expired(request, token),
         (Err(status), _) => Err(status),
     }
 }
@@ -200,7 +199,7 @@ fn view(
 }
 
 /// The 410 of a continue token carries one that goes on at the newest state, as kube-apiserver's does.
-fn expired(token: &str) -> Result<Answer, Status> {
+fn expired(request: &ResourceRequest<'_>, token: &str) -> Result<Answer, Status> {
     let token = ContinueToken::decode(token)?;
     let (namespace, name) = token.after();
     let fresh = ContinueToken::new(None, namespace, name, token.sent()).encode();
@@ -211,7 +210,7 @@ fn expired(token: &str) -> Result<Answer, Status> {
          the time the first chunk was returned and now may show up in the list.";
     let mut value = Status::new(Reason::Expired, message).to_value();
     value["metadata"] = serde_json::json!({ "continue": fresh });
-    Ok(json_value(StatusCode::GONE, &value))
+    Ok(present::encoded(request, StatusCode::GONE, value.to_string().into()))
 }
 
 /// A list as an answer.
@@ -220,6 +219,12 @@ pub(crate) fn answer(
     request: &ResourceRequest<'_>,
     selected: Selected,
 ) -> Result<Answer, Status> {
+    if request.wanted.encoding == Encoding::Protobuf {
+        let kind = &request.resource.kind.kind;
+        let formless =
+            || Status::new(Reason::InternalError, format!("{kind} has no protobuf form"));
+        return protobuf_list(app, request, selected).ok_or_else(formless);
+    }
     let resource = Arc::clone(request.resource);
     let rows: Rows = match request.wanted.shape {
         Shape::Table(version) => {
@@ -252,49 +257,79 @@ pub(crate) fn answer(
             whole.put_slice(&piece);
             whole
         });
-        let whole = whole.freeze();
-        if whole.len() < GZIP_BYTES_MIN || !takes_gzip(request) {
-            return Ok(present::encoded(request, StatusCode::OK, whole));
-        }
-        return Ok(compressed(std::iter::once(whole)));
-    }
-    if takes_gzip(request) {
-        return Ok(compressed(std::iter::once(first).chain(pieces)));
+        return Ok(present::encoded(request, StatusCode::OK, whole.freeze()));
     }
     let pieces = stream::iter(std::iter::once(first).chain(pieces));
-    Ok(answer_with(StatusCode::OK, JSON, Body::pieces(pieces)))
+    Ok(streamed(request, JSON, pieces))
 }
 
-fn takes_gzip(request: &ResourceRequest<'_>) -> bool {
-    let accepted = request.parts.headers.get(ACCEPT_ENCODING).and_then(|v| v.to_str().ok());
-    accepted.is_some_and(|accepted| {
-        accepted.split(',').any(|entry| entry.split(';').next().is_some_and(|e| e.trim() == "gzip"))
-    })
+/// A long list: compressed where the client takes that, else as it is.
+fn streamed(
+    request: &ResourceRequest<'_>,
+    content_type: HeaderValue,
+    pieces: impl Stream<Item = Bytes> + Send + 'static,
+) -> Answer {
+    if gzip::is_taken(request.parts) {
+        let mut answer = answer_with(StatusCode::OK, content_type, Body::Whole(Bytes::new()));
+        gzip::pack(&mut answer, pieces);
+        return answer;
+    }
+    answer_with(StatusCode::OK, content_type, Body::pieces(pieces))
 }
 
-/// A list whose pieces are compressed one by one, as fast as the client takes them.
-fn compressed(pieces: impl Iterator<Item = Bytes> + Send + 'static) -> Answer {
-    let encoder = GzEncoder::new(Vec::with_capacity(PIECE_BYTES / 4), Compression::fast());
-    let state = (pieces.fuse(), Some(encoder));
-    let packed = stream::unfold(state, |(mut pieces, encoder)| async move {
-        let mut encoder = encoder?;
-        loop {
-            let Some(piece) = pieces.next() else {
-                let rest = encoder.finish().unwrap_or_default();
-                return Some((Bytes::from(rest), (pieces, None)));
-            };
-            // Writing into memory cannot fail; were it to, the client would see a truncated stream.
-            encoder.write_all(&piece).ok()?;
-            if !encoder.get_ref().is_empty() {
-                let out = std::mem::take(encoder.get_mut());
-                return Some((Bytes::from(out), (pieces, Some(encoder))));
-            }
+/// A list in protobuf. Its length stands before its items, so they are all encoded before the first goes out; other
+/// requests have their turn between the pieces.
+fn protobuf_list(app: &App, request: &ResourceRequest<'_>, selected: Selected) -> Option<Answer> {
+    let resource = Arc::clone(request.resource);
+    let metadata = metadata(&selected, Continue::IfMore);
+    let metadata: Map<String, Value> = serde_json::from_str(&metadata).ok()?;
+    let partial = match request.wanted.shape {
+        Shape::Partial(version) => Some(version),
+        Shape::Whole | Shape::Table(_) => None,
+    };
+    let (items, head) = match partial {
+        Some(version) => {
+            let (api_version, kind) = (version.api_version(), "PartialObjectMetadata");
+            (
+                ItemEncoder::new(api_version, kind)?,
+                (api_version.into(), format!("{kind}List").into()),
+            )
         }
-    });
-    let mut answer = answer_with(StatusCode::OK, JSON, Body::pieces(packed));
-    answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-    answer
+        None => (
+            ItemEncoder::new(&resource.api_version, &resource.kind.kind)?,
+            (Arc::clone(&resource.api_version), Arc::clone(&resource.list_kind)),
+        ),
+    };
+    let registry = app.registry.clone();
+    let write = move |out: &mut Vec<u8>, object: &Object| {
+        let json = match partial {
+            Some(version) => shape::partial(&object.bytes, version),
+            None if resource.is_storage_form() => object.bytes.clone(),
+            None => registry.present(object, &resource),
+        };
+        items.write(out, &serde_json::from_slice(&json).unwrap_or_default());
+    };
+    if selected.objects.len() <= PROTOBUF_AT_ONCE {
+        let mut out = Vec::new();
+        selected.objects.iter().for_each(|object| write(&mut out, object));
+        let mut whole = protobuf::list_head(&head.0, &head.1, &metadata, out.len());
+        whole.append(&mut out);
+        let body = Body::Whole(whole.into());
+        return Some(answer_with(StatusCode::OK, present::PROTOBUF, body));
+    }
+    let encoding = async move {
+        let mut pieces = Vec::new();
+        for objects in selected.objects.chunks(PROTOBUF_AT_ONCE) {
+            let mut out = Vec::new();
+            objects.iter().for_each(|object| write(&mut out, object));
+            pieces.push(Bytes::from(out));
+            tokio::task::yield_now().await;
+        }
+        let length = pieces.iter().map(Bytes::len).sum();
+        let head = protobuf::list_head(&head.0, &head.1, &metadata, length);
+        stream::iter(std::iter::once(Bytes::from(head)).chain(pieces))
+    };
+    Some(streamed(request, present::PROTOBUF, encoding.flatten_stream()))
 }
 
 type Rows = Box<dyn Fn(&mut BytesMut, &Object) + Send>;

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http::StatusCode;
 use quadrille_kit::{Clock, Shutdown};
@@ -21,9 +21,10 @@ use quadrille_store::{
 
 use super::list::{self, Selectors};
 use super::{get, options};
-use crate::answer::{Answer, Body, JSON, answer, failure_without_reason};
+use crate::answer::{Answer, Body, answer, failure_without_reason};
 use crate::app::{App, ResourceRequest};
 use crate::forms::TableRows;
+use crate::framing::Framing;
 use crate::negotiate::{MetaVersion, Shape};
 use crate::{past, shape};
 
@@ -53,6 +54,7 @@ pub(crate) fn watch(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, 
         present = snapshot.list(&Query::whole(list::range(request, &selectors)));
         present.retain(|object| selectors.match_object(object));
     }
+    let framing = Framing::of(request.wanted.encoding);
     let filter = ChangeFilter { resource: Some(request.resource.group_resource()) };
     let now = app.clock.monotonic();
     let limits = &app.config.limits;
@@ -62,7 +64,7 @@ pub(crate) fn watch(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, 
     };
     let bookmarks = params.allow_watch_bookmarks;
     let watcher = Watcher {
-        events: EventWriter::new(app, request, selectors),
+        events: EventWriter::new(app, request, selectors, framing),
         clock: Arc::clone(&app.clock),
         shutdown: app.shutdown.clone(),
         changes: app.registry.store().changes(filter, after),
@@ -76,11 +78,12 @@ pub(crate) fn watch(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, 
         sent_at: None,
         ended: false,
     };
+    let content_type = framing.content_type();
     let pieces = stream::unfold(watcher, |mut watcher| async move {
         let piece = watcher.next().await?;
         Some((piece, watcher))
     });
-    Ok(answer(StatusCode::OK, JSON, Body::pieces(pieces)))
+    Ok(answer(StatusCode::OK, content_type, Body::pieces(pieces)))
 }
 
 /// A random part of a duration, so that the watches of a crowd do not all end at once.
@@ -136,7 +139,7 @@ impl Watcher {
                 Woken::Time => self.on_time(&mut out),
                 Woken::Fails(status) => {
                     self.ended = true;
-                    write_error(&mut out, &status);
+                    self.events.framing.error(&mut out, &status);
                 }
                 Woken::Ends => {
                     self.ended = true;
@@ -245,13 +248,19 @@ struct EventWriter {
     namespace: Option<Arc<str>>,
     everything: bool,
     shape: Shape,
+    framing: Framing,
     resource: Arc<Resource>,
     registry: Registry,
     rows: Option<TableRows>,
 }
 
 impl EventWriter {
-    fn new(app: &App, request: &ResourceRequest<'_>, selectors: Selectors) -> Self {
+    fn new(
+        app: &App,
+        request: &ResourceRequest<'_>,
+        selectors: Selectors,
+        framing: Framing,
+    ) -> Self {
         let rows = match request.wanted.shape {
             Shape::Table(version) => Some(TableRows::new(app, request, version)),
             Shape::Whole | Shape::Partial(_) => None,
@@ -262,6 +271,7 @@ impl EventWriter {
             selectors,
             namespace: (!namespace.is_empty()).then(|| namespace.into()),
             shape: request.wanted.shape,
+            framing,
             resource: Arc::clone(request.resource),
             registry: app.registry.clone(),
             rows,
@@ -306,22 +316,23 @@ impl EventWriter {
     }
 
     fn write(&mut self, out: &mut BytesMut, r#type: &str, object: &Object, bytes: &Bytes) {
-        out.reserve(bytes.len() + 48);
-        out.put_slice(b"{\"type\":\"");
-        out.put_slice(r#type.as_bytes());
-        out.put_slice(b"\",\"object\":");
         match (self.shape, &mut self.rows) {
-            (Shape::Partial(version), _) => out.put_slice(&shape::partial(bytes, version)),
-            (Shape::Table(_), Some(rows)) => out.put_slice(&rows.event(object, bytes)),
-            _ if self.resource.is_storage_form() => out.put_slice(bytes),
+            (Shape::Partial(version), _) => {
+                self.framing.frame(out, r#type, &shape::partial(bytes, version));
+            }
+            (Shape::Table(_), Some(rows)) => {
+                let table = rows.event(object, bytes);
+                self.framing.frame(out, r#type, &table);
+            }
+            _ if self.resource.is_storage_form() => self.framing.frame(out, r#type, bytes),
             _ => {
                 let key = object.key.clone();
                 let (revision, meta) = (object.revision, object.meta.clone());
                 let object = Object { key, revision, meta, bytes: bytes.clone() };
-                out.put_slice(&self.registry.present(&object, &self.resource));
+                let shown = self.registry.present(&object, &self.resource);
+                self.framing.frame(out, r#type, &shown);
             }
         }
-        out.put_slice(b"}\n");
     }
 
     fn write_bookmark(&mut self, out: &mut BytesMut, revision: Revision, initial_end: bool) {
@@ -342,17 +353,12 @@ impl EventWriter {
         } else {
             ""
         };
-        let line = format!(
-            "{{\"type\":\"BOOKMARK\",\"object\":{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\
-             \"metadata\":{{\"resourceVersion\":\"{revision}\"{annotations}}}{rest}}}}}\n"
+        let object = format!(
+            "{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\
+             \"metadata\":{{\"resourceVersion\":\"{revision}\"{annotations}}}{rest}}}"
         );
-        out.put_slice(line.as_bytes());
+        self.framing.frame(out, "BOOKMARK", object.as_bytes());
     }
-}
-
-fn write_error(out: &mut BytesMut, status: &Status) {
-    let line = format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", status.to_value());
-    out.put_slice(line.as_bytes());
 }
 
 #[cfg(test)]
@@ -366,7 +372,7 @@ mod tests {
             unreachable!("the client must be told")
         };
         let mut out = BytesMut::new();
-        write_error(&mut out, &status);
+        Framing::Lines.error(&mut out, &status);
         let event: serde_json::Value = serde_json::from_slice(&out).expect("a JSON line");
         assert_eq!((&event["type"], &event["object"]["kind"]), (&"ERROR".into(), &"Status".into()));
         assert_eq!(event["object"]["code"], 500);
