@@ -100,7 +100,7 @@ pub(crate) fn negotiate(accept: Option<&[u8]>, source: Source<'_>) -> Result<Wan
     let clauses = clauses(accept);
     if let Source::Resource(resource, verb) = source
         && !resource.custom
-        && !clauses.iter().any(|media| media.is_routed())
+        && !clauses.iter().any(Media::is_routed)
     {
         return Err(not_routed(matches!(verb, "list" | "watch")));
     }

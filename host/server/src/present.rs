@@ -33,13 +33,12 @@ pub(crate) fn one(
 
 /// JSON bytes in the encoding that was asked for.
 pub(crate) fn encoded(request: &ResourceRequest<'_>, code: StatusCode, json: Bytes) -> Answer {
-    match request.wanted.encoding {
-        Encoding::Json if wants_pretty(request) => {
-            let bytes = shape::pretty(&json).unwrap_or(json);
-            answer(code, JSON, Body::Whole(bytes))
-        }
-        encoding => written(encoding, code, json),
+    let encoding = request.wanted.encoding;
+    if encoding == Encoding::Json && wants_pretty(request) {
+        let bytes = shape::pretty(&json).unwrap_or(json);
+        return answer(code, JSON, Body::Whole(bytes));
     }
+    written(encoding, code, json)
 }
 
 /// JSON bytes in an encoding.

@@ -56,7 +56,9 @@ fn field(out: &mut Vec<u8>, of: &Field, given: &Value) {
             }
         }
         Value::Array(items) if of.repeated => {
-            items.iter().for_each(|item| value(out, of, of.number, item));
+            for item in items {
+                value(out, of, of.number, item);
+            }
         }
         one if !of.map && !of.repeated => value(out, of, of.number, one),
         _ => {}

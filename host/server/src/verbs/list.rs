@@ -311,7 +311,9 @@ fn protobuf_list(app: &App, request: &ResourceRequest<'_>, selected: Selected) -
     };
     if selected.objects.len() <= PROTOBUF_AT_ONCE {
         let mut out = Vec::new();
-        selected.objects.iter().for_each(|object| write(&mut out, object));
+        for object in &selected.objects {
+            write(&mut out, object);
+        }
         let mut whole = protobuf::list_head(&head.0, &head.1, &metadata, out.len());
         whole.append(&mut out);
         let body = Body::Whole(whole.into());
@@ -321,7 +323,9 @@ fn protobuf_list(app: &App, request: &ResourceRequest<'_>, selected: Selected) -
         let mut pieces = Vec::new();
         for objects in selected.objects.chunks(PROTOBUF_AT_ONCE) {
             let mut out = Vec::new();
-            objects.iter().for_each(|object| write(&mut out, object));
+            for object in objects {
+                write(&mut out, object);
+            }
             pieces.push(Bytes::from(out));
             tokio::task::yield_now().await;
         }
