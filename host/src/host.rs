@@ -41,6 +41,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<bool> {
         .context("cannot make the server's certificate")?;
     let runtime = Runtime::build(runtime_config(&config), registry.clone(), supervisor.clone());
     let manager = plugin_manager(&files, &registry, &runtime, &supervisor)?;
+    let registry_of_roles = registry.clone();
     let mut parts = Parts::new(registry, certificate, tokens(&config, &token)?);
     let shutdown = supervisor.shutdown();
     parts.uploads = Some(Arc::new(HostPlugins { manager: manager.clone(), shutdown }));
@@ -49,6 +50,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<bool> {
     let url = format!("https://{}", server.address());
     files.write_kubeconfig(&url, &authority.certificate, &token)?;
     runtime.start();
+    supervisor.spawn("roles", registry_of_roles.keep_access(supervisor.shutdown()));
     let from = manager.start().await;
     supervisor.spawn("plugins", manager.run(from, supervisor.clone()));
     supervisor.spawn("server", server.run());

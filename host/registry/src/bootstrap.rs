@@ -15,12 +15,13 @@ const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-no
 
 impl Registry {
     /// Makes the objects that exist on every host where they are missing: namespaces `default`, `kube-system`,
-    /// `kube-public` and `kube-node-lease`, what every namespace has, and the Service `kubernetes`. Finishes deletions of
+    /// `kube-public` and `kube-node-lease`, what every namespace has, the Service `kubernetes`, and the default roles. Finishes deletions of
     /// definitions that an earlier life began.
     ///
     /// # Errors
     /// When the store refuses.
     pub async fn bootstrap(&self) -> Result<(), Status> {
+        self.ensure_roles().await?;
         for name in NAMESPACES {
             let namespace = json!({"metadata": {"name": name}});
             self.ensure(("", "v1", "Namespace"), "", name, namespace).await?;

@@ -5,6 +5,7 @@
 //! definitions), the verbs that write, and the translation of every error into a `Status`. It must never know
 //! of HTTP, tasks of its own, queues or Wasm.
 
+pub mod access;
 mod admission;
 mod bootstrap;
 pub mod catalog;
@@ -20,6 +21,7 @@ pub mod status;
 mod turn;
 mod write;
 
+pub use access::{Access, Asker, Attributes, Decision, Extra, ResourceAttributes, User};
 pub use catalog::builtin::PLUGIN_DEFINITION;
 pub use catalog::{Catalog, Column, NameRule, Resource, ScalePaths, Subresource, Traits};
 pub use registry::{Config, Prepared, Registry, Written};

@@ -17,6 +17,7 @@ use quadrille_store::{
 use serde_json::{Map, Value};
 use tokio::sync::RwLock;
 
+use crate::access::Access;
 use crate::catalog::{Catalog, Resource};
 use crate::request::WriteRequest;
 use crate::status::Status;
@@ -106,6 +107,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     catalog: ArcSwap<Catalog>,
+    access: Access,
     /// Commits share it; a [`crate::Turn`] has it alone.
     commits: RwLock<()>,
 }
@@ -123,9 +125,11 @@ impl Registry {
     ) -> Result<Self, Status> {
         let catalog = ArcSwap::from_pointee(crate::catalog::builtin::catalog()?);
         let commits = RwLock::new(());
-        let inner = Inner { store, config, clock, random, catalog, commits };
+        let access = Access::default();
+        let inner = Inner { store, config, clock, random, catalog, access, commits };
         let registry = Self { inner: Arc::new(inner) };
         registry.load_definitions();
+        registry.load_access();
         Ok(registry)
     }
 
@@ -154,6 +158,11 @@ impl Registry {
         self.inner.catalog.load_full()
     }
 
+    /// The index of roles and bindings.
+    pub fn access(&self) -> &Access {
+        &self.inner.access
+    }
+
     /// Decides a write on a view, without acting.
     ///
     /// A run's overlay must drop those of [`Prepared::requires`] whose keys the run itself writes.
@@ -166,6 +175,7 @@ impl Registry {
             config: &self.inner.config,
             random: &*self.inner.random,
             catalog: &catalog,
+            access: &self.inner.access,
             view,
             request,
             resource: &request.target.resource,

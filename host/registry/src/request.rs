@@ -17,6 +17,8 @@ pub struct Actor {
     pub uid: Arc<str>,
     /// The user's groups.
     pub groups: Arc<[Arc<str>]>,
+    /// What else is known of the user.
+    pub extra: Arc<crate::access::Extra>,
     /// The client: its `User-Agent`; for a run the controller's name.
     pub client: Arc<str>,
     /// The peer's address; empty for the host itself.

@@ -10,6 +10,7 @@ mod events;
 mod namespace;
 mod pod;
 mod pod_template;
+mod rbac;
 mod service;
 
 use std::fmt::Debug;
@@ -128,6 +129,10 @@ pub(crate) fn of(group: &str, resource: &str) -> &'static dyn Rules {
         ("apps", "daemonsets") => &apps::DaemonSets,
         ("batch", "jobs") => &batch::Jobs,
         ("batch", "cronjobs") => &batch::CronJobs,
+        ("rbac.authorization.k8s.io", "roles") => &rbac::Roles,
+        ("rbac.authorization.k8s.io", "clusterroles") => &rbac::ClusterRoles,
+        ("rbac.authorization.k8s.io", "rolebindings") => &rbac::RoleBindings,
+        ("rbac.authorization.k8s.io", "clusterrolebindings") => &rbac::ClusterRoleBindings,
         ("apiextensions.k8s.io", "customresourcedefinitions") => &DefinitionRules,
         _ => &Generic,
     }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use quadrille_object::Timestamp;
 use quadrille_store::{Expect, Key, Object as Stored, View, Write};
 
+use crate::access::Access;
 use crate::catalog::{Catalog, Resource};
 use crate::field::Object;
 use crate::registry::{Config, Prepared};
@@ -29,6 +30,7 @@ pub(crate) struct Attempt<'a> {
     pub(crate) config: &'a Config,
     pub(crate) random: &'a dyn quadrille_kit::Random,
     pub(crate) catalog: &'a Catalog,
+    pub(crate) access: &'a Access,
     pub(crate) view: &'a dyn View,
     pub(crate) request: &'a WriteRequest,
     pub(crate) resource: &'a Resource,

@@ -31,6 +31,7 @@ async fn main() -> Result<(), Problem> {
     let config = quadrille_registry::Config::default();
     let registry = Registry::build(config, store, Arc::clone(&clock), Arc::clone(&random))?;
     registry.bootstrap().await?;
+    supervisor.spawn("roles", registry.clone().keep_access(supervisor.shutdown()));
     let authority = identity::make_authority(clock.now())?;
     let names = identity::loopback_names();
     let certificate = identity::make_server_certificate(&authority, &names, clock.now())?;

@@ -11,12 +11,13 @@ use http::request::Parts;
 use http::{Method, Request, Version};
 use hyper::body::{Body as _, Incoming};
 use quadrille_kit::{Clock, Random, Shutdown};
+use quadrille_registry::access::{self, Attributes, ResourceAttributes, User};
 use quadrille_registry::{Actor, Reason, Registry, Resource, Status};
 use quadrille_store::{Cause, RequestCause};
 
 use crate::answer::{Answer, audit_id, no_such_path, refusal};
-use crate::authentication::{Tokens, User};
-use crate::authorization::{Attributes, Authorizer, ResourceAttributes, forbidden};
+use crate::authentication::Tokens;
+use crate::authorization::Authorizer;
 use crate::config::Config;
 use crate::extension::{Insight, PluginUploads};
 use crate::negotiate::{Encoding, Shape, Source, Wanted, negotiate};
@@ -88,6 +89,7 @@ impl ResourceRequest<'_> {
             user: Arc::clone(&self.user.name),
             uid: Arc::clone(&self.user.uid),
             groups: Arc::clone(&self.user.groups),
+            extra: Arc::clone(&self.user.extra),
             client: user_agent(self.parts).into(),
             address: Arc::clone(self.peer),
         }
@@ -200,8 +202,16 @@ impl App {
         let params = Params::parse(parts.uri.query());
         let watch = path.watch || params.as_ref().is_ok_and(|params| params.watch);
         let verb = verb_of(&parts.method, &path, watch);
-        let resource_attributes = Some(resource_attributes(&path));
-        let attributes = Attributes { verb, path: url, resource: resource_attributes };
+        let mut of = resource_attributes(&path);
+        // Whoever lists or watches one name asks for that name.
+        let single = match &params {
+            Ok(params) if of.name.is_empty() && matches!(verb, "list" | "watch") => {
+                params.single_name()
+            }
+            Ok(_) | Err(_) => None,
+        };
+        of.name = single.as_deref().unwrap_or(of.name);
+        let attributes = Attributes { verb, path: url, resource: Some(of) };
         self.authorize(user, &attributes)?;
         if verbs::plugin::is_extension(&path) {
             return verbs::plugin::answer(self, parts, body, &path, user, peer).await;
@@ -228,7 +238,8 @@ impl App {
         if self.authorizer.allows(user, attributes) {
             return Ok(());
         }
-        Err(forbidden(user, attributes))
+        let decision = self.authorizer.decide(user, attributes);
+        Err(access::forbidden(&user.name, attributes, &decision.reason))
     }
 
     fn finish(&self, parts: &Parts, mut answer: Answer) -> Answer {

@@ -7,45 +7,8 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use quadrille_registry::{Reason, Status};
+use quadrille_registry::{Reason, Status, User};
 use sha2::{Digest as _, Sha256};
-
-/// Somebody who asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
-    /// The name, such as `admin` or `system:serviceaccount:default:robot`.
-    pub name: Arc<str>,
-    /// The uid; may be empty.
-    pub uid: Arc<str>,
-    /// The groups, `system:authenticated` or `system:unauthenticated` among them.
-    pub groups: Arc<[Arc<str>]>,
-}
-
-/// The group whose members may do everything.
-pub const MASTERS: &str = "system:masters";
-/// The group of everybody with a valid token.
-pub const AUTHENTICATED: &str = "system:authenticated";
-/// The group of everybody without one.
-pub const UNAUTHENTICATED: &str = "system:unauthenticated";
-
-impl User {
-    /// A known user; joins `system:authenticated`.
-    pub fn known(name: &str, uid: &str, groups: &[&str]) -> Self {
-        let groups = groups.iter().copied().chain([AUTHENTICATED]);
-        Self { name: name.into(), uid: uid.into(), groups: groups.map(Arc::from).collect() }
-    }
-
-    /// Whoever sends no token.
-    pub fn anonymous() -> Self {
-        let groups = [Arc::from(UNAUTHENTICATED)];
-        Self { name: "system:anonymous".into(), uid: "".into(), groups: groups.into() }
-    }
-
-    /// Whether the user is in a group.
-    pub fn is_in(&self, group: &str) -> bool {
-        self.groups.iter().any(|of| **of == *group)
-    }
-}
 
 /// A token file with a bad line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -145,6 +108,8 @@ fn csv_fields(line: &str) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use quadrille_registry::access::AUTHENTICATED;
+
     use super::*;
 
     fn with(value: &str) -> HeaderMap {

@@ -33,8 +33,9 @@ mod token;
 mod verbs;
 mod yaml;
 
-pub use authentication::{Tokens, User};
-pub use authorization::{Attributes, Authorizer, BuiltinRules, ResourceAttributes};
+pub use authentication::Tokens;
+pub use authorization::{Authorizer, Roles};
 pub use config::{Config, Limits};
 pub use extension::{Insight, LogOptions, LogStream, PluginUploads, Upload};
+pub use quadrille_registry::access::{Attributes, Decision, ResourceAttributes, User};
 pub use server::{Parts, Server, ServerError};

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use quadrille_object::{FieldSelector, validate_name};
 use quadrille_registry::{Reason, Status};
 
 use crate::path::decode;
@@ -45,6 +46,13 @@ impl<'a> Params<'a> {
             params.set(key, value)?;
         }
         Ok(params)
+    }
+
+    /// The one name that the field selector lets through, where it does.
+    pub(crate) fn single_name(&self) -> Option<String> {
+        let selector = FieldSelector::parse(self.field_selector.as_deref()?).ok()?;
+        let name = selector.exact("metadata.name")?;
+        validate_name::path_segment(name).is_empty().then(|| name.to_owned())
     }
 
     fn set(&mut self, key: &str, raw: &'a str) -> Result<(), Status> {

@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::app::{App, AuditIds};
 use crate::authentication::Tokens;
-use crate::authorization::{Authorizer, BuiltinRules};
+use crate::authorization::{Authorizer, Roles};
 use crate::config::Config;
 use crate::connection;
 use crate::extension::{Insight, PluginUploads};
@@ -62,10 +62,10 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The parts of a server without plugins and insight, with the built-in rules.
+    /// The parts of a server without plugins and insight, with the host's own roles and bindings.
     pub fn new(registry: Registry, certificate: PemPair, tokens: Tokens) -> Self {
         let (clock, random) = (Arc::clone(registry.clock()), Arc::clone(registry.random()));
-        let authorizer = Arc::new(BuiltinRules);
+        let authorizer = Arc::new(Roles(registry.clone()));
         let (uploads, insight) = (None, None);
         Self { registry, certificate, tokens, authorizer, uploads, insight, clock, random }
     }

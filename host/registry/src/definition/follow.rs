@@ -13,6 +13,7 @@ use quadrille_store::{
 };
 use serde_json::json;
 
+use crate::access::is_indexed;
 use crate::catalog::{Resource, custom};
 use crate::definition::{CLEANUP, is_served, resource};
 use crate::registry::Registry;
@@ -35,10 +36,11 @@ impl Registry {
     }
 
     /// Whether something follows from a write: it may change the catalog, be the last one of a dying definition, or
-    /// make a namespace.
+    /// make a namespace, or say who may do what.
     pub(crate) fn has_followers(&self, write: &Write) -> bool {
         let key = write.key();
         key.resource == resource()
+            || is_indexed(key)
             || is_new_namespace(write)
             || (matches!(write, Write::Delete { .. })
                 && self.catalog().by_group_resource(&key.resource).is_some_and(|r| r.custom))
@@ -46,6 +48,7 @@ impl Registry {
 
     /// Acts on what a commit did to definitions and custom objects.
     pub(crate) async fn follow(&self, committed: &Committed) {
+        self.follow_access(committed.objects.iter().map(|object| &object.key));
         let is_namespace = |o: &&Arc<Stored>| {
             o.key.resource.group.is_empty() && *o.key.resource.resource == *"namespaces"
         };

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use quadrille_object::GroupResource;
 use quadrille_store::{Expect, Key};
 
+use crate::access::{self, Attributes, ResourceAttributes};
 use crate::admission::{self, Operation};
 use crate::field::Object;
 use crate::metadata;
 use crate::registry::Prepared;
-use crate::request::Body;
+use crate::request::{Action, Body};
 use crate::shape;
 use crate::status::{Reason, Status, StatusCause};
 use crate::write::Attempt;
@@ -46,6 +47,7 @@ impl Attempt<'_> {
         }
         self.resource.rules.before_create(self, &mut object)?;
         self.validate(&object, None)?;
+        self.authorize_create()?;
         admission::validate(self, &object, None, Operation::Create)?;
         self.resource.rules.warn(&object, None, &mut self.warnings);
         let name = metadata::text(&object, "name").to_owned();
@@ -53,6 +55,29 @@ impl Attempt<'_> {
             return Err(Status::already_exists(&self.resource.qualified(), &name));
         }
         self.finish(object, None, Outcome::Stored)
+    }
+
+    /// An update or apply that creates needs the right to create, too.
+    fn authorize_create(&self) -> Result<(), Status> {
+        let actor = &self.request.actor;
+        if matches!(self.request.action, Action::Create(_)) || actor.is_host() {
+            return Ok(());
+        }
+        let gvr = &self.resource.gvr;
+        let of = ResourceAttributes {
+            group: &gvr.group,
+            version: &gvr.version,
+            resource: &gvr.resource,
+            subresource: "",
+            namespace: self.namespace(),
+            name: self.name(),
+        };
+        let asked = Attributes::of("create", of);
+        let decision = self.access.decide(actor.asker(), &asked);
+        if decision.allowed {
+            return Ok(());
+        }
+        Err(access::forbidden(&actor.user, &asked, &decision.reason))
     }
 
     fn name_new(&mut self, object: &mut Object) {
