@@ -1,0 +1,151 @@
+//! A client over TLS and HTTP/1.1 that costs little, and the bare server that answers are compared with.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use axum::Router;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use quadrille_tests::TestHost;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+/// Where requests go, and by what right.
+#[derive(Clone)]
+pub struct Target {
+    address: SocketAddr,
+    tls: TlsConnector,
+    token: Arc<str>,
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// One connection.
+pub type Connection = SendRequest<Full<Bytes>>;
+
+fn connector(certificate: CertificateDer<'static>) -> anyhow::Result<TlsConnector> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate)?;
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots);
+    Ok(TlsConnector::from(Arc::new(config.with_no_client_auth())))
+}
+
+impl Target {
+    /// A host with its admin's token.
+    ///
+    /// # Errors
+    /// When the host's files cannot be read.
+    pub fn host(host: &TestHost) -> anyhow::Result<Self> {
+        let certificate = CertificateDer::from_pem_file(host.dir().join("ca.crt"))?;
+        let token = std::fs::read_to_string(host.dir().join("admin-token"))?;
+        let address = host.url.strip_prefix("https://").context("a URL")?.parse()?;
+        Ok(Self { address, tls: connector(certificate)?, token: token.trim().into() })
+    }
+
+    /// A connection of its own.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub async fn connect(&self) -> anyhow::Result<Connection> {
+        let stream = TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::from(self.address.ip());
+        let stream = self.tls.connect(name, stream).await?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        #[expect(clippy::disallowed_methods, reason = "a benchmark has no supervisor")]
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    /// Sends a request and answers the body as a stream.
+    ///
+    /// # Errors
+    /// When the answer is no success.
+    pub async fn send(
+        &self,
+        connection: &mut Connection,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: Bytes,
+    ) -> anyhow::Result<Incoming> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("Host", self.address.to_string())
+            .header("Authorization", format!("Bearer {}", self.token))
+            .header("Content-Type", content_type)
+            .body(Full::new(body))?;
+        connection.ready().await?;
+        let answer = connection.send_request(request).await?;
+        ensure!(answer.status().is_success(), "{method} {path}: {}", answer.status());
+        Ok(answer.into_body())
+    }
+
+    /// GET, read to its end; answers the number of bytes and the last 4 KiB frame seen.
+    ///
+    /// # Errors
+    /// When the answer is no success.
+    pub async fn get(&self, connection: &mut Connection, path: &str) -> anyhow::Result<usize> {
+        let mut body = self.send(connection, "GET", path, "", Bytes::new()).await?;
+        let mut bytes = 0;
+        while let Some(frame) = body.frame().await {
+            bytes += frame?.data_ref().map_or(0, Bytes::len);
+        }
+        Ok(bytes)
+    }
+
+    /// GET of a whole body.
+    ///
+    /// # Errors
+    /// When the answer is no success.
+    pub async fn read(&self, connection: &mut Connection, path: &str) -> anyhow::Result<Bytes> {
+        let body = self.send(connection, "GET", path, "", Bytes::new()).await?;
+        Ok(body.collect().await?.to_bytes())
+    }
+}
+
+/// A server that copies the same bytes for every GET and does nothing else: the reference.
+///
+/// # Errors
+/// When no port is free.
+pub async fn bare(routes: Router) -> anyhow::Result<Target> {
+    let key = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+    let certificate = key.cert.der().clone();
+    let private = PrivateKeyDer::try_from(key.signing_key.serialize_der())
+        .map_err(|error| anyhow::anyhow!("{error}"))?;
+    let config = rustls::ServerConfig::builder().with_no_client_auth();
+    let config = config.with_single_cert(vec![certificate.clone()], private)?;
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let address = listener.local_addr()?;
+    let serving = async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(routes.clone()));
+            let one = async move {
+                stream.set_nodelay(true)?;
+                let stream = TokioIo::new(acceptor.accept(stream).await?);
+                let serving = hyper::server::conn::http1::Builder::new();
+                serving.serve_connection(stream, service).await?;
+                anyhow::Ok(())
+            };
+            #[expect(clippy::disallowed_methods, reason = "a benchmark has no supervisor")]
+            tokio::spawn(one);
+        }
+    };
+    #[expect(clippy::disallowed_methods, reason = "a benchmark has no supervisor")]
+    tokio::spawn(serving);
+    Ok(Target { address, tls: connector(certificate)?, token: "none".into() })
+}
