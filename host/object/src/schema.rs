@@ -16,6 +16,7 @@ mod builtin;
 mod check;
 mod compile;
 mod defaults;
+mod form;
 mod format;
 mod node;
 mod prune;
@@ -84,6 +85,18 @@ impl Schema {
     /// warnings and strict decoding errors: `spec.containers[0].foo`, to be put into `unknown field "…"`.
     pub fn prune(&self, object: &mut Map<String, Value>) -> Vec<String> {
         prune::prune(self, object)
+    }
+
+    /// Removes from an object of a built-in kind what holds nothing and is then not written: nulls, empty lists, and zero
+    /// values of fields that cannot tell them from nothing.
+    pub fn drop_empty(&self, object: &mut Map<String, Value>) {
+        form::drop_empty(self, self.root(), object);
+    }
+
+    /// Writes the fields of a built-in kind that are always there, whether anybody set them or not, and quantities in their
+    /// canonical form.
+    pub fn fill_empty(&self, object: &mut Map<String, Value>) {
+        form::fill_empty(self, self.root(), object);
     }
 
     /// Fills in the defaults of a custom resource's schema.

@@ -108,6 +108,8 @@ pub struct Resource {
     pub storage_api_version: Arc<str>,
     /// Where its objects are stored; differs from its own name for events.k8s.io only.
     pub stored_as: GroupResource,
+    /// What clients of the whole resource are told, such as that it is deprecated.
+    pub warning: Option<Arc<str>>,
     /// Whether a `CustomResourceDefinition` made it.
     pub custom: bool,
     /// The shape of its objects in this version.

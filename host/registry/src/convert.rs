@@ -1,6 +1,9 @@
 //! Between the version that a request speaks and the version that is stored.
 //!
-//! Custom resources differ in `apiVersion` alone; Events have two names for the same fields.
+//! Custom resources differ in `apiVersion` alone; Events have two names for the same fields; `autoscaling/v1` says less
+//! than v2.
+
+mod autoscaler;
 
 use crate::catalog::Resource;
 use crate::field::Object;
@@ -24,6 +27,9 @@ pub(crate) fn to_storage(resource: &Resource, object: &mut Object) {
     object.insert("apiVersion".to_owned(), (*resource.storage_api_version).into());
     if *resource.gvr.group == *"events.k8s.io" {
         rename(object, EVENT_FIELDS.iter().copied());
+    } else if is_autoscaler(resource) {
+        autoscaler::to_v2(object);
+        crate::rules::autoscaler_defaults(object);
     }
 }
 
@@ -33,7 +39,10 @@ pub(crate) fn from_storage(resource: &Resource, object: &mut Object) {
         return;
     }
     object.insert("apiVersion".to_owned(), (*resource.api_version).into());
-    if *resource.gvr.group == *"events.k8s.io" {
+    if is_autoscaler(resource) {
+        autoscaler::to_v1(object);
+        resource.schema.fill_empty(object);
+    } else if *resource.gvr.group == *"events.k8s.io" {
         rename(object, EVENT_FIELDS.iter().map(|(new, core)| (*core, *new)));
         for key in [
             "deprecatedFirstTimestamp",
@@ -47,6 +56,10 @@ pub(crate) fn from_storage(resource: &Resource, object: &mut Object) {
             }
         }
     }
+}
+
+fn is_autoscaler(resource: &Resource) -> bool {
+    !resource.custom && *resource.gvr.group == *"autoscaling"
 }
 
 fn rename<'a>(object: &mut Object, names: impl Iterator<Item = (&'a str, &'a str)>) {

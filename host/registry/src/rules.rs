@@ -4,14 +4,25 @@
 //! with its shape checked.
 
 mod apps;
+mod autoscaling;
 mod batch;
 mod config;
+mod endpoints;
 mod events;
+mod facts;
+mod ingress;
 mod namespace;
+mod net;
+mod network;
+mod node;
 mod pod;
 mod pod_template;
+mod policy;
+mod quota;
 mod rbac;
 mod service;
+mod storage;
+mod volumes;
 
 use std::fmt::Debug;
 
@@ -100,6 +111,8 @@ pub(crate) trait Rules: Debug + Sync {
     fn on_terminating(&self, _object: &mut Object, _now: &str) {}
 }
 
+pub(crate) use autoscaling::defaults as autoscaler_defaults;
+
 #[derive(Debug)]
 struct Generic;
 
@@ -133,6 +146,30 @@ pub(crate) fn of(group: &str, resource: &str) -> &'static dyn Rules {
         ("rbac.authorization.k8s.io", "clusterroles") => &rbac::ClusterRoles,
         ("rbac.authorization.k8s.io", "rolebindings") => &rbac::RoleBindings,
         ("rbac.authorization.k8s.io", "clusterrolebindings") => &rbac::ClusterRoleBindings,
+        ("", "endpoints") => &endpoints::ENDPOINTS,
+        ("discovery.k8s.io", "endpointslices") => &endpoints::ENDPOINT_SLICES,
+        ("autoscaling", "horizontalpodautoscalers") => &autoscaling::AUTOSCALERS,
+        ("networking.k8s.io", "ingresses") => &ingress::INGRESSES,
+        ("networking.k8s.io", "ingressclasses") => &ingress::INGRESS_CLASSES,
+        ("networking.k8s.io", "networkpolicies") => &network::NETWORK_POLICIES,
+        ("networking.k8s.io", "servicecidrs") => &network::SERVICE_CIDRS,
+        ("networking.k8s.io", "ipaddresses") => &network::IP_ADDRESSES,
+        ("policy", "poddisruptionbudgets") => &policy::BUDGETS,
+        ("scheduling.k8s.io", "priorityclasses") => &policy::PRIORITY_CLASSES,
+        ("node.k8s.io", "runtimeclasses") => &policy::RUNTIME_CLASSES,
+        ("apps", "controllerrevisions") => &policy::CONTROLLER_REVISIONS,
+        ("apiregistration.k8s.io", "apiservices") => &policy::API_SERVICES,
+        ("", "resourcequotas") => &quota::QUOTAS,
+        ("", "limitranges") => &quota::LIMIT_RANGES,
+        ("", "persistentvolumes") => &volumes::VOLUMES,
+        ("", "persistentvolumeclaims") => &volumes::CLAIMS,
+        ("", "nodes") => &node::NODES,
+        ("storage.k8s.io", "storageclasses") => &storage::STORAGE_CLASSES,
+        ("storage.k8s.io", "csidrivers") => &storage::CSI_DRIVERS,
+        ("storage.k8s.io", "csinodes") => &storage::CSI_NODES,
+        ("storage.k8s.io", "csistoragecapacities") => &storage::CSI_CAPACITIES,
+        ("storage.k8s.io", "volumeattachments") => &storage::VOLUME_ATTACHMENTS,
+        ("storage.k8s.io", "volumeattributesclasses") => &storage::VOLUME_ATTRIBUTES_CLASSES,
         ("apiextensions.k8s.io", "customresourcedefinitions") => &DefinitionRules,
         _ => &Generic,
     }

@@ -31,9 +31,21 @@ pub(crate) fn prune(resource: &Resource, object: &mut Object) -> Vec<String> {
 pub(crate) fn defaults(resource: &Resource, object: &mut Object) {
     if resource.custom {
         resource.schema.fill_defaults(object);
-    } else {
+    } else if *resource.gvr.group == *"apiextensions.k8s.io" {
+        // Definitions hold schemas, whose nulls and empty lists mean something.
         drop_empty(object);
         resource.rules.default(object);
+    } else {
+        resource.schema.drop_empty(object);
+        resource.rules.default(object);
+        resource.schema.fill_empty(object);
+    }
+}
+
+/// Writes what is always there in an object of a built-in kind; for what was written after its defaults.
+pub(crate) fn fill_empty(resource: &Resource, object: &mut Object) {
+    if !resource.custom && *resource.gvr.group != *"apiextensions.k8s.io" {
+        resource.schema.fill_empty(object);
     }
 }
 

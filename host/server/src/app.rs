@@ -15,7 +15,7 @@ use quadrille_registry::access::{self, Attributes, ResourceAttributes, User};
 use quadrille_registry::{Actor, Reason, Registry, Resource, Status};
 use quadrille_store::{Cause, RequestCause};
 
-use crate::answer::{Answer, audit_id, no_such_path, refusal};
+use crate::answer::{Answer, add_warnings, audit_id, no_such_path, refusal};
 use crate::authentication::Tokens;
 use crate::authorization::Authorizer;
 use crate::config::Config;
@@ -169,7 +169,8 @@ impl App {
         else {
             return None;
         };
-        if resource.namespaced == path.namespace.is_empty() || !resource.verbs.contains(&"get") {
+        let misplaced = resource.namespaced == path.namespace.is_empty();
+        if misplaced || !resource.verbs.contains(&"get") || resource.warning.is_some() {
             return None;
         }
         let found = verbs::get::object(self, resource, &path.namespace, name);
@@ -231,7 +232,11 @@ impl App {
         let wanted = negotiate(accept, Source::Resource(resource, verb))?;
         let params = params?;
         let request = ResourceRequest { parts, user, peer, path, params, resource, verb, wanted };
-        verbs::answer(self, request, body).await
+        let answer = verbs::answer(self, request, body).await;
+        match &resource.warning {
+            Some(warning) => warned(answer, warning),
+            None => answer,
+        }
     }
 
     pub(crate) fn authorize(&self, user: &User, attributes: &Attributes<'_>) -> Result<(), Status> {
@@ -248,6 +253,16 @@ impl App {
         answer.headers_mut().insert(audit_id(), id.unwrap_or_else(|| self.audit.next()));
         answer
     }
+}
+
+/// The answer, or the refusal, with a word about the resource. A body that was too large is still to be heard out.
+fn warned(answer: Result<Answer, Status>, warning: &str) -> Result<Answer, Status> {
+    let mut answer = match answer {
+        Err(status) if status.code == 413 => return Err(status),
+        other => other.unwrap_or_else(|status| refusal(&status)),
+    };
+    add_warnings(&mut answer, &[warning.to_owned()]);
+    Ok(answer)
 }
 
 fn resource_attributes<'a>(path: &'a ResourcePath<'a>) -> ResourceAttributes<'a> {

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::form;
 use super::node::{Kind, ListKind, Node, NodeId, PatchRule, Property};
 use crate::name::Gvk;
 
@@ -158,6 +159,7 @@ impl Compiler {
                 || always.contains(field)
                 || is_part_of_kind(shape, field),
             by_value: always.contains(field) || is_part_of_kind(shape, field),
+            empty: form::empty(name, field),
             key_default: key_default(name, field),
             patch: patch_rule(of),
         });

@@ -68,6 +68,9 @@ impl<'a> Checker<'a> {
                 let Some(item) = node.items else { return Ok(()) };
                 items.iter().try_for_each(|value| self.value(holder, item, value))
             }
+            (Kind::String, Value::String(text)) if node.name.ends_with(".MicroTime") => {
+                check_micro_time(text)
+            }
             (Kind::String, Value::String(text)) => check_format(&node.format, text),
             (_, Value::Null)
             | (Kind::Any, _)
@@ -175,4 +178,24 @@ fn check_time(text: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("parsing time {text:?} as {LAYOUT:?}: cannot parse {text:?} as \"2006\""))
+}
+
+/// Times of leases and Events must have microseconds, all six digits.
+fn check_micro_time(text: &str) -> Result<(), String> {
+    const LAYOUT: &str = "2006-01-02T15:04:05.000000Z07:00";
+    const SECONDS_END: usize = 19;
+    let wrong = |rest: &str, wanted: &str| {
+        Err(format!("parsing time {text:?} as {LAYOUT:?}: cannot parse {rest:?} as {wanted:?}"))
+    };
+    if crate::time::Timestamp::parse_rfc3339(text).is_none() {
+        return wrong(text, "2006");
+    }
+    let rest = text.get(SECONDS_END..).unwrap_or_default();
+    let digits =
+        rest.strip_prefix('.').map_or(0, |d| d.bytes().take_while(u8::is_ascii_digit).count());
+    match digits {
+        6 => Ok(()),
+        7.. => wrong(rest.get(7..).unwrap_or_default(), "Z07:00"),
+        _ => wrong(rest, ".000000"),
+    }
 }

@@ -6,6 +6,7 @@ use regex::Regex;
 use serde_json::{Map, Number, Value};
 
 use super::builtin::{OBJECT_META, builtin};
+use super::form::Empty;
 use super::node::{Kind, ListKind, Node, NodeId, Property};
 use super::rules::{Bound, Rules};
 
@@ -83,6 +84,7 @@ impl Compiler {
             node: self.child(of),
             always: false,
             by_value: false,
+            empty: Empty::Free,
             key_default: of.get("default").cloned().map(Box::new),
             patch: None,
         };
@@ -103,6 +105,7 @@ impl Compiler {
                 node: id,
                 always: false,
                 by_value: false,
+                empty: Empty::Free,
                 key_default: None,
                 patch: None,
             };

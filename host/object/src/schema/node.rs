@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use super::form::Empty;
 use super::rules::Rules;
 
 /// A node of the schema's own arena, or (with the top bit) of the built-in one.
@@ -96,6 +97,8 @@ pub(crate) struct Property {
     pub(crate) always: bool,
     /// Built-in types only: the field holds an object and is empty, not null, when nothing is in it.
     pub(crate) by_value: bool,
+    /// Built-in types only: what becomes of the field when it holds nothing.
+    pub(crate) empty: Empty,
     /// The value that counts as the key when an item of an associative list leaves the field out.
     pub(crate) key_default: Option<Box<Value>>,
     pub(crate) patch: Option<Box<PatchRule>>,

@@ -45,6 +45,8 @@ struct Entry {
     unconditional_update: bool,
     name_rule: Option<String>,
     stored_as: Option<Arc<str>>,
+    storage_version: Option<Arc<str>>,
+    warning: Option<Arc<str>>,
 }
 
 #[derive(Deserialize)]
@@ -97,7 +99,8 @@ impl Entry {
             Some(core) => GroupResource::new("", &**core),
             None => GroupResource::new(&*self.group, &*self.name),
         };
-        let storage = GroupVersion::new(&*stored_as.group, &*self.version);
+        let storage_version = self.storage_version.unwrap_or_else(|| Arc::clone(&self.version));
+        let storage = GroupVersion::new(&*stored_as.group, &*storage_version);
         let subresources: Vec<Subresource> =
             self.subresources.into_iter().map(|sub| sub.into_subresource(&kind)).collect();
         let has_scale = subresources.iter().any(|sub| *sub.name == *"scale");
@@ -110,7 +113,8 @@ impl Entry {
             namespaced: self.namespaced,
             verbs: verbs(self.verbs.as_deref(), &VERBS),
             columns: self.columns.into_iter().map(column).collect(),
-            storage_version: self.version,
+            storage_version,
+            warning: self.warning,
             storage_api_version: storage.to_string().into(),
             custom: false,
             schema,

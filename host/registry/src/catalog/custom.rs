@@ -49,6 +49,7 @@ fn resource(spec: &Value, version: &Value) -> Option<Resource> {
         storage_api_version: format!("{group}/{storage_version}").into(),
         storage_version: storage_version.into(),
         stored_as: GroupResource::new(group, plural),
+        warning: None,
         custom: true,
         schema: Arc::new(schema(version)),
         rules: rules::custom(),

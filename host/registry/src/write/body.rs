@@ -136,6 +136,9 @@ impl Attempt<'_> {
         convert::to_storage(self.resource, object);
         if let Some(stored) = self.storage_resource() {
             shape::prune(stored, object);
+        } else if !self.resource.is_storage_form() {
+            let stored = self.catalog.by_group_resource(&self.resource.stored_as);
+            shape::fill_empty(stored.map_or(self.resource, AsRef::as_ref), object);
         }
     }
 

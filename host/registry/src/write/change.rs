@@ -129,6 +129,19 @@ impl Attempt<'_> {
                 };
                 self.keep_metadata(object, metadata);
             }
+            Some("approval") => {
+                let conditions = field::get(object, &["status", "conditions"]).cloned();
+                let managed = field::get(object, &["metadata", "managedFields"]).cloned();
+                object.clone_from(before);
+                if let Some(managed) = managed {
+                    metadata::of_mut(object).insert("managedFields".to_owned(), managed);
+                }
+                let status = field::map_mut(object, &["status"]);
+                match conditions {
+                    Some(list) => status.insert("conditions".to_owned(), list),
+                    None => status.remove("conditions"),
+                };
+            }
             Some("finalize") => {
                 let finalizers = field::get(object, &["spec", "finalizers"]).cloned();
                 let managed = field::get(object, &["metadata", "managedFields"]).cloned();

@@ -46,6 +46,8 @@ impl Attempt<'_> {
             object.remove("status");
         }
         self.resource.rules.before_create(self, &mut object)?;
+        let stored = self.catalog.by_group_resource(&self.resource.stored_as);
+        shape::fill_empty(stored.map_or(self.resource, AsRef::as_ref), &mut object);
         self.validate(&object, None)?;
         self.authorize_create()?;
         admission::validate(self, &object, None, Operation::Create)?;
