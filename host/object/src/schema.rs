@@ -15,19 +15,28 @@ use crate::name::Gvk;
 mod builtin;
 mod check;
 mod compile;
+mod correlate;
 mod defaults;
+mod embedded;
+pub mod field_path;
 mod form;
 mod format;
+mod lists;
 mod node;
+mod pattern;
 mod prune;
 mod rules;
 mod structural;
 mod text;
 mod validate;
 
-pub use self::defaults::DEPTH_MAX;
-pub(crate) use self::node::{Kind, ListKind, Node, NodeId, PatchRule, Property};
-pub(crate) use self::text::{plain as plain_text, quoted};
+pub use self::correlate::Correlation;
+pub use self::defaults::{DEPTH_MAX, Nulls};
+pub use self::node::ListKind;
+pub(crate) use self::node::{Kind, Node, NodeId, PatchRule, Property};
+pub use self::structural::Findings;
+pub(crate) use self::text::plain as plain_text;
+pub use self::text::{json as json_text, quoted};
 
 /// The built-in definitions as data: an object with `definitions`, in `OpenAPI` v2's form, without descriptions.
 pub fn builtin_shapes() -> &'static str {
@@ -39,6 +48,15 @@ pub fn builtin_shapes() -> &'static str {
 pub struct Schema {
     arena: Arena,
     root: NodeId,
+    parts: Parts,
+}
+
+/// What a schema has anywhere, so that what it has not costs nothing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Parts {
+    embedded: bool,
+    /// Sets and associative lists.
+    keyed_lists: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -51,26 +69,34 @@ impl Schema {
     /// The schema of a built-in kind; `None` when Kubernetes has no such kind.
     pub fn builtin(kind: &Gvk) -> Option<Self> {
         let root = builtin::builtin().kind(kind)?;
-        Some(Self { arena: Arena::Builtin, root })
+        Some(Self::of_builtin(root))
     }
 
     /// The schema of a built-in definition, such as `io.k8s.api.core.v1.PodTemplateSpec`.
     pub fn definition(name: &str) -> Option<Self> {
         let root = builtin::builtin().named(name)?;
-        Some(Self { arena: Arena::Builtin, root })
+        Some(Self::of_builtin(root))
     }
 
     /// Compiles the `openAPIV3Schema` of one version of a `CustomResourceDefinition`. `path` is where it stands, for the
     /// errors: `spec.validation.openAPIV3Schema` where all versions share it.
     ///
     /// # Errors
-    /// Everything for which kube-apiserver refuses a schema, in its words.
+    /// Everything for which kube-apiserver refuses a schema, in its words, but for expressions.
     pub fn from_crd(schema: &Value, path: &str) -> Result<Self, Vec<FieldError>> {
-        structural::check(schema, path)?;
+        let errors = Self::check_crd(schema, path).into_all();
+        if errors.is_empty() { Ok(Self::from_checked(schema)) } else { Err(errors) }
+    }
+
+    /// What is wrong with the `openAPIV3Schema` of one version of a `CustomResourceDefinition`, but for expressions.
+    pub fn check_crd(schema: &Value, path: &str) -> Findings {
+        structural::check(schema, path)
+    }
+
+    /// Compiles a schema that was checked when it was stored; whatever is of the wrong shape nevertheless is left out.
+    pub fn from_checked(schema: &Value) -> Self {
         let (nodes, root) = compile::compile(schema);
-        let compiled = Self { arena: Arena::Custom(nodes.into()), root };
-        let errors = structural::check_defaults(schema, path);
-        if errors.is_empty() { Ok(compiled) } else { Err(errors) }
+        Self::of_custom(nodes, root)
     }
 
     /// A schema for objects of which nothing is known but their metadata.
@@ -78,7 +104,7 @@ impl Schema {
         let (nodes, root) = compile::compile(&serde_json::json!({
             "type": "object", "x-kubernetes-preserve-unknown-fields": true,
         }));
-        Self { arena: Arena::Custom(nodes.into()), root }
+        Self::of_custom(nodes, root)
     }
 
     /// Removes the fields that the schema does not know and returns their paths in the form of kube-apiserver's
@@ -100,13 +126,18 @@ impl Schema {
     }
 
     /// Fills in the defaults of a custom resource's schema.
-    pub fn fill_defaults(&self, object: &mut Map<String, Value>) {
-        defaults::fill(self, object);
+    pub fn fill_defaults(&self, object: &mut Map<String, Value>, nulls: Nulls) {
+        defaults::fill(self, object, nulls);
     }
 
-    /// Checks a custom resource; the errors are kube-apiserver's, in its order.
-    pub fn validate(&self, object: &Map<String, Value>) -> Vec<FieldError> {
-        validate::validate(self, object, "")
+    /// Checks a custom resource; the errors are kube-apiserver's, in its order. What was wrong in the object that it
+    /// replaces (`before`) and did not change is tolerated.
+    pub fn validate(
+        &self,
+        object: &Map<String, Value>,
+        before: Option<&Map<String, Value>>,
+    ) -> Vec<FieldError> {
+        validate::validate(self, object, before)
     }
 
     /// Checks the JSON types of an object of a built-in kind, as decoding does.
@@ -126,18 +157,21 @@ impl Schema {
         check::check_metadata(metadata)
     }
 
-    /// Whether any part of the schema has rules in CEL (`x-kubernetes-validations`), which are not evaluated here.
-    pub fn has_expressions(&self) -> bool {
-        let rules = |node: &Node| node.rules.as_deref().is_some_and(|r| !r.expressions.is_empty());
-        match &self.arena {
-            Arena::Custom(nodes) => nodes.iter().any(rules),
-            Arena::Builtin => false,
-        }
-    }
-
     /// Whether the schema is a custom resource's.
     pub fn is_custom(&self) -> bool {
         matches!(self.arena, Arena::Custom(_))
+    }
+
+    fn of_builtin(root: NodeId) -> Self {
+        Self { arena: Arena::Builtin, root, parts: Parts::default() }
+    }
+
+    fn of_custom(nodes: Vec<Node>, root: NodeId) -> Self {
+        let parts = Parts {
+            embedded: nodes.iter().any(|node| node.embedded),
+            keyed_lists: nodes.iter().any(|node| node.list != ListKind::Atomic),
+        };
+        Self { arena: Arena::Custom(nodes.into()), root, parts }
     }
 
     pub(crate) fn root(&self) -> &Node {

@@ -118,13 +118,38 @@ pub struct Resource {
     pub scale: Option<ScalePaths>,
     /// How the generic write path treats it.
     pub traits: Traits,
+    /// What a definition says beyond that; `None` for built-in kinds.
+    pub definition: Option<Arc<Definition>>,
     pub(crate) rules: &'static dyn Rules,
+}
+
+/// What only the resource of a `CustomResourceDefinition` has.
+#[derive(Clone, Debug, Default)]
+pub struct Definition {
+    /// The definition's uid and generation: while these stay, so does what was compiled from it.
+    pub incarnation: (Arc<str>, i64),
+    /// Whether the definition is on its way out, and takes no new objects.
+    pub terminating: bool,
+    /// The fields, beside name and namespace, by which objects can be selected: `spec.color`.
+    pub selectable_fields: Vec<String>,
 }
 
 impl Resource {
     /// Where its objects are stored.
     pub fn group_resource(&self) -> GroupResource {
         self.stored_as.clone()
+    }
+
+    /// The fields, beside name and namespace, by which a custom resource can be selected; `None` for built-in kinds.
+    pub fn selectable_fields(&self) -> Option<&[String]> {
+        self.definition.as_ref().map(|definition| definition.selectable_fields.as_slice())
+    }
+
+    /// The verbs that discovery shows.
+    pub fn shown_verbs(&self) -> Vec<&'static str> {
+        let ends = self.definition.as_ref().is_some_and(|definition| definition.terminating);
+        let adds = |verb: &str| matches!(verb, "create" | "update" | "patch");
+        self.verbs.iter().copied().filter(|verb| !ends || !adds(verb)).collect()
     }
 
     /// Its own name whatever its version, as messages have it.
@@ -185,8 +210,8 @@ impl Catalog {
         of_group.filter(|(at, _)| at.resource == gvr.resource).map(|(_, resource)| resource)
     }
 
-    pub(crate) fn insert(&mut self, resource: Resource) {
-        let resource = Arc::new(resource);
+    pub(crate) fn insert(&mut self, resource: impl Into<Arc<Resource>>) {
+        let resource = resource.into();
         self.kinds.insert(resource.kind.clone(), Arc::clone(&resource));
         let own = resource.qualified();
         if resource.is_storage_form() || !self.storage.contains_key(&own) {
@@ -195,11 +220,20 @@ impl Catalog {
         self.resources.insert(resource.gvr.clone(), resource);
     }
 
-    /// Takes every version of a resource out.
-    pub(crate) fn remove(&mut self, resource: &GroupResource) {
+    /// Takes every version of a resource out, and answers them.
+    pub(crate) fn remove(&mut self, resource: &GroupResource) -> Vec<Arc<Resource>> {
         self.storage.remove(resource);
-        self.kinds.retain(|_, r| r.qualified() != *resource);
-        self.resources
-            .retain(|gvr, _| gvr.group != resource.group || gvr.resource != resource.resource);
+        let first = Gvr::new(Arc::clone(&resource.group), "", "");
+        let of_group =
+            self.resources.range(first..).take_while(|(at, _)| at.group == resource.group);
+        let all: Vec<Arc<Resource>> = of_group
+            .filter(|(at, _)| at.resource == resource.resource)
+            .map(|(_, resource)| Arc::clone(resource))
+            .collect();
+        for gone in &all {
+            self.resources.remove(&gone.gvr);
+            self.kinds.remove(&gone.kind);
+        }
+        all
     }
 }

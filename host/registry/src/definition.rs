@@ -3,9 +3,13 @@
 //! A definition is served when its commit returns: the conditions that kube-apiserver's controllers set a moment
 //! later are set by the same write here.
 
+mod approval;
 mod check;
+mod conversion;
 pub(crate) mod follow;
 mod names;
+mod rank;
+mod version;
 
 use std::sync::Arc;
 
@@ -17,6 +21,9 @@ use crate::metadata;
 use crate::rules::Rules;
 use crate::status::Status;
 use crate::write::Attempt;
+pub(crate) use crate::write::body::is_terminating;
+
+pub(crate) use self::rank::version_rank;
 
 /// Holds a definition until its objects are gone.
 pub(crate) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
@@ -29,6 +36,11 @@ pub(crate) fn resource() -> GroupResource {
 /// Whether a definition's names are accepted: only then it is served.
 pub(crate) fn is_served(definition: &Object) -> bool {
     condition(definition, "Established").is_some_and(|c| c.get("status") == Some(&"True".into()))
+}
+
+/// Whether some of a definition's names belong to others.
+pub(crate) fn lacks_names(definition: &Object) -> bool {
+    condition(definition, "NamesAccepted").is_some_and(|c| c.get("status") == Some(&"False".into()))
 }
 
 fn condition<'a>(definition: &'a Object, kind: &str) -> Option<&'a Value> {
@@ -55,12 +67,27 @@ impl Rules for DefinitionRules {
                 }
             }
         }
-        field::default(field::map_mut(spec, &["conversion"]), "strategy", "None");
+        let conversion = field::map_mut(spec, &["conversion"]);
+        field::default(conversion, "strategy", "None");
+        let service =
+            conversion.get_mut("webhook").and_then(|w| w.pointer_mut("/clientConfig/service"));
+        if let Some(service) = service.and_then(Value::as_object_mut) {
+            field::default(service, "port", 443);
+        }
     }
 
     fn before_create(&self, attempt: &Attempt<'_>, object: &mut Object) -> Result<(), Status> {
         object.insert("status".to_owned(), json!({"storedVersions": stored_version(object)}));
-        names::accept(attempt.catalog, object, &attempt.now.to_rfc3339());
+        if attempt.request.options.dry_run {
+            // Names are accepted once the definition is there, which it will not be.
+            let status = field::map_mut(object, &["status"]);
+            status.insert("acceptedNames".to_owned(), json!({"kind": "", "plural": ""}));
+            status.insert("conditions".to_owned(), Value::Null);
+            return Ok(());
+        }
+        let now = attempt.now.to_rfc3339();
+        names::accept(attempt.catalog, object, &now);
+        approval::note(object, &now);
         Ok(())
     }
 
@@ -81,9 +108,11 @@ impl Rules for DefinitionRules {
                 field::map_mut(object, &["status"]).insert("storedVersions".to_owned(), all.into());
             }
         }
+        let now = attempt.now.to_rfc3339();
         if !names_equal(object, before) || !is_served(before) {
-            names::accept(attempt.catalog, object, &attempt.now.to_rfc3339());
+            names::accept(attempt.catalog, object, &now);
         }
+        approval::note(object, &now);
         Ok(())
     }
 
@@ -92,21 +121,7 @@ impl Rules for DefinitionRules {
     }
 
     fn validate_update(&self, object: &Object, before: &Object, errors: &mut Errors) {
-        let established = is_served(before);
-        for path in [
-            &["spec", "group"][..],
-            &["spec", "scope"],
-            &["spec", "names", "kind"],
-            &["spec", "names", "plural"],
-        ] {
-            let always = path[1] == "group" || path.last() == Some(&"plural");
-            if established || always {
-                let (new, old) = (field::get(object, path), field::get(before, path));
-                errors.immutable(&path.join("."), new, old);
-            }
-        }
-        check::validate_stored_versions(object, errors);
-        self.validate(object, errors);
+        check::validate_update(object, before, errors);
     }
 
     fn before_mark(&self, object: &mut Object) {

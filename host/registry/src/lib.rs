@@ -23,7 +23,9 @@ mod write;
 
 pub use access::{Access, Asker, Attributes, Decision, Extra, ResourceAttributes, User};
 pub use catalog::builtin::PLUGIN_DEFINITION;
-pub use catalog::{Catalog, Column, NameRule, Resource, ScalePaths, Subresource, Traits};
+pub use catalog::{
+    Catalog, Column, Definition, NameRule, Resource, ScalePaths, Subresource, Traits,
+};
 pub use registry::{Config, Prepared, Registry, Written};
 pub use request::{
     Action, Actor, Body, DeleteOptions, FieldValidation, PatchFormat, Preconditions, Propagation,

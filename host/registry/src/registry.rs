@@ -4,7 +4,7 @@
 //! client's request (on a snapshot), a run's write (on its overlay) and a dry run go the same way.
 //! [`Registry::submit`] prepares, commits, and prepares again when somebody else was first.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -183,6 +183,7 @@ impl Registry {
             warnings: Vec::new(),
             audit: Vec::new(),
             requires: Vec::new(),
+            lost_in_storage: Cell::new(false),
             also: RefCell::default(),
         };
         attempt.decide()

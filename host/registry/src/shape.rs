@@ -4,6 +4,7 @@ use quadrille_object::Schema;
 use quadrille_object::apply::{self, ApplyError};
 use quadrille_object::managed::{self, FieldManager, Scope};
 use quadrille_object::patch::{self, JsonPatch, PatchError};
+use quadrille_object::schema::Nulls;
 use quadrille_object::strategic::{self, StrategicError};
 use serde_json::Value;
 
@@ -28,9 +29,9 @@ pub(crate) fn prune(resource: &Resource, object: &mut Object) -> Vec<String> {
 }
 
 /// Fills in defaults.
-pub(crate) fn defaults(resource: &Resource, object: &mut Object) {
+pub(crate) fn defaults(resource: &Resource, object: &mut Object, nulls: Nulls) {
     if resource.custom {
-        resource.schema.fill_defaults(object);
+        resource.schema.fill_defaults(object, nulls);
     } else if *resource.gvr.group == *"apiextensions.k8s.io" {
         // Definitions hold schemas, whose nulls and empty lists mean something.
         drop_empty(object);
@@ -203,9 +204,20 @@ fn apply_status(error: ApplyError) -> Status {
 pub(crate) fn manage(attempt: &Attempt<'_>, object: &mut Object, before: Option<&Object>) {
     let stored = attempt.catalog.by_group_resource(&attempt.resource.stored_as);
     let resource = stored.map_or(attempt.resource, AsRef::as_ref);
+    if attempt.lost_in_storage.get() && before.is_some_and(|b| is_managed_as_stored(resource, b)) {
+        // Its fields cannot be told in the version that other managers speak: kube-apiserver forgets them all.
+        crate::metadata::of_mut(object).remove("managedFields");
+        return;
+    }
     let versions = served_versions(attempt);
     let by = manager(attempt, attempt.resource, &versions);
     managed::update(&resource.schema, before, object, &by);
+}
+
+fn is_managed_as_stored(resource: &Resource, before: &Object) -> bool {
+    let entries = crate::field::list(before, &["metadata", "managedFields"]);
+    let version = &resource.storage_api_version;
+    entries.iter().any(|e| e.get("apiVersion").and_then(Value::as_str) == Some(version))
 }
 
 /// Every apiVersion of a custom resource; built-in kinds have one.

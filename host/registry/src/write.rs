@@ -4,7 +4,7 @@
 //! the server sets, what the subresource may not touch), validate, note who manages which field, encode. An
 //! attempt has no effects: it may be thrown away and made again on a newer view.
 
-mod body;
+pub(crate) mod body;
 mod change;
 mod create;
 mod delete;
@@ -12,7 +12,7 @@ mod finish;
 mod patch;
 pub(crate) mod scale;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use quadrille_object::Timestamp;
@@ -39,6 +39,8 @@ pub(crate) struct Attempt<'a> {
     /// Annotations for the audit log.
     pub(crate) audit: Vec<(String, String)>,
     pub(crate) requires: Vec<(Key, Expect)>,
+    /// Whether the object had fields that the version in which it is stored does not know.
+    pub(crate) lost_in_storage: Cell<bool>,
     /// Writes to other objects that must happen together with this one.
     pub(crate) also: RefCell<Vec<Write>>,
 }

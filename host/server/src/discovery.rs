@@ -133,7 +133,7 @@ fn aggregated_resource(resource: &Resource) -> Value {
     let scope = if resource.namespaced { "Namespaced" } else { "Cluster" };
     value.insert("scope".into(), json!(scope));
     value.insert("singularResource".into(), json!(*resource.singular));
-    value.insert("verbs".into(), json!(resource.verbs));
+    value.insert("verbs".into(), json!(resource.shown_verbs()));
     names(&mut value, "shortNames", &resource.short_names);
     names(&mut value, "categories", &resource.categories);
     if !resource.subresources.is_empty() {
@@ -218,7 +218,7 @@ fn plain_resource(resource: &Resource) -> Value {
     value.insert("namespaced".into(), json!(resource.namespaced));
     foreign_kind(&mut value, resource, &resource.kind);
     value.insert("kind".into(), json!(*resource.kind.kind));
-    value.insert("verbs".into(), json!(resource.verbs));
+    value.insert("verbs".into(), json!(resource.shown_verbs()));
     names(&mut value, "shortNames", &resource.short_names);
     names(&mut value, "categories", &resource.categories);
     if resource.verbs.contains(&"watch") {

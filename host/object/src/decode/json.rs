@@ -230,7 +230,14 @@ impl Parser<'_> {
         if let (true, Ok(integer)) = (whole, text.parse::<i64>()) {
             return Ok(Number::from(integer));
         }
-        let float = text.parse::<f64>().ok().and_then(Number::from_f64);
+        let float = text.parse::<f64>().ok();
+        if let Some(long) =
+            float.filter(|_| whole).and_then(|float| float.to_string().parse::<u64>().ok())
+        {
+            // Go keeps a number beyond an i64 as a float and writes that without an exponent.
+            return Ok(Number::from(long));
+        }
+        let float = float.and_then(Number::from_f64);
         let too_big = "into Go value of type float64";
         float.ok_or_else(|| DecodeError(format!("json: cannot unmarshal number {text} {too_big}")))
     }

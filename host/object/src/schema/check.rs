@@ -10,7 +10,7 @@
 use serde_json::{Map, Value};
 
 use super::builtin::{OBJECT_META, builtin};
-use super::{Arena, Kind, Node, NodeId, Schema};
+use super::{Kind, Node, NodeId, Schema};
 
 pub(crate) fn check_types(schema: &Schema, object: &Map<String, Value>) -> Result<(), String> {
     let mut checker = Checker { schema, fields: Vec::new() };
@@ -19,7 +19,7 @@ pub(crate) fn check_types(schema: &Schema, object: &Map<String, Value>) -> Resul
 
 pub(crate) fn check_metadata(metadata: &Value) -> Result<(), String> {
     let root = builtin().named(OBJECT_META).expect("the shapes hold ObjectMeta");
-    let schema = Schema { arena: Arena::Builtin, root };
+    let schema = Schema::of_builtin(root);
     let mut checker = Checker { schema: &schema, fields: Vec::new() };
     match metadata {
         Value::Object(fields) => checker.object(schema.root(), fields),

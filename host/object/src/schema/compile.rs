@@ -2,13 +2,13 @@
 //!
 //! The schema has passed the structural rules; whatever is of the wrong shape here is left out.
 
-use regex::Regex;
 use serde_json::{Map, Number, Value};
 
 use super::builtin::{OBJECT_META, builtin};
 use super::form::Empty;
 use super::node::{Kind, ListKind, Node, NodeId, Property};
-use super::rules::{Bound, Rules};
+use super::pattern;
+use super::rules::{Bound, Pattern, Rules};
 
 /// Compiles a schema; the second part is its root.
 pub(crate) fn compile(schema: &Value) -> (Vec<Node>, NodeId) {
@@ -137,14 +137,12 @@ impl Compiler {
             "pattern",
             "minItems",
             "maxItems",
-            "uniqueItems",
             "minProperties",
             "maxProperties",
             "allOf",
             "anyOf",
             "oneOf",
             "not",
-            "x-kubernetes-validations",
         ];
         if !KEYWORDS.iter().any(|keyword| schema.contains_key(*keyword)) {
             return None;
@@ -165,20 +163,24 @@ impl Compiler {
             multiple_of: number(schema, "multipleOf"),
             length_min: count("minLength"),
             length_max: count("maxLength"),
-            pattern: Regex::new(text(schema, "pattern")).ok().filter(|p| !p.as_str().is_empty()),
+            pattern: pattern_of(schema),
             items_min: count("minItems"),
             items_max: count("maxItems"),
-            unique_items: flag("uniqueItems"),
             properties_min: count("minProperties"),
             properties_max: count("maxProperties"),
             all_of: self.children(schema.get("allOf")),
             any_of: self.children(schema.get("anyOf")),
             one_of: self.children(schema.get("oneOf")),
             not: schema.get("not").filter(|of| of.is_object()).map(|of| self.child(of)),
-            expressions: list("x-kubernetes-validations"),
             metadata: None,
         })
     }
+}
+
+fn pattern_of(schema: &Map<String, Value>) -> Option<Pattern> {
+    let text = text(schema, "pattern");
+    let regex = pattern::compile(text).ok().filter(|_| !text.is_empty())?;
+    Some(Pattern { text: text.into(), regex })
 }
 
 fn kind(schema: &Map<String, Value>) -> Kind {

@@ -65,7 +65,7 @@ impl Kind {
 
 /// Who owns what in a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum ListKind {
+pub enum ListKind {
     /// The list has one owner.
     #[default]
     Atomic,

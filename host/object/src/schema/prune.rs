@@ -17,6 +17,13 @@ pub(crate) fn prune(schema: &Schema, object: &mut Map<String, Value>) -> Vec<Str
     pruner.dropped
 }
 
+/// The same for a part of an object.
+pub(crate) fn prune_value(schema: &Schema, value: &mut Value) -> Vec<String> {
+    let mut pruner = Pruner { schema, path: String::new(), dropped: Vec::new() };
+    pruner.value(schema.root(), value);
+    pruner.dropped
+}
+
 struct Pruner<'a> {
     schema: &'a Schema,
     path: String,

@@ -14,10 +14,9 @@ pub(crate) struct Rules {
     pub(crate) multiple_of: Option<Number>,
     pub(crate) length_min: Option<u64>,
     pub(crate) length_max: Option<u64>,
-    pub(crate) pattern: Option<Regex>,
+    pub(crate) pattern: Option<Pattern>,
     pub(crate) items_min: Option<u64>,
     pub(crate) items_max: Option<u64>,
-    pub(crate) unique_items: bool,
     pub(crate) properties_min: Option<u64>,
     pub(crate) properties_max: Option<u64>,
     pub(crate) all_of: Box<[NodeId]>,
@@ -26,8 +25,6 @@ pub(crate) struct Rules {
     pub(crate) not: Option<NodeId>,
     /// What the schema asks of an object's own metadata (name and generateName).
     pub(crate) metadata: Option<NodeId>,
-    /// `x-kubernetes-validations`, as data.
-    pub(crate) expressions: Box<[Value]>,
 }
 
 /// A bound of a number.
@@ -35,4 +32,11 @@ pub(crate) struct Rules {
 pub(crate) struct Bound {
     pub(crate) value: Number,
     pub(crate) exclusive: bool,
+}
+
+/// A regular expression, and how the schema wrote it.
+#[derive(Clone, Debug)]
+pub(crate) struct Pattern {
+    pub(crate) text: Box<str>,
+    pub(crate) regex: Regex,
 }

@@ -1,460 +1,155 @@
-//! The rules that make the schema of a custom resource structural, and the words for breaking them.
-
-#![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "JSON has six kinds of values and will not get a seventh"
-)]
-
-use std::collections::BTreeSet;
+//! The rules that the schema of a custom resource must keep, and the words for breaking them.
+//!
+//! Three parts, each of which reports everything it finds: that the schema is structural ([`invariants`], [`complete`]),
+//! that its defaults fit it ([`defaults`]), and that its keywords make sense ([`keywords`]). Whoever compiles rules in
+//! CEL does so only for schemas whose structure is sound, hence [`Findings`].
 
 use serde_json::{Map, Value};
 
 use super::text::{json, quoted};
-use super::{Schema, prune, validate};
 use crate::error::{FieldError, FieldErrorKind};
 
+mod complete;
+mod defaults;
+mod invariants;
 mod keywords;
+mod lists;
+mod validations;
 
-type Errors = Vec<FieldError>;
-
-/// Where a subschema stands, which decides what it may say.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Root,
-    Property,
-    Items,
-    Additional,
+/// What is wrong with a custom resource's schema.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// The schema is not structural, or a default does not fit it: nothing may be built upon it.
+    pub structure: Vec<FieldError>,
+    /// Keywords that are not allowed, or have a value that is not.
+    pub keywords: Vec<FieldError>,
 }
 
-/// Checks everything but the defaults.
-pub(crate) fn check(schema: &Value, path: &str) -> Result<(), Errors> {
-    let mut checker = Checker { errors: Vec::new() };
+impl Findings {
+    /// All of them, in kube-apiserver's order.
+    pub fn into_all(self) -> Vec<FieldError> {
+        let mut all = self.structure;
+        all.extend(self.keywords);
+        all
+    }
+
+    /// Whether nothing is wrong with the part of the schema at `path`, or below.
+    pub fn is_clean_at(&self, path: &str) -> bool {
+        let below = |field: &str| {
+            field
+                .strip_prefix(path)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        self.structure.is_empty() && !self.keywords.iter().any(|error| below(&error.field))
+    }
+}
+
+/// Checks a whole schema that stands at `path`.
+pub(crate) fn check(schema: &Value, path: &str) -> Findings {
     let Some(root) = schema.as_object() else {
         let error =
             FieldError::new(FieldErrorKind::Required, path, "Required value: schemas are required");
-        return Err(vec![error]);
+        return Findings { structure: vec![error], keywords: Vec::new() };
     };
-    keywords::check(root, path, true, &mut checker.errors);
-    if checker.errors.is_empty() {
-        checker.schema(root, path, Place::Root);
-        checker.root(root, path);
+    let mut structure = Problems::default();
+    if flag(root, "nullable") {
+        structure.forbid(format!("{path}.nullable"), "nullable cannot be true at the root");
     }
-    if checker.errors.is_empty() { Ok(()) } else { Err(checker.errors) }
+    if !keywords::has_unsupported(root) {
+        let mut found = Problems::default();
+        invariants::check(root, path, &mut found);
+        complete::check(root, path, &mut found);
+        if found.0.is_empty() {
+            defaults::check(root, path, &mut found);
+        } else {
+            found.0.sort_by_cached_key(ToString::to_string);
+        }
+        structure.0.append(&mut found.0);
+    }
+    let mut found = Problems::default();
+    keywords::check(root, path, &mut found);
+    Findings { structure: structure.0, keywords: found.0 }
 }
 
-struct Checker {
-    errors: Errors,
-}
+/// What was found so far.
+#[derive(Debug, Default)]
+struct Problems(Vec<FieldError>);
 
-impl Checker {
+impl Problems {
     fn forbid(&mut self, path: String, why: &str) {
-        self.errors.push(FieldError::new(
-            FieldErrorKind::Forbidden,
-            path,
-            format!("Forbidden: {why}"),
-        ));
+        self.push(FieldErrorKind::Forbidden, path, format!("Forbidden: {why}"));
     }
 
     fn require(&mut self, path: String, why: &str) {
-        let message = format!("Required value: {why}");
-        self.errors.push(FieldError::new(FieldErrorKind::Required, path, message));
+        self.push(FieldErrorKind::Required, path, format!("Required value: {why}"));
     }
 
     fn invalid(&mut self, path: String, value: &Value, why: &str) {
         let message = format!("Invalid value: {}: {why}", json(value));
-        self.errors.push(FieldError::new(FieldErrorKind::Invalid, path, message));
+        self.push(FieldErrorKind::Invalid, path, message);
     }
 
-    fn schema(&mut self, schema: &Map<String, Value>, path: &str, place: Place) {
-        self.type_given(schema, path, place);
-        if place == Place::Root && schema.get("additionalProperties").is_some() {
-            self.forbid(format!("{path}.additionalProperties"), "must not be used at the root");
+    /// `Unsupported value: "file": supported values: "array", …`.
+    fn unsupported(&mut self, path: String, value: &str, supported: &[&str]) {
+        let supported: Vec<String> = supported.iter().map(|s| quoted(s)).collect();
+        let (value, supported) = (quoted(value), supported.join(", "));
+        let message = format!("Unsupported value: {value}: supported values: {supported}");
+        self.push(FieldErrorKind::NotSupported, path, message);
+    }
+
+    /// A `type` that is missing is required, and a wrong one invalid.
+    fn wrong_type(&mut self, schema: &Map<String, Value>, path: &str, why: &str) {
+        let (at, given) = (format!("{path}.type"), text(schema, "type"));
+        if given.is_empty() {
+            self.require(at, why);
+        } else {
+            self.invalid(at, &given.into(), why);
         }
-        self.extensions(schema, path);
-        self.completeness(schema, schema, path, path);
-        for (keyword, schemas) in JUNCTORS.iter().filter_map(|k| Some((*k, schema.get(*k)?))) {
-            for (index, of) in junctor_members(schemas) {
-                let at = member_path(path, keyword, index);
-                let exempt = is_int_or_string_pattern(schema, keyword);
-                self.value_validation(of, &at, exempt);
+    }
+
+    fn push(&mut self, kind: FieldErrorKind, path: String, message: String) {
+        self.0.push(FieldError::new(kind, path, message));
+    }
+}
+
+/// Keywords that combine subschemas.
+const JUNCTORS: &[&str] = &["not", "allOf", "oneOf", "anyOf"];
+
+/// The subschemas of every junctor with their paths.
+fn junctor_members<'a>(
+    schema: &'a Map<String, Value>,
+    path: &str,
+) -> Vec<(String, &'a Map<String, Value>)> {
+    let mut found = Vec::new();
+    for keyword in JUNCTORS {
+        match schema.get(*keyword) {
+            Some(Value::Object(of)) if *keyword == "not" => {
+                found.push((format!("{path}.{keyword}"), of));
             }
-        }
-        for (name, of) in children(schema, "properties") {
-            self.schema(of, &format!("{path}.properties[{name}]"), Place::Property);
-        }
-        if let Some(of) = schema.get("items").and_then(Value::as_object) {
-            self.schema(of, &format!("{path}.items"), Place::Items);
-        }
-        if let Some(of) = schema.get("additionalProperties").and_then(Value::as_object) {
-            self.schema(of, &format!("{path}.additionalProperties"), Place::Additional);
-        }
-    }
-
-    fn type_given(&mut self, schema: &Map<String, Value>, path: &str, place: Place) {
-        let given = text(schema, "type");
-        let free = flag(schema, "x-kubernetes-int-or-string")
-            || flag(schema, "x-kubernetes-preserve-unknown-fields");
-        if place == Place::Root && given.is_empty() {
-            self.require(format!("{path}.type"), "must not be empty at the root");
-        } else if place == Place::Root && given != "object" {
-            self.invalid(format!("{path}.type"), &given.into(), "must be object at the root");
-        } else if given.is_empty() && !free {
-            let why = match place {
-                Place::Items => "must not be empty for specified array items",
-                Place::Additional | Place::Property | Place::Root => {
-                    "must not be empty for specified object fields"
-                }
-            };
-            self.require(format!("{path}.type"), why);
-        }
-        if flag(schema, "x-kubernetes-int-or-string") && !given.is_empty() {
-            let why = "must be empty if x-kubernetes-int-or-string is true";
-            self.invalid(format!("{path}.type"), &given.into(), why);
-        }
-        if flag(schema, "x-kubernetes-embedded-resource") && given != "object" {
-            let why = "must be object if x-kubernetes-embedded-resource is true";
-            self.invalid(format!("{path}.type"), &given.into(), why);
-        }
-    }
-
-    fn extensions(&mut self, schema: &Map<String, Value>, path: &str) {
-        self.list_type(schema, path);
-        let given = text(schema, "type");
-        if schema.get("x-kubernetes-map-type").is_some() && given != "object" {
-            let why = "must be object if x-kubernetes-map-type is specified";
-            self.invalid(format!("{path}.type"), &given.into(), why);
-        }
-        let embedded = flag(schema, "x-kubernetes-embedded-resource");
-        let open = flag(schema, "x-kubernetes-preserve-unknown-fields");
-        if embedded && !open && children(schema, "properties").next().is_none() {
-            let why = "must not be empty if x-kubernetes-embedded-resource is true without \
-                       x-kubernetes-preserve-unknown-fields";
-            self.require(format!("{path}.properties"), why);
-        }
-    }
-
-    fn list_type(&mut self, schema: &Map<String, Value>, path: &str) {
-        let given = text(schema, "type");
-        let list_type = text(schema, "x-kubernetes-list-type");
-        let keys = schema.get("x-kubernetes-list-map-keys").filter(|keys| !is_empty_list(keys));
-        if !list_type.is_empty() && given != "array" {
-            let why = "must be array if x-kubernetes-list-type is specified";
-            self.invalid(format!("{path}.type"), &given.into(), why);
-        }
-        match (list_type, keys) {
-            ("map", None) => self.require(
-                format!("{path}.x-kubernetes-list-map-keys"),
-                "must not be empty if x-kubernetes-list-type is map",
-            ),
-            ("map", Some(keys)) => self.list_keys(schema, keys, path),
-            (_, Some(_)) if list_type.is_empty() => self.require(
-                format!("{path}.x-kubernetes-list-type"),
-                "must be map if x-kubernetes-list-map-keys is non-empty",
-            ),
-            (other, Some(_)) => self.invalid(
-                format!("{path}.x-kubernetes-list-type"),
-                &other.into(),
-                "must be map if x-kubernetes-list-map-keys is non-empty",
-            ),
-            ("set", None) => self.set_items(schema, path),
+            Some(Value::Array(all)) if *keyword != "not" => {
+                let all = all.iter().enumerate();
+                found.extend(all.filter_map(|(at, of)| {
+                    Some((format!("{path}.{keyword}[{at}]"), of.as_object()?))
+                }));
+            }
             _ => {}
         }
     }
-
-    /// Items of a set are scalars, or have one owner.
-    fn set_items(&mut self, schema: &Map<String, Value>, path: &str) {
-        let Some(items) = schema.get("items").and_then(Value::as_object) else { return };
-        let at = format!("{path}.items");
-        if flag(items, "nullable") {
-            self.forbid(
-                format!("{at}.nullable"),
-                "cannot be nullable when x-kubernetes-list-type is \"set\"",
-            );
-        }
-        let (of, how) = match text(items, "type") {
-            "object" => (
-                "x-kubernetes-map-type",
-                "atomic as item of a list with x-kubernetes-list-type=set",
-            ),
-            "array" => (
-                "x-kubernetes-list-type",
-                "atomic as item of a list with x-kubernetes-list-type=set",
-            ),
-            _ => return,
-        };
-        if text(items, of) != "atomic"
-            && !(of == "x-kubernetes-list-type" && items.get(of).is_none())
-        {
-            let value = items.get(of).cloned().unwrap_or_default();
-            self.invalid(format!("{at}.{of}"), &value, &format!("must be {how}"));
-        }
-    }
-
-    fn list_keys(&mut self, schema: &Map<String, Value>, keys: &Value, path: &str) {
-        let at = format!("{path}.x-kubernetes-list-map-keys");
-        let items = schema.get("items").and_then(Value::as_object);
-        let Some(items) = items else {
-            self.require(
-                format!("{path}.items"),
-                "must have a schema if x-kubernetes-list-type is map",
-            );
-            return;
-        };
-        let kind = text(items, "type");
-        if kind != "object" {
-            let why = "must be object if parent array's x-kubernetes-list-type is map";
-            self.invalid(format!("{path}.items.type"), &kind.into(), why);
-            return;
-        }
-        let properties = items.get("properties").and_then(Value::as_object);
-        let names: Vec<&str> =
-            keys.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let distinct: BTreeSet<&str> = names.iter().copied().collect();
-        if names.iter().any(|name| properties.is_none_or(|known| !known.contains_key(*name))) {
-            self.invalid(at, keys, "entries must all be names of item properties");
-            return;
-        }
-        if distinct.len() != names.len() {
-            self.invalid(at, keys, "must not contain duplicate entries");
-        }
-        for name in distinct {
-            let key = properties.and_then(|known| known.get(name)).and_then(Value::as_object);
-            if let Some(key) = key {
-                self.list_key(items, key, name, &format!("{path}.items.properties[{name}]"));
-            }
-        }
-    }
-
-    fn list_key(
-        &mut self,
-        items: &Map<String, Value>,
-        key: &Map<String, Value>,
-        name: &str,
-        at: &str,
-    ) {
-        if flag(key, "nullable") {
-            let why = "this property is in x-kubernetes-list-map-keys, so it cannot be nullable";
-            self.forbid(format!("{at}.nullable"), why);
-        }
-        let required = items.get("required").and_then(Value::as_array).into_iter().flatten();
-        if !required.into_iter().any(|r| r == name) && key.get("default").is_none() {
-            let why = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a \
-                       required property";
-            self.require(format!("{at}.default"), why);
-        }
-        let kind = text(key, "type");
-        if matches!(kind, "object" | "array") {
-            self.invalid(
-                format!("{at}.type"),
-                &kind.into(),
-                "must be a scalar type if parent array's x-kubernetes-list-type is map",
-            );
-        }
-    }
-
-    /// A subschema of allOf, anyOf, oneOf or not: values only, no structure.
-    fn value_validation(&mut self, schema: &Map<String, Value>, path: &str, type_allowed: bool) {
-        for (keyword, why) in JUNCTOR_FORBIDDEN {
-            let found = schema.get(*keyword).filter(|value| !is_zero(value));
-            if found.is_some() && !(*keyword == "type" && type_allowed) {
-                self.forbid(format!("{path}.{keyword}"), why);
-            }
-        }
-        for (keyword, schemas) in JUNCTORS.iter().filter_map(|k| Some((*k, schema.get(*k)?))) {
-            for (index, of) in junctor_members(schemas) {
-                let at = member_path(path, keyword, index);
-                self.value_validation(of, &at, type_allowed && keyword == "anyOf");
-            }
-        }
-        for (name, of) in children(schema, "properties") {
-            self.value_validation(of, &format!("{path}.properties[{name}]"), false);
-        }
-        if let Some(of) = schema.get("items").and_then(Value::as_object) {
-            self.value_validation(of, &format!("{path}.items"), false);
-        }
-    }
-
-    /// What a junctor names must be specified outside of it.
-    fn completeness(
-        &mut self,
-        outer: &Map<String, Value>,
-        inner: &Map<String, Value>,
-        path: &str,
-        at: &str,
-    ) {
-        for keyword in JUNCTORS {
-            let Some(schemas) = inner.get(*keyword) else { continue };
-            for (index, of) in junctor_members(schemas) {
-                let at = member_path(at, keyword, index);
-                self.specified(outer, of, path, &at);
-            }
-        }
-    }
-
-    fn specified(
-        &mut self,
-        outer: &Map<String, Value>,
-        inner: &Map<String, Value>,
-        path: &str,
-        at: &str,
-    ) {
-        for (name, of) in children(inner, "properties") {
-            let inner_at = format!("{at}.properties[{name}]");
-            let known =
-                outer.get("properties").and_then(|p| p.get(name)).and_then(Value::as_object);
-            let known =
-                known.or_else(|| outer.get("additionalProperties").and_then(Value::as_object));
-            match known {
-                Some(known) => {
-                    self.specified(known, of, &format!("{path}.properties[{name}]"), &inner_at);
-                }
-                None if outer.get("additionalProperties") == Some(&Value::Bool(true)) => {}
-                None => {
-                    let why = format!("because it is defined in {inner_at}");
-                    self.require(format!("{path}.properties[{name}]"), &why);
-                }
-            }
-        }
-        if let Some(of) = inner.get("items").and_then(Value::as_object) {
-            if let Some(known) = outer.get("items").and_then(Value::as_object) {
-                self.specified(known, of, &format!("{path}.items"), &format!("{at}.items"));
-            } else {
-                let why = format!("because it is defined in {at}.items");
-                self.require(format!("{path}.items"), &why);
-            }
-        }
-        self.completeness(outer, inner, path, at);
-    }
-
-    /// What the root may say about apiVersion, kind and metadata.
-    fn root(&mut self, root: &Map<String, Value>, path: &str) {
-        for name in ["apiVersion", "kind"] {
-            let kind =
-                root.get("properties").and_then(|p| p.get(name)).and_then(|of| of.get("type"));
-            if let Some(kind) = kind.filter(|kind| *kind != "string") {
-                self.invalid(format!("{path}.properties[{name}].type"), kind, "must be string");
-            }
-        }
-        let metadata = root.get("properties").and_then(|p| p.get("metadata"));
-        let Some(metadata) = metadata.and_then(Value::as_object) else { return };
-        let at = format!("{path}.properties[metadata]");
-        if text(metadata, "type") != "object" {
-            self.invalid(format!("{at}.type"), &text(metadata, "type").into(), "must be object");
-        }
-        if metadata.get("default").is_some() {
-            self.forbid(format!("{at}.default"), "must not be set in top-level metadata");
-        }
-        let named = children(metadata, "properties")
-            .all(|(name, _)| matches!(name, "name" | "generateName"));
-        let only = metadata
-            .keys()
-            .all(|k| matches!(k.as_str(), "type" | "properties" | "description" | "default"));
-        if !named || !only {
-            let why = "must not specify anything other than name and generateName, but metadata is implicitly \
-                       specified";
-            self.forbid(at, why);
-        }
-    }
+    found
 }
 
-/// Checks that every default is a value that its own schema takes.
-pub(crate) fn check_defaults(source: &Value, path: &str) -> Errors {
-    let mut errors = Vec::new();
-    if let Some(source) = source.as_object() {
-        default_of(source, path, &mut errors);
-    }
-    errors
-}
-
-fn default_of(source: &Map<String, Value>, path: &str, errors: &mut Errors) {
-    if let Some(default) = source.get("default").filter(|default| !default.is_null()) {
-        let compiled = super::compile::compile_part(&Value::Object(source.clone()));
-        let part = Schema { arena: super::Arena::Custom(compiled.0.into()), root: compiled.1 };
-        let at = format!("{path}.default");
-        let mut pruned = default.clone();
-        let dropped = match &mut pruned {
-            Value::Object(map) => prune::prune(&part, map),
-            _ => Vec::new(),
-        };
-        if dropped.is_empty() {
-            errors.extend(validate::validate_value(&part, default, &at));
-        } else {
-            let message = format!("Invalid value: {}: must not have unknown fields", json(default));
-            errors.push(FieldError::new(FieldErrorKind::Invalid, at, message));
-        }
-    }
-    for (name, of) in children(source, "properties") {
-        default_of(of, &format!("{path}.properties[{name}]"), errors);
-    }
-    if let Some(of) = source.get("items").and_then(Value::as_object) {
-        default_of(of, &format!("{path}.items"), errors);
-    }
-    if let Some(of) = source.get("additionalProperties").and_then(Value::as_object) {
-        default_of(of, &format!("{path}.additionalProperties"), errors);
-    }
-}
-
-const JUNCTORS: &[&str] = &["allOf", "anyOf", "oneOf", "not"];
-
-/// What a junctor's members must not say, in the order of the errors.
-const JUNCTOR_FORBIDDEN: &[(&str, &str)] = &[
-    ("type", "must be empty to be structural"),
-    ("additionalProperties", "must be undefined to be structural"),
-    ("title", "must be empty to be structural"),
-    ("description", "must be empty to be structural"),
-    ("default", "must be undefined to be structural"),
-    ("nullable", "must be false to be structural"),
-    ("x-kubernetes-preserve-unknown-fields", "must be undefined to be structural"),
-    ("x-kubernetes-embedded-resource", "must be false to be structural"),
-    ("x-kubernetes-int-or-string", "must be false to be structural"),
-    ("x-kubernetes-list-map-keys", "must be empty to be structural"),
-    ("x-kubernetes-list-type", "must be undefined to be structural"),
-    ("x-kubernetes-map-type", "must be undefined to be structural"),
-    ("x-kubernetes-validations", "must be empty to be structural"),
-];
-
-/// `anyOf: [{type: integer}, {type: string}]` beside int-or-string, directly or as allOf's first member.
-fn is_int_or_string_pattern(schema: &Map<String, Value>, keyword: &str) -> bool {
-    let is_pair = |any_of: Option<&Value>| {
-        let types = any_of.and_then(Value::as_array).into_iter().flatten();
-        let types: Vec<&str> =
-            types.filter_map(|of| of.get("type").and_then(Value::as_str)).collect();
-        types == ["integer", "string"]
-    };
-    flag(schema, "x-kubernetes-int-or-string")
-        && match keyword {
-            "anyOf" => is_pair(schema.get("anyOf")),
-            "allOf" => is_pair(
-                schema.get("allOf").and_then(|all| all.get(0)).and_then(|of| of.get("anyOf")),
-            ),
-            _ => false,
-        }
-}
-
-fn junctor_members(schemas: &Value) -> Vec<(Option<usize>, &Map<String, Value>)> {
-    match schemas {
-        Value::Array(items) => {
-            let items = items.iter().enumerate();
-            items.filter_map(|(index, of)| Some((Some(index), of.as_object()?))).collect()
-        }
-        Value::Object(of) => vec![(None, of)],
-        _ => Vec::new(),
-    }
-}
-
-fn member_path(path: &str, keyword: &str, index: Option<usize>) -> String {
-    match index {
-        Some(index) => format!("{path}.{keyword}[{index}]"),
-        None => format!("{path}.{keyword}"),
-    }
-}
-
+/// The subschemas under a keyword that maps names to them.
 fn children<'a>(
     schema: &'a Map<String, Value>,
     keyword: &str,
 ) -> impl Iterator<Item = (&'a str, &'a Map<String, Value>)> {
     let all = schema.get(keyword).and_then(Value::as_object).into_iter().flatten();
     all.filter_map(|(name, of)| Some((name.as_str(), of.as_object()?)))
+}
+
+/// The one subschema under a keyword.
+fn child<'a>(schema: &'a Map<String, Value>, keyword: &str) -> Option<&'a Map<String, Value>> {
+    schema.get(keyword).and_then(Value::as_object)
 }
 
 fn text<'a>(schema: &'a Map<String, Value>, key: &str) -> &'a str {
@@ -465,24 +160,15 @@ fn flag(schema: &Map<String, Value>, key: &str) -> bool {
     schema.get(key).and_then(Value::as_bool) == Some(true)
 }
 
-fn is_empty_list(value: &Value) -> bool {
-    value.as_array().is_none_or(Vec::is_empty)
-}
-
-/// What counts as not said.
-fn is_zero(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        _ => false,
+/// Whether a keyword is there and says something: a zero value of Go counts as not said.
+fn is_said(schema: &Map<String, Value>, key: &str) -> bool {
+    match schema.get(key) {
+        None | Some(Value::Null | Value::Bool(false)) => false,
+        Some(Value::String(text)) => !text.is_empty(),
+        Some(Value::Array(items)) => !items.is_empty(),
+        Some(Value::Object(map)) => {
+            !map.is_empty() || !matches!(key, "patternProperties" | "definitions")
+        }
+        Some(Value::Bool(true) | Value::Number(_)) => true,
     }
-}
-
-/// `Unsupported value: "file": supported values: "array", …`.
-fn unsupported(path: String, value: &str, supported: &[&str]) -> FieldError {
-    let supported: Vec<String> = supported.iter().map(|s| quoted(s)).collect();
-    let message =
-        format!("Unsupported value: {}: supported values: {}", quoted(value), supported.join(", "));
-    FieldError::new(FieldErrorKind::NotSupported, path, message)
 }

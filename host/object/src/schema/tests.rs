@@ -9,7 +9,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Schema;
+use super::{Nulls, Schema};
 use crate::error::FieldError;
 use crate::name::Gvk;
 
@@ -124,9 +124,9 @@ fn errors(schema: &Schema, spec: Value) -> Vec<String> {
     let object =
         map(json!({"apiVersion": "g/v1", "kind": "W", "metadata": {"name": "w"}, "spec": spec}));
     let mut object = object;
-    schema.fill_defaults(&mut object);
+    schema.fill_defaults(&mut object, Nulls::Drop);
     let reasons = |e: FieldError| format!("{} {e}", e.kind.reason());
-    schema.validate(&object).into_iter().map(reasons).collect()
+    schema.validate(&object, None).into_iter().map(reasons).collect()
 }
 
 #[test]
@@ -345,7 +345,7 @@ fn defaults_are_filled_at_every_depth() {
     let mut object = map(
         json!({"spec": {"nn": null, "z": null, "i": null, "lo": [{}, {"p": "UDP"}], "ap": {"x": {}}}}),
     );
-    schema.fill_defaults(&mut object);
+    schema.fill_defaults(&mut object, Nulls::Drop);
     assert_eq!(
         Value::Object(object),
         json!({"spec": {"nn": null, "b": false, "i": 7, "o": {"in": "deep"},
@@ -372,7 +372,8 @@ fn metadata_may_be_restricted_by_name_only() {
     let schema = json!({"type": "object", "properties": {"metadata": {"type": "object", "properties": {
         "name": {"type": "string", "maxLength": 5}}}}});
     let schema = Schema::from_crd(&schema, "s").expect("structural");
-    let check = |name: &str| schema.validate(&map(json!({"metadata": {"name": name, "uid": "u"}})));
+    let check =
+        |name: &str| schema.validate(&map(json!({"metadata": {"name": name, "uid": "u"}})), None);
     assert_eq!(check("good"), []);
     let refused: Vec<String> = check("muchtoolong").iter().map(ToString::to_string).collect();
     assert_eq!(refused, ["metadata.name: Too long: may not be more than 5 bytes"]);
@@ -544,4 +545,70 @@ fn odd_but_harmless_schemas_are_accepted() {
             json!({"type": "object", "properties": schema, "frob": 1, "required": ["a", "a"]});
         assert_eq!(refusals(schema.clone()), Vec::<String>::new(), "{schema}");
     }
+}
+
+#[test]
+fn what_was_wrong_and_did_not_change_is_tolerated() {
+    let schema = custom(json!({"type": "object", "properties": {
+        "a": {"type": "string", "maxLength": 2}, "b": {"type": "string"},
+        "o": {"type": "object", "required": ["x"], "properties": {"x": {"type": "string"}, "y": {"type": "string"}}},
+        "m": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"], "items": {
+            "type": "object", "required": ["k"], "properties": {"k": {"type": "string"},
+            "v": {"type": "integer", "maximum": 5}}}},
+        "l": {"type": "array", "items": {"type": "integer", "maximum": 5}},
+        "s": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+    }}));
+    let check = |before: Value, after: Value, expected: &[&str]| {
+        let (before, after) = (map(json!({"spec": before})), map(json!({"spec": after})));
+        let errors = schema.validate(&after, Some(&before));
+        let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
+        assert_eq!(fields, expected, "{before:?} {after:?}");
+    };
+    check(json!({"a": "long"}), json!({"a": "long", "b": "1"}), &[]);
+    check(json!({"a": "long"}), json!({"a": "else", "b": "1"}), &["spec.a"]);
+    check(json!({"b": "long"}), json!({"a": "long"}), &["spec.a"]);
+    check(json!({"o": {"y": "1"}}), json!({"o": {"y": "1"}, "b": "1"}), &[]);
+    check(json!({"o": {"y": "1"}}), json!({"o": {"y": "2"}}), &["spec.o.x"]);
+    let (nine, one) = (json!({"k": "a", "v": 9}), json!({"k": "b", "v": 1}));
+    check(json!({"m": [nine]}), json!({"m": [one, nine]}), &[]);
+    check(json!({"m": [nine]}), json!({"m": [one, {"k": "c", "v": 9}]}), &["spec.m[1].v"]);
+    check(json!({"l": [9]}), json!({"l": [9], "b": "1"}), &[]);
+    check(json!({"l": [9]}), json!({"l": [9, 1]}), &["spec.l[0]"]);
+    check(json!({"s": ["x", "x"]}), json!({"s": ["x", "y", "y"]}), &[]);
+    check(json!({"s": ["x"]}), json!({"s": ["y", "y"]}), &["spec.s[1]"]);
+}
+
+#[test]
+fn embedded_objects_say_what_they_are() {
+    let schema = field(json!({"type": "object", "x-kubernetes-embedded-resource": true,
+        "x-kubernetes-preserve-unknown-fields": true}));
+    for (value, expected) in [
+        (json!({"apiVersion": "v1", "kind": "Foo", "metadata": {"name": "Bad_Name"}}), None),
+        (json!({"kind": "Foo"}), Some("FieldValueRequired spec.f.apiVersion: Required value")),
+        (
+            json!({"apiVersion": "a/b/c", "kind": "Foo"}),
+            Some(
+                "FieldValueInvalid spec.f.apiVersion: Invalid value: \"a/b/c\": unexpected GroupVersion string: a/b/c",
+            ),
+        ),
+        (
+            json!({"apiVersion": "v1", "kind": ""}),
+            Some("FieldValueInvalid spec.f.kind: Invalid value: \"\": must not be empty"),
+        ),
+    ] {
+        let found = errors(&schema, json!({"f": value.clone()}));
+        assert_eq!(found.first().map(String::as_str), expected, "{value}");
+    }
+}
+
+#[test]
+fn nulls_of_what_is_applied_stay_to_be_refused() {
+    let schema = custom(json!({"type": "object", "properties": {
+        "n": {"type": "integer"}, "d": {"type": "string", "default": "x"},
+        "m": {"type": "object", "additionalProperties": {"type": "string"}}}}));
+    let mut object = map(json!({"spec": {"n": null, "d": null, "m": {"a": null}}}));
+    schema.fill_defaults(&mut object, Nulls::Keep);
+    assert_eq!(object.get("spec"), Some(&json!({"n": null, "d": "x", "m": {"a": null}})));
+    let fields: Vec<String> = schema.validate(&object, None).into_iter().map(|e| e.field).collect();
+    assert_eq!(fields, ["spec.m.a", "spec.n"]);
 }

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 /// As JSON, the way field errors quote a value.
-pub(crate) fn json(value: &Value) -> String {
+pub fn json(value: &Value) -> String {
     match value {
         Value::String(text) => quoted(text),
         other => other.to_string(),
@@ -18,7 +18,7 @@ pub(crate) fn json(value: &Value) -> String {
 }
 
 /// A text in Go's quotes.
-pub(crate) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {

@@ -5,34 +5,55 @@
     reason = "JSON has six kinds of values and will not get a seventh"
 )]
 
-use std::borrow::Cow;
-use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Number, Value};
 
+use super::correlate::Correlation;
 use super::rules::{Bound, Rules};
 use super::text::{json, quoted};
-use super::{Kind, ListKind, Node, NodeId, Schema, format};
+use super::{Kind, Node, NodeId, Schema, embedded, format, lists};
 use crate::error::{FieldError, FieldErrorKind};
 
 /// Where kube-apiserver names no field: its validator reports the failure of a whole group of schemas that way.
 const NOWHERE: &str = "<nil>";
 
+/// Checks an object; `before` is what it replaces: what was wrong there and did not change is tolerated.
 pub(crate) fn validate(
     schema: &Schema,
     object: &Map<String, Value>,
-    prefix: &str,
+    before: Option<&Map<String, Value>>,
 ) -> Vec<FieldError> {
-    let mut validator = Validator::new(schema, prefix);
-    validator.object(schema.root(), object);
-    let fields = schema.root().rules.as_deref();
-    if let Some(rules) = fields {
+    let mut errors = validate_fields(schema, object, None);
+    if !errors.is_empty() && before.is_some() {
+        errors = validate_fields(schema, object, before);
+    }
+    errors.extend(embedded::check(schema, object));
+    let mut doubles = lists::check(schema, object);
+    if !doubles.is_empty() && before.is_some_and(|old| !lists::check(schema, old).is_empty()) {
+        doubles.clear();
+    }
+    errors.extend(doubles);
+    errors
+}
+
+fn validate_fields(
+    schema: &Schema,
+    object: &Map<String, Value>,
+    before: Option<&Map<String, Value>>,
+) -> Vec<FieldError> {
+    let mut validator = Validator::new(schema, "");
+    validator.object(schema.root(), object, before);
+    if let Some(rules) = schema.root().rules.as_deref() {
         validator.object_rules(rules, object);
         let (metadata, value) = (rules.metadata, object.get("metadata"));
         if let (Some(metadata), Some(value)) = (metadata, value) {
-            validator.under("metadata", |v| v.value(metadata, value));
+            let old = before.and_then(|before| before.get("metadata"));
+            validator.under("metadata", |v| v.value(metadata, value, old));
         }
+    }
+    if before.is_some_and(|before| before == object) {
+        validator.errors.clear();
     }
     validator.errors
 }
@@ -40,7 +61,7 @@ pub(crate) fn validate(
 /// The same for a part of an object; the errors' fields begin with `prefix`.
 pub(crate) fn validate_value(schema: &Schema, value: &Value, prefix: &str) -> Vec<FieldError> {
     let mut validator = Validator::new(schema, prefix);
-    validator.value(schema.root, value);
+    validator.value(schema.root, value, None);
     validator.errors
 }
 
@@ -93,7 +114,16 @@ impl<'a> Validator<'a> {
         self.errors.push(FieldError::new(FieldErrorKind::Invalid, NOWHERE, message));
     }
 
-    fn value(&mut self, id: NodeId, value: &Value) {
+    /// Checks a value; `before` is the one that it replaces, where one can be told.
+    fn value(&mut self, id: NodeId, value: &Value, before: Option<&Value>) {
+        let known = self.errors.len();
+        self.value_alone(id, value, before);
+        if self.errors.len() > known && before == Some(value) {
+            self.errors.truncate(known);
+        }
+    }
+
+    fn value_alone(&mut self, id: NodeId, value: &Value, before: Option<&Value>) {
         let node = self.schema.node(id);
         if value.is_null() && node.nullable {
             return;
@@ -103,8 +133,8 @@ impl<'a> Validator<'a> {
             return;
         }
         match value {
-            Value::Object(map) => self.object(node, map),
-            Value::Array(items) => self.list(node, items),
+            Value::Object(map) => self.object(node, map, before.and_then(Value::as_object)),
+            Value::Array(items) => self.list(node, items, before.and_then(Value::as_array)),
             Value::String(text) => self.text_format(node, value, text),
             Value::Number(number) => self.number_format(node, number),
             Value::Null | Value::Bool(_) => {}
@@ -133,7 +163,12 @@ impl<'a> Validator<'a> {
         self.report(FieldErrorKind::TypeInvalid, message);
     }
 
-    fn object(&mut self, node: &Node, map: &Map<String, Value>) {
+    fn object(
+        &mut self,
+        node: &Node,
+        map: &Map<String, Value>,
+        before: Option<&Map<String, Value>>,
+    ) {
         for name in &node.required {
             if !map.contains_key(&**name) {
                 self.under(name, |v| {
@@ -142,43 +177,20 @@ impl<'a> Validator<'a> {
             }
         }
         for (key, value) in map {
-            let Some(child) = node.field(key) else { continue };
-            if child.is_builtin() || (value.is_null() && !self.schema.node(child).nullable) {
-                // Metadata is checked elsewhere; a null that is not allowed was dropped with the defaults.
-                continue;
-            }
-            self.under(key, |v| v.value(child, value));
+            // Metadata is checked elsewhere.
+            let Some(child) = node.field(key).filter(|id| !id.is_builtin()) else { continue };
+            let old = before.and_then(|before| before.get(key));
+            self.under(key, |v| v.value(child, value, old));
         }
     }
 
-    fn list(&mut self, node: &Node, items: &[Value]) {
-        if let Some(item) = node.items {
-            for (index, value) in items.iter().enumerate() {
-                self.at(index, |v| v.value(item, value));
-            }
-        }
-        match &node.list {
-            ListKind::Atomic => {}
-            ListKind::Set => self.duplicates(items.iter().map(Cow::Borrowed)),
-            ListKind::Map(keys) => {
-                let keyed = items.iter().filter_map(Value::as_object).map(|item| {
-                    let key = |key: &str| Some((key.to_owned(), item.get(key)?.clone()));
-                    Cow::Owned(Value::Object(keys.iter().filter_map(|k| key(k)).collect()))
-                });
-                self.duplicates(keyed.collect::<Vec<_>>().into_iter());
-            }
-        }
-    }
-
-    fn duplicates<'v>(&mut self, keys: impl Iterator<Item = Cow<'v, Value>>) {
-        let mut seen = HashSet::new();
-        for (index, key) in keys.enumerate() {
-            let text = json(&key);
-            if !seen.insert(text.clone()) {
-                self.at(index, |v| {
-                    v.report(FieldErrorKind::Duplicate, format!("Duplicate value: {text}"));
-                });
-            }
+    /// Only items of associative lists can be told from each other.
+    fn list(&mut self, node: &Node, items: &[Value], before: Option<&Vec<Value>>) {
+        let Some(item) = node.items else { return };
+        let old = before.map(|before| Correlation::new(&node.list, before));
+        for (index, value) in items.iter().enumerate() {
+            let old = old.as_ref().and_then(|old| old.find(value));
+            self.at(index, |v| v.value(item, value, old));
         }
     }
 
@@ -250,9 +262,6 @@ impl<'a> Validator<'a> {
         if let Some(most) = rules.items_max.filter(|most| count > *most) {
             self.too_many(count, most);
         }
-        if rules.unique_items {
-            self.duplicates(items.iter().map(Cow::Borrowed));
-        }
     }
 
     fn too_many(&mut self, count: u64, most: u64) {
@@ -274,8 +283,8 @@ impl<'a> Validator<'a> {
         if let Some(least) = rules.length_min.filter(|least| shorter(*least)) {
             self.invalid(value, &format!("should be at least {least} chars long"));
         }
-        if let Some(pattern) = rules.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
-            self.invalid(value, &format!("should match '{}'", pattern.as_str()));
+        if let Some(pattern) = rules.pattern.as_ref().filter(|p| !p.regex.is_match(text)) {
+            self.invalid(value, &format!("should match '{}'", pattern.text));
         }
     }
 
@@ -300,7 +309,7 @@ impl<'a> Validator<'a> {
 
     fn junctors(&mut self, rules: &Rules, value: &Value) {
         for id in &rules.all_of {
-            self.value(*id, value);
+            self.value(*id, value, None);
         }
         let path = self.path.clone();
         if !rules.any_of.is_empty() {
@@ -332,7 +341,7 @@ impl<'a> Validator<'a> {
         let before = std::mem::take(&mut self.errors);
         let (mut valid, mut closest) = (0, Vec::new());
         for id in schemas {
-            self.value(*id, value);
+            self.value(*id, value, None);
             let errors = std::mem::take(&mut self.errors);
             if errors.is_empty() {
                 valid += 1;

@@ -117,6 +117,7 @@ impl Entry {
             warning: self.warning,
             storage_api_version: storage.to_string().into(),
             custom: false,
+            definition: None,
             schema,
             rules,
             scale: has_scale.then(builtin_scale),

@@ -7,16 +7,29 @@ use std::sync::Arc;
 use quadrille_object::{GroupResource, Gvk, Gvr, Schema};
 use serde_json::{Map, Value};
 
-use crate::catalog::builtin::{SUB_VERBS, VERBS};
-use crate::catalog::{Column, NameRule, Resource, ScalePaths, Subresource, Traits};
+use crate::catalog::builtin::SUB_VERBS;
+use crate::catalog::{Column, Definition, NameRule, Resource, ScalePaths, Subresource, Traits};
+use crate::definition::{is_terminating, version_rank};
 use crate::rules;
+
+/// The verbs of a custom resource, in the order in which kube-apiserver shows them.
+const VERBS: [&str; 8] =
+    ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 
 /// One resource per served version of a definition; none while its names are not accepted.
 pub(crate) fn resources(definition: &Map<String, Value>) -> Vec<Resource> {
     let spec = definition.get("spec").unwrap_or(&Value::Null);
-    let versions = spec.get("versions").and_then(Value::as_array).into_iter().flatten();
-    let served = versions.filter(|v| v.get("served").and_then(Value::as_bool) == Some(true));
-    served.filter_map(|version| resource(spec, version)).collect()
+    let mut schemas = Schemas::default();
+    let served = versions(spec).filter(|v| flag(v, "served"));
+    let make = |version| resource(definition, spec, version, &mut schemas);
+    served.filter_map(make).collect()
+}
+
+/// The uid and the generation of a definition.
+pub(crate) fn incarnation(definition: &Map<String, Value>) -> (Arc<str>, i64) {
+    let metadata = definition.get("metadata").unwrap_or(&Value::Null);
+    let generation = metadata.get("generation").and_then(Value::as_i64).unwrap_or_default();
+    (text(metadata, "uid").unwrap_or_default().into(), generation)
 }
 
 /// The group and the plural of a definition.
@@ -25,7 +38,16 @@ pub(crate) fn group_resource(definition: &Map<String, Value>) -> Option<GroupRes
     Some(GroupResource::new(text(spec, "group")?, text(spec.get("names")?, "plural")?))
 }
 
-fn resource(spec: &Value, version: &Value) -> Option<Resource> {
+fn versions(spec: &Value) -> impl Iterator<Item = &Value> {
+    spec.get("versions").and_then(Value::as_array).into_iter().flatten()
+}
+
+fn resource<'a>(
+    definition: &Map<String, Value>,
+    spec: &Value,
+    version: &'a Value,
+    schemas: &mut Schemas<'a>,
+) -> Option<Resource> {
     let (group, names) = (text(spec, "group")?, spec.get("names")?);
     let (plural, kind) = (text(names, "plural")?, text(names, "kind")?);
     let name = text(version, "name")?;
@@ -49,9 +71,14 @@ fn resource(spec: &Value, version: &Value) -> Option<Resource> {
         storage_api_version: format!("{group}/{storage_version}").into(),
         storage_version: storage_version.into(),
         stored_as: GroupResource::new(group, plural),
-        warning: None,
+        warning: deprecation(spec, version, &kind),
         custom: true,
-        schema: Arc::new(schema(version)),
+        schema: schemas.of(version),
+        definition: Some(Arc::new(Definition {
+            incarnation: incarnation(definition),
+            terminating: is_terminating(definition),
+            selectable_fields: selectable_fields(version),
+        })),
         rules: rules::custom(),
         scale,
         traits: Traits {
@@ -64,18 +91,51 @@ fn resource(spec: &Value, version: &Value) -> Option<Resource> {
     })
 }
 
-/// A schema that was stored before a rule that it breaks was there serves nothing but metadata.
-fn schema(version: &Value) -> Schema {
-    let given = version.get("schema").and_then(|s| s.get("openAPIV3Schema"));
-    let path = "spec.validation.openAPIV3Schema";
-    let compiled = given.and_then(|schema| Schema::from_crd(schema, path).ok());
-    compiled.unwrap_or_else(Schema::unknown)
+/// Schemas by what they were compiled from: versions often share one.
+#[derive(Default)]
+struct Schemas<'a>(Vec<(&'a Value, Arc<Schema>)>);
+
+impl<'a> Schemas<'a> {
+    fn of(&mut self, version: &'a Value) -> Arc<Schema> {
+        let given = version.get("schema").and_then(|s| s.get("openAPIV3Schema"));
+        let Some(given) = given.filter(|given| given.is_object()) else {
+            return Arc::new(Schema::unknown());
+        };
+        if let Some((_, known)) = self.0.iter().find(|(of, _)| *of == given) {
+            return Arc::clone(known);
+        }
+        let compiled = Arc::new(Schema::from_checked(given));
+        self.0.push((given, Arc::clone(&compiled)));
+        compiled
+    }
+}
+
+/// The warning of a deprecated version: the definition's own, or one that names the best version to go to.
+fn deprecation(spec: &Value, version: &Value, kind: &Gvk) -> Option<Arc<str>> {
+    if !flag(version, "deprecated") {
+        return None;
+    }
+    if let Some(own) = version.get("deprecationWarning").and_then(Value::as_str) {
+        return Some(own.into());
+    }
+    let (group, kind, name) = (&kind.group, &kind.kind, &kind.version);
+    let newer = versions(spec)
+        .filter(|v| flag(v, "served") && !flag(v, "deprecated"))
+        .filter_map(|v| text(v, "name"))
+        .filter(|other| version_rank(other) > version_rank(name))
+        .max_by_key(|other| version_rank(other));
+    let hint = newer.map(|newer| format!("; use {group}/{newer} {kind}")).unwrap_or_default();
+    Some(format!("{group}/{name} {kind} is deprecated{hint}").into())
+}
+
+fn selectable_fields(version: &Value) -> Vec<String> {
+    let fields = version.get("selectableFields").and_then(Value::as_array).into_iter().flatten();
+    let paths = fields.filter_map(|field| text(field, "jsonPath")?.strip_prefix('.'));
+    paths.map(str::to_owned).collect()
 }
 
 fn storage_version(spec: &Value) -> Option<&str> {
-    let mut versions = spec.get("versions")?.as_array()?.iter();
-    let storage = versions.find(|v| v.get("storage").and_then(Value::as_bool) == Some(true))?;
-    text(storage, "name")
+    text(versions(spec).find(|version| flag(version, "storage"))?, "name")
 }
 
 fn subresources(kind: &Gvk, version: &Value, has_scale: bool) -> Vec<Subresource> {
@@ -149,4 +209,8 @@ fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
 fn texts(value: &Value, key: &str) -> Vec<Arc<str>> {
     let list = value.get(key).and_then(Value::as_array).into_iter().flatten();
     list.filter_map(Value::as_str).map(Into::into).collect()
+}
+
+fn flag(value: &Value, key: &str) -> bool {
+    value.get(key).and_then(Value::as_bool) == Some(true)
 }

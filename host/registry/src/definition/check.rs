@@ -1,16 +1,18 @@
-//! What can be wrong with a definition.
+//! What can be wrong with a definition: its names, its versions taken together, its status.
 
 use std::collections::BTreeSet;
 
-use quadrille_object::{Schema, validate_name};
+use quadrille_object::validate_name;
 use serde_json::Value;
 
-use crate::definition::{name_in, names_in};
+use super::{approval, conversion, version};
+use crate::definition::{is_served, name_in};
 use crate::field::{self, Errors, Object};
 use crate::metadata;
 
 const CASE: &str = "may have mixed case, but should otherwise match: ";
 
+/// Checks a new definition.
 pub(crate) fn validate(object: &Object, errors: &mut Errors) {
     let group = field::text(object, &["spec", "group"]).unwrap_or_default();
     let name = metadata::text(object, "name");
@@ -18,172 +20,164 @@ pub(crate) fn validate(object: &Object, errors: &mut Errors) {
         let why = "must be spec.names.plural+\".\"+spec.group";
         errors.invalid("metadata.name", &name.into(), why);
     }
-    if group.is_empty() {
-        errors.required("spec.group", "");
-    } else if !validate_name::dns_subdomain(group).is_empty() {
-        errors.invalid_each("spec.group", group, validate_name::dns_subdomain(group));
-    } else if !group.contains('.') {
-        errors.invalid("spec.group", &group.into(), "should be a domain with at least one dot");
-    }
-    match field::get(object, &["spec", "scope"]) {
-        None => errors.required("spec.scope", ""),
-        Some(_) => errors.one_of(object, &["spec", "scope"], &["Cluster", "Namespaced"]),
-    }
-    validate_names(object, errors);
-    validate_versions(object, errors);
-    let strategy = field::text(object, &["spec", "conversion", "strategy"]).unwrap_or_default();
-    if !matches!(strategy, "None" | "Webhook") {
-        errors.unsupported("spec.conversion.strategy", &strategy.into(), &["None", "Webhook"]);
-    }
-    if strategy == "None" && field::get(object, &["spec", "conversion", "webhook"]).is_some() {
-        let why = "should not be set when strategy is not set to Webhook";
-        errors.forbidden("spec.conversion.webhook", why);
+    validate_spec(object, None, errors);
+    approval::validate(object, None, errors);
+    if field::get(object, &["spec", "preserveUnknownFields"]) == Some(&Value::Bool(true)) {
+        preserves(errors);
     }
 }
 
-fn validate_names(object: &Object, errors: &mut Errors) {
-    for (key, mixed_case) in
-        [("plural", false), ("singular", false), ("kind", true), ("listKind", true)]
-    {
-        let name = name_in(object, key);
-        let at = format!("spec.names.{key}");
-        if name.is_empty() {
-            errors.required(at, "");
-        } else if mixed_case {
-            for problem in validate_name::dns_1035_label(&name.to_lowercase()) {
-                errors.invalid(&at, &name.into(), &format!("{CASE}{problem}"));
-            }
-        } else {
-            errors.invalid_each(&at, name, validate_name::dns_1035_label(name));
+/// Checks a changed definition.
+pub(crate) fn validate_update(object: &Object, before: &Object, errors: &mut Errors) {
+    validate_spec(object, Some(before), errors);
+    let changed = |path: &[&str]| (field::get(object, path), field::get(before, path));
+    if is_served(before) {
+        for path in [&["spec", "scope"][..], &["spec", "names", "kind"]] {
+            let (new, old) = changed(path);
+            errors.immutable(&path.join("."), new, old);
         }
     }
-    for key in ["shortNames", "categories"] {
-        for (index, name) in names_in(object, key).iter().enumerate() {
-            let at = format!("spec.names.{key}[{index}]");
-            errors.invalid_each(&at, name, validate_name::dns_1035_label(name));
+    for path in [&["spec", "group"][..], &["spec", "names", "plural"]] {
+        let (new, old) = changed(path);
+        errors.immutable(&path.join("."), new, old);
+    }
+    validate_accepted(object, before, errors);
+    validate_stored_versions(object, errors);
+    approval::validate(object, Some(before), errors);
+    let yes = Some(&Value::Bool(true));
+    let (new, old) = changed(&["spec", "preserveUnknownFields"]);
+    if new == yes && old != yes {
+        preserves(errors);
+    }
+}
+
+fn preserves(errors: &mut Errors) {
+    let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
+    errors.invalid("spec.preserveUnknownFields", &true.into(), why);
+}
+
+fn validate_spec(object: &Object, before: Option<&Object>, errors: &mut Errors) {
+    let group = field::text(object, &["spec", "group"]).unwrap_or_default();
+    let problems = validate_name::dns_subdomain(group);
+    if group.is_empty() {
+        errors.required("spec.group", "");
+    } else if !problems.is_empty() {
+        errors.invalid("spec.group", &group.into(), &problems.join(","));
+    } else if !group.contains('.') {
+        errors.invalid("spec.group", &group.into(), "should be a domain with at least one dot");
+    }
+    match field::text(object, &["spec", "scope"]) {
+        None | Some("") => errors.required("spec.scope", ""),
+        Some(_) => errors.one_of(object, &["spec", "scope"], &["Cluster", "Namespaced"]),
+    }
+    version::validate(object, before, errors);
+    validate_versions(object, errors);
+    for key in ["plural", "singular", "kind", "listKind"] {
+        if name_in(object, key).is_empty() {
+            errors.required(format!("spec.names.{key}"), "");
         }
     }
-    let (kind, list_kind) = (name_in(object, "kind"), name_in(object, "listKind"));
-    if !kind.is_empty() && kind == list_kind {
-        let why = "kind and listKind may not be the same";
-        errors.invalid("spec.names.listKind", &list_kind.into(), why);
+    if let Some(Value::Object(names)) = field::get(object, &["spec", "names"]) {
+        validate_names(names, "spec.names", errors);
     }
+    conversion::validate(object, before, errors);
 }
 
 fn validate_versions(object: &Object, errors: &mut Errors) {
     let versions = field::list(object, &["spec", "versions"]);
-    let flag = |version: &Value, key: &str| version.get(key) == Some(&Value::Bool(true));
-    let storage = versions.iter().filter(|v| flag(v, "storage")).count();
+    let storage = versions.iter().filter(|v| v.get("storage") == Some(&Value::Bool(true))).count();
     let shown = Value::Array(versions.to_vec());
+    let names: Vec<&str> = versions
+        .iter()
+        .map(|v| v.get("name").and_then(Value::as_str).unwrap_or_default())
+        .collect();
+    let distinct: BTreeSet<&str> = names.iter().copied().collect();
+    if distinct.len() != names.len() {
+        errors.invalid("spec.versions", &shown, "must contain unique version names");
+    }
+    let one = "must have exactly one version marked as storage version";
     if versions.is_empty() {
-        errors.required("spec.versions", "must have exactly one version marked as storage version");
+        errors.required("spec.versions", one);
     } else if storage != 1 {
-        let why = "must have exactly one version marked as storage version";
-        errors.invalid("spec.versions", &shown, why);
+        errors.invalid("spec.versions", &shown, one);
     }
-    let mut names = BTreeSet::new();
-    for (index, version) in versions.iter().enumerate() {
-        let at = format!("spec.versions[{index}]");
-        let name = version.get("name").and_then(Value::as_str).unwrap_or_default();
-        if !names.insert(name) {
-            errors.invalid("spec.versions", &shown, "must contain unique version names");
+    // The first version is the definition's own, of old.
+    if let Some(first) = names.first() {
+        let problems = validate_name::dns_1035_label(first);
+        if !problems.is_empty() && !first.is_empty() {
+            errors.invalid("spec.version", &(*first).into(), &problems.join(","));
         }
-        for problem in validate_name::dns_1035_label(name) {
-            errors.invalid(format!("{at}.name"), &name.into(), &problem);
-            if index == 0 {
-                errors.invalid("spec.version", &name.into(), &problem);
-            }
-        }
-        let alone = versions.len() == 1;
-        validate_version(version, &at, alone, errors);
     }
 }
 
-/// A lone version's schema, columns and subresources are checked as the definition's own.
-fn validate_version(version: &Value, at: &str, alone: bool, errors: &mut Errors) {
-    let schema = version.get("schema").and_then(|s| s.get("openAPIV3Schema"));
-    match schema.filter(|s| !s.is_null()) {
-        None => errors.required(format!("{at}.schema.openAPIV3Schema"), ""),
-        Some(schema) => {
-            let path = if alone {
-                "spec.validation.openAPIV3Schema".to_owned()
-            } else {
-                format!("{at}.schema.openAPIV3Schema")
-            };
-            if let Err(problems) = Schema::from_crd(schema, &path) {
-                errors.0.extend(problems);
+/// Names that the definition asks for, or has.
+fn validate_names(names: &Object, at: &str, errors: &mut Errors) {
+    let of = |key: &str| names.get(key).and_then(Value::as_str).unwrap_or_default();
+    for key in ["plural", "singular"] {
+        let problems = validate_name::dns_1035_label(of(key));
+        if !of(key).is_empty() && !problems.is_empty() {
+            errors.invalid(format!("{at}.{key}"), &of(key).into(), &problems.join(","));
+        }
+    }
+    for key in ["kind", "listKind"] {
+        let problems = validate_name::dns_1035_label(&of(key).to_lowercase());
+        if !of(key).is_empty() && !problems.is_empty() {
+            let why = format!("{CASE}{}", problems.join(","));
+            errors.invalid(format!("{at}.{key}"), &of(key).into(), &why);
+        }
+    }
+    let all = |key: &str| field::list(names, &[key]).iter().filter_map(Value::as_str).enumerate();
+    for key in ["shortNames", "categories"] {
+        for (index, name) in all(key) {
+            let problems = validate_name::dns_1035_label(name);
+            if !problems.is_empty() {
+                errors.invalid(format!("{at}.{key}[{index}]"), &name.into(), &problems.join(","));
             }
         }
     }
-    let at = if alone { "spec" } else { at };
-    if let Some(scale) = version.get("subresources").and_then(|s| s.get("scale")) {
-        let at = format!("{at}.subresources.scale");
-        for (key, head) in [("specReplicasPath", ".spec"), ("statusReplicasPath", ".status")] {
-            let path = scale.get(key).and_then(Value::as_str).unwrap_or_default();
-            let starts = path.strip_prefix(head).is_some_and(|rest| rest.starts_with('.'));
-            if path.is_empty() {
-                errors.required(format!("{at}.{key}"), "");
-            } else if !starts {
-                let why = format!("should be a json path under {head}");
-                errors.invalid(format!("{at}.{key}"), &path.into(), &why);
-            }
-        }
-        let selector = scale.get("labelSelectorPath").and_then(Value::as_str).unwrap_or_default();
-        if !selector.is_empty()
-            && !selector.starts_with(".spec.")
-            && !selector.starts_with(".status.")
-        {
-            let why = "should be a json path under either .spec or .status";
-            errors.invalid(format!("{at}.labelSelectorPath"), &selector.into(), why);
-        }
-    }
-    let columns = version.get("additionalPrinterColumns").and_then(Value::as_array);
-    for (index, column) in columns.into_iter().flatten().enumerate() {
-        let at = format!("{at}.additionalPrinterColumns[{index}]");
-        validate_column(column, &at, errors);
+    if !of("kind").is_empty() && of("kind") == of("listKind") {
+        let why = "kind and listKind may not be the same";
+        errors.invalid(format!("{at}.listKind"), &of("listKind").into(), why);
     }
 }
 
-fn validate_column(column: &Value, at: &str, errors: &mut Errors) {
-    let text = |key: &str| column.get(key).and_then(Value::as_str).unwrap_or_default();
-    if text("name").is_empty() {
-        errors.required(format!("{at}.name"), "");
+/// Names that a client says were accepted; those that the definition itself asks for are checked there.
+fn validate_accepted(object: &Object, before: &Object, errors: &mut Errors) {
+    let of = |object| field::get(object, &["status", "acceptedNames"]);
+    let wanted = field::get(object, &["spec", "names"]);
+    if of(object) == of(before) || of(object) == wanted {
+        return;
     }
-    let known = ["boolean", "date", "integer", "number", "string"];
-    match text("type") {
-        "" => errors.required(format!("{at}.type"), ""),
-        kind if !known.contains(&kind) => {
-            let message = format!("must be one of {}", known.join(","));
-            errors.invalid(format!("{at}.type"), &kind.into(), &message);
-        }
-        _ => {}
-    }
-    let formats = ["byte", "date", "date-time", "double", "float", "int32", "int64", "password"];
-    if !text("format").is_empty() && !formats.contains(&text("format")) {
-        let message = format!("must be one of {}", formats.join(","));
-        errors.invalid(format!("{at}.format"), &text("format").into(), &message);
-    }
-    match text("jsonPath") {
-        "" => errors.required(format!("{at}.jsonPath"), ""),
-        path if !path.starts_with('.') => {
-            errors.invalid(
-                format!("{at}.jsonPath"),
-                &path.into(),
-                "must be a simple json path starting with .",
-            );
-        }
-        _ => {}
+    if let Some(Value::Object(names)) = field::get(object, &["status", "acceptedNames"]) {
+        validate_names(names, "status.acceptedNames", errors);
     }
 }
 
 /// Objects may be stored in every version that was ever the storage version, until somebody says otherwise.
-pub(crate) fn validate_stored_versions(object: &Object, errors: &mut Errors) {
+fn validate_stored_versions(object: &Object, errors: &mut Errors) {
     let versions = field::list(object, &["spec", "versions"]);
     let stored = field::list(object, &["status", "storedVersions"]);
-    for (index, name) in stored.iter().enumerate() {
-        if !versions.iter().any(|v| v.get("name") == Some(name)) {
-            let why = "missing from spec.versions; only versions that no object is stored in may be removed";
-            errors.invalid(format!("status.storedVersions[{index}]"), name, why);
+    let at = "status.storedVersions";
+    if stored.is_empty() {
+        errors.invalid(at, &Value::Array(Vec::new()), "must have at least one stored version");
+        return;
+    }
+    for version in versions.iter().filter(|v| v.get("storage") == Some(&Value::Bool(true))) {
+        if let Some(name) = version.get("name").filter(|name| !stored.contains(name)) {
+            let name = name.as_str().unwrap_or_default();
+            errors.invalid(at, version, &format!("must have the storage version {name}"));
         }
+    }
+    for (index, name) in stored.iter().enumerate() {
+        if versions.iter().any(|v| v.get("name") == Some(name)) {
+            continue;
+        }
+        let text = name.as_str().unwrap_or_default();
+        let why = format!(
+            "missing from spec.versions; {text} was previously a storage version, and must remain in spec.versions \
+             until a storage migration ensures no data remains persisted in {text} and removes {text} from \
+             status.storedVersions"
+        );
+        errors.invalid(format!("{at}[{index}]"), name, &why);
     }
 }

@@ -14,8 +14,9 @@ use quadrille_store::{
 use serde_json::json;
 
 use crate::access::is_indexed;
-use crate::catalog::{Resource, custom};
-use crate::definition::{CLEANUP, is_served, resource};
+use crate::catalog::{Definition, Resource, custom};
+use crate::definition::{CLEANUP, is_served, is_terminating, lacks_names, resource};
+use crate::field::Object;
 use crate::registry::Registry;
 use crate::request::{
     Action, Actor, Body, DeleteOptions, PatchFormat, Target, WriteOptions, WriteRequest,
@@ -65,6 +66,10 @@ impl Registry {
             committed.objects.iter().filter(|o| o.key.resource == resource()).collect();
         for definition in &definitions {
             self.follow_definition(&definition.key);
+            let gone = self.store().snapshot().get(&definition.key).is_none();
+            if let Some((_, group)) = definition.key.name.split_once('.').filter(|_| gone) {
+                self.accept_waiting(group).await;
+            }
         }
         let mut ending: Vec<Key> = definitions.iter().map(|d| d.key.clone()).collect();
         for object in committed.objects.iter().filter(|o| o.key.resource != resource()) {
@@ -105,12 +110,53 @@ impl Registry {
         self.update_catalog(|catalog| {
             // Read inside, so that of two racing changes the later one is what stays.
             let definition = self.store().snapshot().get(key).and_then(|d| parse(&d).ok());
-            catalog.remove(&group_resource);
-            let served = definition.filter(is_served);
-            for resource in served.iter().flat_map(custom::resources) {
+            let known = catalog.remove(&group_resource);
+            let Some(definition) = definition.filter(is_served) else { return };
+            for resource in unchanged(&definition, &known).unwrap_or_else(|| {
+                custom::resources(&definition).into_iter().map(Arc::new).collect()
+            }) {
                 catalog.insert(resource);
             }
         });
+    }
+
+    /// Gives names that became free to definitions of the group that wait for them.
+    async fn accept_waiting(&self, group: &str) {
+        let query = Query::whole(Range::all(resource()));
+        for definition in self.store().snapshot().list(&query) {
+            let is_of_group =
+                definition.key.name.split_once('.').is_some_and(|(_, rest)| rest == group);
+            let waits = is_of_group
+                && definition.meta.deleted_at.is_none()
+                && parse(&definition).is_ok_and(|tree| !is_served(&tree) || lacks_names(&tree));
+            if !waits {
+                continue;
+            }
+            // An update decides anew which names the definition gets.
+            let Some(request) = self.patch_definition(&definition, json!({})) else { return };
+            let cause = Cause::System(SystemCause {
+                part: "definitions".to_owned(),
+                act: format!("look again at the names of {}", definition.key.name),
+                because: vec![definition.revision],
+            });
+            if let Err(error) = Box::pin(self.submit(&request, cause)).await {
+                tracing::warn!(object = %definition.key, %error, "names are not accepted yet");
+            }
+        }
+    }
+
+    fn patch_definition(
+        &self,
+        definition: &Stored,
+        patch: serde_json::Value,
+    ) -> Option<WriteRequest> {
+        let target = Target {
+            resource: self.catalog().by_group_resource(&resource()).cloned()?,
+            namespace: "".into(),
+            name: Some(Arc::clone(&definition.key.name)),
+            subresource: None,
+        };
+        Some(host_request(target, Action::Patch(PatchFormat::Merge, Body::from(patch))))
     }
 
     /// Deletes the objects of a definition, and lets it go when none is left.
@@ -163,16 +209,8 @@ impl Registry {
         let finalizers = definition.meta.finalizers.iter().filter(|f| ***f != *CLEANUP);
         let left: Vec<&str> = finalizers.map(AsRef::as_ref).collect();
         let patch = json!({"metadata": {"finalizers": left, "resourceVersion": definition.revision.to_string()}});
-        let kind = self.catalog().by_group_resource(&resource()).cloned();
-        let Some(kind) = kind else { return Ok(()) };
-        let target = Target {
-            resource: kind,
-            namespace: "".into(),
-            name: Some(Arc::clone(&definition.key.name)),
-            subresource: None,
-        };
-        let action = Action::Patch(PatchFormat::Merge, Body::from(patch));
-        match Box::pin(self.submit(&host_request(target, action), cause)).await {
+        let Some(request) = self.patch_definition(definition, patch) else { return Ok(()) };
+        match Box::pin(self.submit(&request, cause)).await {
             Err(status) if !matches!(status.reason, Reason::NotFound | Reason::Conflict) => {
                 Err(status)
             }
@@ -184,6 +222,23 @@ impl Registry {
     async fn submit_quietly(&self, request: &WriteRequest, cause: Cause) -> Result<(), Status> {
         self.submit_without_following(request, cause).await.map(drop)
     }
+}
+
+/// The resources of a definition whose spec is what they were compiled from; nothing but its end may differ.
+fn unchanged(definition: &Object, known: &[Arc<Resource>]) -> Option<Vec<Arc<Resource>>> {
+    let incarnation = custom::incarnation(definition);
+    let ends = is_terminating(definition);
+    let again = |resource: &Arc<Resource>| {
+        let facts =
+            resource.definition.as_ref().filter(|facts| facts.incarnation == incarnation)?;
+        if facts.terminating == ends {
+            return Some(Arc::clone(resource));
+        }
+        let facts = Definition { terminating: ends, ..Definition::clone(facts) };
+        Some(Arc::new(Resource { definition: Some(Arc::new(facts)), ..Resource::clone(resource) }))
+    };
+    let resources: Option<Vec<_>> = known.iter().map(again).collect();
+    resources.filter(|all| !all.is_empty())
 }
 
 fn is_new_namespace(write: &Write) -> bool {

@@ -1,5 +1,6 @@
 //! From a request's body to a decoded, defaulted object in the stored form.
 
+use quadrille_object::schema::Nulls;
 use serde_json::Value;
 
 use crate::convert;
@@ -113,7 +114,7 @@ impl Attempt<'_> {
         duplicates: &[String],
     ) -> Result<(), Status> {
         self.check_fields(object, duplicates)?;
-        self.complete(object);
+        self.complete(object, Nulls::Drop);
         Ok(())
     }
 
@@ -131,11 +132,12 @@ impl Attempt<'_> {
     }
 
     /// Defaults, and the stored form.
-    pub(crate) fn complete(&self, object: &mut Object) {
-        shape::defaults(self.resource, object);
+    pub(crate) fn complete(&self, object: &mut Object, nulls: Nulls) {
+        shape::defaults(self.resource, object, nulls);
         convert::to_storage(self.resource, object);
         if let Some(stored) = self.storage_resource() {
-            shape::prune(stored, object);
+            let lost = shape::prune(stored, object);
+            self.lost_in_storage.set(!lost.is_empty());
         } else if !self.resource.is_storage_form() {
             let stored = self.catalog.by_group_resource(&self.resource.stored_as);
             shape::fill_empty(stored.map_or(self.resource, AsRef::as_ref), object);

@@ -100,7 +100,7 @@ impl Attempt<'_> {
     /// The namespace must be there and stay: the commit checks it again.
     fn admit_namespace(&mut self, object: &Object) -> Result<(), Status> {
         if !self.resource.namespaced {
-            return self.admit_definition();
+            return self.admit_definition(object);
         }
         let namespaces = GroupResource::new("", "namespaces");
         let key = Key::new(namespaces.clone(), "", Arc::clone(self.namespace()));
@@ -111,11 +111,11 @@ impl Attempt<'_> {
             return Err(self.namespace_terminating(metadata::text(object, "name")));
         }
         self.requires.push((key, Expect::Revision(namespace.revision)));
-        self.admit_definition()
+        self.admit_definition(object)
     }
 
     /// A definition on its way out takes no new objects.
-    fn admit_definition(&self) -> Result<(), Status> {
+    fn admit_definition(&self, object: &Object) -> Result<(), Status> {
         if !self.resource.custom {
             return Ok(());
         }
@@ -123,8 +123,9 @@ impl Attempt<'_> {
         let key = Key::new(crate::definition::resource(), "", name);
         let gone = self.view.get(&key).is_some_and(|d| d.meta.deleted_at.is_some());
         if gone {
-            let text = "create not allowed while custom resource definition is terminating";
-            return Err(Status::new(Reason::MethodNotAllowed, text));
+            let why = "create not allowed while custom resource definition is terminating";
+            let name = metadata::text(object, "name");
+            return Err(Status::forbidden(&self.resource.qualified(), name, why));
         }
         Ok(())
     }

@@ -29,7 +29,7 @@ impl Attempt<'_> {
         }
         errors.0.extend(metadata::validate(object, self.resource));
         if self.resource.custom {
-            errors.0.extend(self.resource.schema.validate(object));
+            errors.0.extend(self.resource.schema.validate(object, before));
         }
         match before {
             None => self.resource.rules.validate(object, &mut errors),

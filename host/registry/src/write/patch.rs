@@ -1,5 +1,6 @@
 //! Patch and server-side apply: the wanted state is made from the state before.
 
+use quadrille_object::schema::Nulls;
 use serde_json::Value;
 
 use crate::convert;
@@ -77,7 +78,7 @@ impl Attempt<'_> {
         let before = Before::of(stored)?;
         self.strict(body.duplicates.clone())?;
         let mut object = shape::apply(self, Some(&before.object), &wanted)?;
-        self.complete(&mut object);
+        self.complete(&mut object, Nulls::Keep);
         self.replace(before, object)
     }
 
@@ -91,7 +92,7 @@ impl Attempt<'_> {
         }
         metadata::of_mut(&mut wanted).remove("resourceVersion");
         let mut object = shape::apply(self, None, &wanted)?;
-        self.complete(&mut object);
+        self.complete(&mut object, Nulls::Keep);
         self.create_decoded(object)
     }
 

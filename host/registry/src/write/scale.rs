@@ -1,6 +1,7 @@
 //! The `scale` subresource: two numbers of an object as an `autoscaling/v1` Scale.
 
 use quadrille_object::LabelSelector;
+use quadrille_object::schema::Nulls;
 use serde_json::{Value, json};
 
 use crate::catalog::{Resource, ScalePaths};
@@ -29,7 +30,7 @@ impl Attempt<'_> {
             }
             set(&mut config, &paths, replicas);
             let mut object = shape::apply(self, Some(&before.object), &config)?;
-            self.complete(&mut object);
+            self.complete(&mut object, Nulls::Keep);
             return self.replace(before, object);
         }
         let mut object = before.object.clone();

@@ -111,7 +111,7 @@ async fn the_end_of_a_definition_is_the_end_of_its_objects() {
     assert_eq!(host.get((WIDGET.0, WIDGET.1, WIDGET.2, "a")), None);
     let refused =
         host.create(WIDGET, json!({"metadata": {"name": "new"}})).await.expect_err("ending");
-    assert_eq!(refused.reason, Reason::MethodNotAllowed);
+    assert_eq!(refused.reason, Reason::Forbidden);
     host.merge(place, json!({"metadata": {"finalizers": null}})).await.expect("released");
     assert_eq!(host.get(DEFINITION), None);
     assert_eq!(

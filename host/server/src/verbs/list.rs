@@ -90,7 +90,7 @@ pub(crate) fn selectors(request: &ResourceRequest<'_>) -> Result<Selectors, Stat
     let fields = params.field_selector.as_deref().map(FieldSelector::parse).transpose();
     let (labels, mut fields) =
         (labels.map_err(bad)?.unwrap_or_default(), fields.map_err(bad)?.unwrap_or_default());
-    let selectable: Option<&[String]> = request.resource.custom.then_some(&[]);
+    let selectable = request.resource.selectable_fields();
     fields.check(&request.resource.kind, selectable).map_err(bad)?;
     if let Some(name) = request.path.name.as_deref() {
         // The deprecated watch of one object is a watch of the collection with a selector.

@@ -2,109 +2,140 @@
 
 use serde_json::{Map, Value};
 
-use super::{children, flag, junctor_members, text, unsupported};
-use crate::error::{FieldError, FieldErrorKind};
-use crate::schema::text::{json, quoted};
+use super::{Problems, child, children, flag, is_said, junctor_members, lists, text, validations};
 
 const TYPES: &[&str] = &["array", "boolean", "integer", "number", "object", "string"];
 
 /// Keywords without a meaning here.
-const FORBIDDEN: &[&str] =
-    &["additionalItems", "definitions", "dependencies", "patternProperties", "id", "$ref"];
+const UNSUPPORTED: &[&str] =
+    &["id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref"];
 
-pub(super) fn check(
-    schema: &Map<String, Value>,
-    path: &str,
+/// Whether any part uses a keyword that makes the structure unreadable.
+pub(super) fn has_unsupported(of: &Map<String, Value>) -> bool {
+    let array_items = matches!(of.get("items"), Some(Value::Array(all)) if !all.is_empty());
+    let odd = |(_, of): (&str, &Map<String, Value>)| has_unsupported(of);
+    UNSUPPORTED.iter().any(|keyword| is_used(of, keyword))
+        || array_items
+        || is_said(of, "$schema")
+        || of.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(false))
+        || children(of, "properties").any(odd)
+        || ["items", "additionalProperties"]
+            .iter()
+            .any(|keyword| child(of, keyword).is_some_and(has_unsupported))
+        || junctor_members(of, "").iter().any(|(_, of)| has_unsupported(of))
+}
+
+/// Some say something by being there at all.
+fn is_used(of: &Map<String, Value>, keyword: &str) -> bool {
+    match keyword {
+        "additionalItems" => of.get(keyword).is_some_and(|value| !value.is_null()),
+        keyword => is_said(of, keyword),
+    }
+}
+
+/// What the place of a schema forbids.
+#[derive(Clone, Copy, Default)]
+struct Place {
     root: bool,
-    errors: &mut Vec<FieldError>,
-) {
-    for keyword in FORBIDDEN {
-        if schema.get(*keyword).is_some_and(|value| !value.is_null()) {
-            forbid(errors, format!("{path}.{keyword}"), &format!("{keyword} is not supported"));
+    in_metadata: bool,
+    /// Why there may be no default.
+    no_default: Option<NoDefault>,
+}
+
+#[derive(Clone, Copy)]
+enum NoDefault {
+    TopLevel(&'static str),
+    InsideAdditional,
+}
+
+pub(super) fn check(root: &Map<String, Value>, path: &str, found: &mut Problems) {
+    schema(root, path, Place { root: true, ..Place::default() }, found);
+}
+
+fn schema(of: &Map<String, Value>, path: &str, place: Place, found: &mut Problems) {
+    own(of, path, place, found);
+    let below = Place { root: false, ..place };
+    let additional = of.get("additionalProperties").filter(|of| !of.is_null());
+    if let Some(additional) = additional {
+        let named = children(of, "properties").next().is_some();
+        if named && additional != &Value::Bool(true) {
+            let why = "additionalProperties and properties are mutual exclusive";
+            found.forbid(format!("{path}.additionalProperties"), why);
+        }
+        if let Some(of) = additional.as_object() {
+            let no_default = if place.in_metadata {
+                Some(NoDefault::InsideAdditional)
+            } else {
+                place.no_default
+            };
+            let at = format!("{path}.additionalProperties");
+            schema(of, &at, Place { no_default, ..below }, found);
         }
     }
-    if flag(schema, "uniqueItems") {
+    let whole = place.root || flag(of, "x-kubernetes-embedded-resource");
+    for (name, field) in children(of, "properties") {
+        let mut inside = below;
+        if let Some(name) =
+            ["metadata", "kind", "apiVersion"].into_iter().find(|m| whole && *m == name)
+        {
+            inside.in_metadata = true;
+            if place.root {
+                inside.no_default = Some(NoDefault::TopLevel(name));
+            }
+        }
+        schema(field, &format!("{path}.properties[{name}]"), inside, found);
+    }
+    for (at, member) in junctor_members(of, path) {
+        schema(member, &at, below, found);
+    }
+    if let Some(items) = child(of, "items") {
+        schema(items, &format!("{path}.items"), below, found);
+    }
+    if of.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(false)) {
+        let at = format!("{path}.x-kubernetes-preserve-unknown-fields");
+        found.invalid(at, &false.into(), "must be true or undefined");
+    }
+    lists::check(of, path, found);
+    validations::check(of, path, found);
+}
+
+/// The keywords of one schema, without what is below it.
+fn own(of: &Map<String, Value>, path: &str, place: Place, found: &mut Problems) {
+    let given = text(of, "type");
+    if !given.is_empty() && !TYPES.contains(&given) {
+        found.unsupported(format!("{path}.type"), given, TYPES);
+    }
+    if let Some(reason) =
+        place.no_default.filter(|_| of.get("default").is_some_and(|d| !d.is_null()))
+    {
+        let why = match reason {
+            NoDefault::TopLevel(name) => format!("must not be set in top-level {name}"),
+            NoDefault::InsideAdditional => {
+                "must not be set inside additionalProperties applying to object metadata".to_owned()
+            }
+        };
+        found.forbid(format!("{path}.default"), &why);
+    }
+    for keyword in UNSUPPORTED {
+        if is_used(of, keyword) {
+            found.forbid(format!("{path}.{keyword}"), &format!("{keyword} is not supported"));
+        }
+    }
+    if given == "null" {
+        let why = "type cannot be set to null, use nullable as an alternative";
+        found.forbid(format!("{path}.type"), why);
+    }
+    if matches!(of.get("items"), Some(Value::Array(all)) if !all.is_empty()) {
+        let why = "items must be a schema object and not an array";
+        found.forbid(format!("{path}.items"), why);
+    }
+    if place.in_metadata && flag(of, "x-kubernetes-embedded-resource") {
+        let at = format!("{path}.x-kubernetes-embedded-resource");
+        found.forbid(at, "must not be used inside of resource meta");
+    }
+    if flag(of, "uniqueItems") {
         let why =
             "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
-        forbid(errors, format!("{path}.uniqueItems"), why);
+        found.forbid(format!("{path}.uniqueItems"), why);
     }
-    let properties = schema.get("properties").and_then(Value::as_object);
-    let additional = schema.get("additionalProperties").filter(|of| !of.is_null());
-    if properties.is_some_and(|p| !p.is_empty()) && additional.is_some() && !root {
-        let why = "additionalProperties and properties are mutual exclusive";
-        forbid(errors, format!("{path}.additionalProperties"), why);
-    }
-    let given = text(schema, "type");
-    if !given.is_empty() && !TYPES.contains(&given) {
-        errors.push(unsupported(format!("{path}.type"), given, TYPES));
-    }
-    enumerations(schema, path, errors);
-    pattern(schema, path, errors);
-    if matches!(schema.get("items"), Some(Value::Array(_))) {
-        let why = "items must be a schema object and not an array";
-        forbid(errors, format!("{path}.items"), why);
-    }
-    below(schema, path, errors);
-}
-
-fn enumerations(schema: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>) {
-    let known: [(&str, &[&str]); 2] = [
-        ("x-kubernetes-list-type", &["atomic", "set", "map"]),
-        ("x-kubernetes-map-type", &["atomic", "granular"]),
-    ];
-    for (keyword, values) in known {
-        let given = text(schema, keyword);
-        if !given.is_empty() && !values.contains(&given) {
-            errors.push(unsupported(format!("{path}.{keyword}"), given, values));
-        }
-    }
-    if schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(false)) {
-        let at = format!("{path}.x-kubernetes-preserve-unknown-fields");
-        let message = "Invalid value: false: must be true or undefined";
-        errors.push(FieldError::new(FieldErrorKind::Invalid, at, message));
-    }
-}
-
-fn pattern(schema: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>) {
-    let pattern = text(schema, "pattern");
-    let Err(error) = regex::Regex::new(pattern) else { return };
-    let why = if pattern.matches('(').count() > pattern.matches(')').count() {
-        format!("error parsing regexp: missing closing ): `{pattern}`")
-    } else {
-        let text = error.to_string();
-        let last = text.lines().last().unwrap_or_default();
-        format!("error parsing regexp: {}", last.trim_start_matches("error: "))
-    };
-    let message = format!(
-        "Invalid value: {}: must be a valid regular expression, but isn't: {why}",
-        quoted(pattern)
-    );
-    errors.push(FieldError::new(FieldErrorKind::Invalid, format!("{path}.pattern"), message));
-}
-
-fn below(schema: &Map<String, Value>, path: &str, errors: &mut Vec<FieldError>) {
-    for keyword in super::JUNCTORS {
-        let Some(schemas) = schema.get(*keyword) else { continue };
-        for (index, of) in junctor_members(schemas) {
-            check(of, &super::member_path(path, keyword, index), false, errors);
-        }
-    }
-    for (name, of) in children(schema, "properties") {
-        check(of, &format!("{path}.properties[{name}]"), false, errors);
-    }
-    for keyword in ["items", "additionalProperties"] {
-        if let Some(of) = schema.get(keyword).and_then(Value::as_object) {
-            check(of, &format!("{path}.{keyword}"), false, errors);
-        }
-    }
-    let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
-    for (name, of) in properties.filter(|(_, of)| !of.is_object()) {
-        let message = format!("Invalid value: {}: must be a schema", json(of));
-        let at = format!("{path}.properties[{name}]");
-        errors.push(FieldError::new(FieldErrorKind::Invalid, at, message));
-    }
-}
-
-fn forbid(errors: &mut Vec<FieldError>, path: String, why: &str) {
-    errors.push(FieldError::new(FieldErrorKind::Forbidden, path, format!("Forbidden: {why}")));
 }
