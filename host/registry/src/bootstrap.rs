@@ -1,5 +1,7 @@
 //! The objects that exist on every host from its first start, and those that every namespace has.
 
+mod defaults;
+
 use std::sync::Arc;
 
 use quadrille_object::{GroupResource, Gvk};
@@ -15,8 +17,8 @@ const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-no
 
 impl Registry {
     /// Makes the objects that exist on every host where they are missing: namespaces `default`, `kube-system`,
-    /// `kube-public` and `kube-node-lease`, what every namespace has, the Service `kubernetes`, and the default roles. Finishes deletions of
-    /// definitions that an earlier life began.
+    /// `kube-public` and `kube-node-lease`, what every namespace has, the Service `kubernetes`, the default roles,
+    /// priorities, flow schemas and `APIServices`. Finishes deletions of definitions that an earlier life began.
     ///
     /// # Errors
     /// When the store refuses.
@@ -45,6 +47,7 @@ impl Registry {
             },
         });
         self.ensure(("", "v1", "Service"), "default", "kubernetes", service).await?;
+        self.ensure_defaults().await?;
         self.end_definitions().await
     }
 

@@ -74,6 +74,11 @@ impl Errors {
         self.push(FieldErrorKind::Invalid, field, format!("Invalid value: {value}: {why}"));
     }
 
+    /// The same for a value that is shown in a form of its own.
+    pub(crate) fn invalid_shown(&mut self, field: impl Into<String>, shown: &str, why: &str) {
+        self.push(FieldErrorKind::Invalid, field, format!("Invalid value: {shown}: {why}"));
+    }
+
     /// The same for every text in `whys`.
     pub(crate) fn invalid_each(&mut self, field: &str, value: &str, whys: Vec<String>) {
         for why in whys {
@@ -99,6 +104,11 @@ impl Errors {
     /// A value that stands twice.
     pub(crate) fn duplicate(&mut self, field: impl Into<String>, value: &Value) {
         self.push(FieldErrorKind::Duplicate, field, format!("Duplicate value: {value}"));
+    }
+
+    /// The same for a value that is shown in a form of its own.
+    pub(crate) fn duplicate_shown(&mut self, field: impl Into<String>, shown: &str) {
+        self.push(FieldErrorKind::Duplicate, field, format!("Duplicate value: {shown}"));
     }
 
     /// A value outside an enumeration.

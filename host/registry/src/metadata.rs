@@ -61,11 +61,9 @@ pub(crate) fn begin(object: &mut Object, resource: &Resource, random: &dyn Rando
 pub(crate) fn carry(object: &mut Object, before: &Object) {
     let metadata = of_mut(object);
     let Some(old) = before.get("metadata").and_then(Value::as_object) else { return };
-    for key in ["deletionTimestamp", "generation"] {
-        field::copy(metadata, old, key);
-    }
+    field::copy(metadata, old, "generation");
     metadata.remove("selfLink");
-    for key in ["uid", "creationTimestamp", "deletionGracePeriodSeconds"] {
+    for key in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         if metadata.get(key).is_none_or(Value::is_null) {
             field::copy(metadata, old, key);
         }
@@ -179,7 +177,7 @@ pub(crate) fn name_problems(rule: NameRule, name: &str) -> Vec<String> {
 }
 
 fn validate_owners(owners: &[Value], errors: &mut Errors) {
-    let mut controller: Option<&str> = None;
+    let mut controller: Option<String> = None;
     for (at, owner) in owners.iter().enumerate() {
         let of = |key: &str| owner.get(key).and_then(Value::as_str).unwrap_or_default();
         let path = |key: &str| format!("metadata.ownerReferences[{at}].{key}");
@@ -192,27 +190,33 @@ fn validate_owners(owners: &[Value], errors: &mut Errors) {
             "" => errors.invalid(path("apiVersion"), &"".into(), "version must not be empty"),
             "v1" if of("kind") == "Event" => {
                 let why = "/v1, Kind=Event is disallowed from being an owner";
-                errors.invalid("metadata.ownerReferences", &owner_text(owner).into(), why);
+                errors.invalid_shown("metadata.ownerReferences", &owner_text(owner), why);
             }
             _ => {}
         }
         if owner.get("controller").and_then(Value::as_bool) == Some(true) {
-            if let Some(first) = controller {
+            if let Some(first) = &controller {
                 let why = format!(
                     "Only one reference can have Controller set to true. Found \"true\" in references for \
-                     {first} and {}",
+                     {first} and {}/{}",
+                    of("kind"),
                     of("name")
                 );
-                errors.invalid("metadata.ownerReferences", &Value::Array(owners.to_vec()), &why);
+                let all: Vec<String> = owners.iter().map(owner_text).collect();
+                let shown = format!("[{}]", all.join(","));
+                errors.invalid_shown("metadata.ownerReferences", &shown, &why);
             }
-            controller = Some(of("name"));
+            controller = Some(format!("{}/{}", of("kind"), of("name")));
         }
     }
 }
 
+/// An owner reference as Kubernetes shows it in messages: JSON, its fields in the order of their type.
 fn owner_text(owner: &Value) -> String {
-    let of = |key: &str| owner.get(key).and_then(Value::as_str).unwrap_or_default();
-    format!("{}/{}", of("kind"), of("name"))
+    let keys = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+    let given = keys.iter().filter_map(|key| Some((key, owner.get(key).filter(|v| !v.is_null())?)));
+    let fields: Vec<String> = given.map(|(key, value)| format!("\"{key}\":{value}")).collect();
+    format!("{{{}}}", fields.join(","))
 }
 
 /// What an update changed in the metadata that it may not.
@@ -232,7 +236,14 @@ pub(crate) fn validate_update(
 
 fn changed(object: &Object, before: &Object) -> Vec<FieldError> {
     let mut errors = Errors::default();
-    for key in ["name", "namespace", "uid", "creationTimestamp", "deletionGracePeriodSeconds"] {
+    for key in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ] {
         let of = |object| field::get(object, &["metadata", key]).cloned();
         errors.immutable(&format!("metadata.{key}"), of(object).as_ref(), of(before).as_ref());
     }

@@ -6,10 +6,13 @@
 mod apps;
 mod autoscaling;
 mod batch;
+mod certificates;
+mod claims;
 mod config;
 mod endpoints;
 mod events;
 mod facts;
+mod flow;
 mod ingress;
 mod namespace;
 mod net;
@@ -131,7 +134,7 @@ pub(crate) fn of(group: &str, resource: &str) -> &'static dyn Rules {
         ("", "secrets") => &config::Secrets,
         ("", "events") => &events::Events,
         ("events.k8s.io", "events") => &events::NewEvents,
-        ("coordination.k8s.io", "leases") => &config::Leases,
+        ("coordination.k8s.io", "leases") => &config::LEASES,
         ("", "pods") => &pod::Pods,
         ("", "podtemplates") => &pod_template::PodTemplates,
         ("", "services") => &service::Services,
@@ -170,6 +173,13 @@ pub(crate) fn of(group: &str, resource: &str) -> &'static dyn Rules {
         ("storage.k8s.io", "csistoragecapacities") => &storage::CSI_CAPACITIES,
         ("storage.k8s.io", "volumeattachments") => &storage::VOLUME_ATTACHMENTS,
         ("storage.k8s.io", "volumeattributesclasses") => &storage::VOLUME_ATTRIBUTES_CLASSES,
+        ("certificates.k8s.io", "certificatesigningrequests") => &certificates::SIGNING_REQUESTS,
+        ("flowcontrol.apiserver.k8s.io", "flowschemas") => &flow::FLOW_SCHEMAS,
+        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => &flow::PRIORITY_LEVELS,
+        ("resource.k8s.io", "deviceclasses") => &claims::DEVICE_CLASSES,
+        ("resource.k8s.io", "resourceclaims") => &claims::CLAIMS,
+        ("resource.k8s.io", "resourceclaimtemplates") => &claims::CLAIM_TEMPLATES,
+        ("resource.k8s.io", "resourceslices") => &claims::SLICES,
         ("apiextensions.k8s.io", "customresourcedefinitions") => &DefinitionRules,
         _ => &Generic,
     }

@@ -74,7 +74,15 @@ pub(super) fn to_v1(object: &mut Object) {
         notes.push((METRICS, others.into()));
     }
     if let Some(behavior) = spec.remove("behavior").filter(Value::is_object) {
-        notes.push((BEHAVIOR, renamed(behavior, upper)));
+        let mut behavior = renamed(behavior, upper);
+        for rules in
+            behavior.as_object_mut().into_iter().flatten().filter_map(|(_, r)| r.as_object_mut())
+        {
+            for key in ["StabilizationWindowSeconds", "Tolerance"] {
+                rules.entry(key).or_insert(Value::Null);
+            }
+        }
+        notes.push((BEHAVIOR, behavior));
     }
     let status = field::map_mut(object, &["status"]);
     let (percent, others) = split(status.remove("currentMetrics"), "current");
@@ -89,7 +97,9 @@ pub(super) fn to_v1(object: &mut Object) {
     }
     for (key, value) in notes {
         let annotations = field::map_mut(object, &["metadata", "annotations"]);
-        annotations.insert(key.to_owned(), value.to_string().into());
+        let mut text = String::new();
+        write(&value, &mut text);
+        annotations.insert(key.to_owned(), text.into());
     }
 }
 
@@ -239,4 +249,68 @@ fn lower(name: &str) -> String {
 fn upper(name: &str) -> String {
     let mut chars = name.chars();
     chars.next().map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
+}
+
+/// The order in which Kubernetes writes the fields of what is in the annotations.
+const ORDER: [&str; 32] = [
+    "type",
+    "status",
+    "lastTransitionTime",
+    "reason",
+    "message",
+    "target",
+    "kind",
+    "name",
+    "metricName",
+    "metricSelector",
+    "targetValue",
+    "currentValue",
+    "targetAverageUtilization",
+    "currentAverageUtilization",
+    "targetAverageValue",
+    "currentAverageValue",
+    "selector",
+    "averageValue",
+    "container",
+    "apiVersion",
+    "matchLabels",
+    "matchExpressions",
+    "key",
+    "operator",
+    "values",
+    "ScaleUp",
+    "ScaleDown",
+    "StabilizationWindowSeconds",
+    "SelectPolicy",
+    "Policies",
+    "Type",
+    "Value",
+];
+
+/// Writes JSON with its fields in that order. Its depth is that of a decoded object, which is bounded.
+fn write(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let rank = |key: &str| ORDER.iter().position(|k| *k == key).unwrap_or(ORDER.len());
+            let mut fields: Vec<(&String, &Value)> = map.iter().collect();
+            fields.sort_by_key(|(key, _)| rank(key));
+            out.push('{');
+            for (at, (key, value)) in fields.into_iter().enumerate() {
+                out.push_str(if at == 0 { "" } else { "," });
+                write(&Value::from(key.as_str()), out);
+                out.push(':');
+                write(value, out);
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                out.push_str(if at == 0 { "" } else { "," });
+                write(item, out);
+            }
+            out.push(']');
+        }
+        scalar => out.push_str(&scalar.to_string()),
+    }
 }

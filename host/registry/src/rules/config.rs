@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use crate::field::{self, Errors, Object};
 use crate::rules::Rules;
+use crate::rules::facts::Fact::{NotNegative, Positive};
+use crate::rules::facts::KindRules;
 
 /// What one `ConfigMap` or Secret may hold, in bytes of keys and values.
 const BYTES_MAX: usize = 1024 * 1024;
@@ -95,11 +97,74 @@ impl Rules for Secrets {
         }
     }
 
+    fn warn(&self, object: &Object, _before: Option<&Object>, warnings: &mut Vec<String>) {
+        if field::text(object, &["type"]) == Some("kubernetes.io/tls") {
+            warnings.extend(pair_problem(object));
+        }
+    }
+
     fn validate_update(&self, object: &Object, before: &Object, errors: &mut Errors) {
         errors.immutable("type", field::get(object, &["type"]), field::get(before, &["type"]));
         validate_immutable(object, before, &["data"], errors);
         self.validate(object, errors);
     }
+}
+
+/// Why a TLS Secret's certificate and key are not usable, as far as the blocks they are written in tell.
+fn pair_problem(object: &Object) -> Option<String> {
+    let decoded = |key| {
+        let text = field::text(object, &["data", key]).unwrap_or_default();
+        String::from_utf8_lossy(&STANDARD.decode(text).unwrap_or_default()).into_owned()
+    };
+    let (certificate, key) = (decoded("tls.crt"), decoded("tls.key"));
+    if certificate.is_empty() && key.is_empty() {
+        return None;
+    }
+    let (certificates, keys) = (blocks(&certificate), blocks(&key));
+    let is_key = |kind: &&str| *kind == "PRIVATE KEY" || kind.ends_with(" PRIVATE KEY");
+    if certificates.is_empty() {
+        return Some("tls: failed to find any PEM data in certificate input".to_owned());
+    }
+    if !certificates.contains(&"CERTIFICATE") {
+        let switched = certificates.len() == 1 && certificates.iter().any(is_key);
+        return Some(if switched {
+            "tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may \
+             have been switched"
+                .to_owned()
+        } else {
+            let kinds = certificates.join(" ");
+            format!(
+                "tls: failed to find \"CERTIFICATE\" PEM block in certificate input after skipping PEM blocks of the \
+                 following types: [{kinds}]"
+            )
+        });
+    }
+    if keys.is_empty() {
+        return Some("tls: failed to find any PEM data in key input".to_owned());
+    }
+    if keys.iter().any(is_key) {
+        return None;
+    }
+    Some(if keys == ["CERTIFICATE"] {
+        "tls: found a certificate rather than a key in the PEM for the private key".to_owned()
+    } else {
+        let kinds = keys.join(" ");
+        format!(
+            "tls: failed to find PEM block with type ending in \"PRIVATE KEY\" in key input after skipping PEM blocks of \
+             the following types: [{kinds}]"
+        )
+    })
+}
+
+/// The types of the PEM blocks in a text.
+fn blocks(text: &str) -> Vec<&str> {
+    let begins = text.split("-----BEGIN ").skip(1);
+    begins
+        .filter_map(|rest| {
+            let (kind, body) = rest.split_once("-----")?;
+            body.contains(&format!("-----END {kind}-----")).then_some(kind)
+        })
+        .collect()
 }
 
 fn validate_json(key: &str, text: &str, errors: &mut Errors) {
@@ -153,19 +218,25 @@ fn validate_immutable(object: &Object, before: &Object, fields: &[&str], errors:
 }
 
 /// The rules of Leases.
-#[derive(Debug)]
-pub(crate) struct Leases;
-
-impl Rules for Leases {
-    fn default(&self, object: &mut Object) {
+pub(crate) static LEASES: KindRules = KindRules {
+    facts: &[Positive("spec.leaseDurationSeconds"), NotNegative("spec.leaseTransitions")],
+    default: |object| {
         field::map_mut(object, &["spec"]);
-    }
-
-    fn validate(&self, object: &Object, errors: &mut Errors) {
-        let seconds = field::integer(object, &["spec", "leaseDurationSeconds"]);
-        if let Some(seconds) = seconds.filter(|s| *s <= 0) {
-            errors.invalid("spec.leaseDurationSeconds", &seconds.into(), "must be greater than 0");
+    },
+    validate: |object, errors| {
+        let of = |key| field::text(object, &["spec", key]);
+        if of("holderIdentity") == Some("") {
+            errors.invalid("spec.holderIdentity", &"".into(), "must not be empty");
         }
-        errors.not_negative(object, &["spec", "leaseTransitions"]);
-    }
-}
+        let strategy = of("strategy").unwrap_or_default();
+        if !matches!(strategy, "" | "OldestEmulationVersion") && !strategy.contains('/') {
+            let known = ["OldestEmulationVersion"];
+            errors.unsupported("spec.strategy", &strategy.into(), &known);
+        }
+        if of("preferredHolder").is_some_and(|holder| !holder.is_empty()) && strategy.is_empty() {
+            let why = "can only be specified if `strategy` is defined";
+            errors.forbidden("spec.preferredHolder", why);
+        }
+    },
+    ..KindRules::PLAIN
+};

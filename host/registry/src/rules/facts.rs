@@ -7,7 +7,7 @@ use quadrille_object::validate_name;
 use serde_json::Value;
 
 use crate::field::{self, Errors, Object};
-use crate::rules::{Rules, pod_template};
+use crate::rules::Rules;
 use crate::status::Status;
 use crate::write::Attempt;
 
@@ -63,8 +63,6 @@ pub(crate) enum Fact {
     NotNegative(&'static str),
     /// A number above zero.
     Positive(&'static str),
-    /// The number of a port.
-    Port(&'static str),
     /// A text of a form; an empty one is left to `Required`.
     Named(&'static str, Form),
     /// A label selector.
@@ -173,15 +171,12 @@ impl Fact {
                     errors.invalid(at, &number.into(), "must be greater than 0");
                 }
             }),
-            Self::Port(path) => number(object, path, &mut |at, number| {
-                pod_template::validate_port(number, at, errors);
-            }),
             Self::Named(path, form) => given(object, path, &mut |at, value| {
                 let text = value.as_str().unwrap_or_default();
                 errors.invalid_each(at, text, form.problems(text));
             }),
             Self::Selector(path) => given(object, path, &mut |at, value| {
-                pod_template::validate_selector(value, at, errors);
+                validate_selector(value, at, errors);
             }),
         }
     }
@@ -270,6 +265,40 @@ fn fill(object: &mut Object, path: &str, literal: Literal) {
             if let Some(map) = object.get_mut(first).and_then(Value::as_object_mut) {
                 fill(map, rest, literal);
             }
+        }
+    }
+}
+
+/// Checks a label selector.
+pub(crate) fn validate_selector(selector: &Value, at: &str, errors: &mut Errors) {
+    if let Some(labels) = selector.get("matchLabels").and_then(Value::as_object) {
+        let texts = labels.iter().map(|(k, v)| (k.as_str(), v.as_str().unwrap_or_default()));
+        errors.0.extend(validate_name::labels(&format!("{at}.matchLabels"), texts));
+    }
+    let Some(selector) = selector.as_object() else { return };
+    for (at, expression) in items(selector, "matchExpressions", at) {
+        let values = field::list(expression, &["values"]);
+        match text(expression, "operator") {
+            "In" | "NotIn" if values.is_empty() => {
+                let why = "must be specified when `operator` is 'In' or 'NotIn'";
+                errors.required(format!("{at}.values"), why);
+            }
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                errors.forbidden(format!("{at}.values"), why);
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            other => {
+                let why = "not a valid selector operator";
+                errors.invalid(format!("{at}.operator"), &other.into(), why);
+            }
+        }
+        let key = text(expression, "key");
+        errors.invalid_each(&format!("{at}.key"), key, validate_name::qualified_name(key));
+        for (index, value) in values.iter().enumerate() {
+            let value = value.as_str().unwrap_or_default();
+            let problems = validate_name::label_value(value);
+            errors.invalid_each(&format!("{at}.values[{index}]"), value, problems);
         }
     }
 }

@@ -6,9 +6,9 @@ use crate::field::{self, Errors, Object};
 use crate::metadata;
 use crate::rules::facts::Fact::{Default, Immutable, Selector};
 use crate::rules::facts::Literal::Text;
-use crate::rules::facts::{Form, KindRules, items, part, text, value};
+use crate::rules::facts::{Form, KindRules, items, part, text, validate_selector, value};
 use crate::rules::net;
-use crate::rules::pod_template::{validate_port, validate_selector};
+use crate::rules::pod_template::validate_port;
 
 /// The rules of network policies.
 pub(crate) static NETWORK_POLICIES: KindRules = KindRules {
@@ -84,7 +84,7 @@ fn validate_policy_port(at: &str, port: &Object, errors: &mut Errors) {
             let Some(end) = end else { return };
             if end < number {
                 let why = "must be greater than or equal to `port`";
-                errors.invalid(format!("{at}.endPort"), &end.into(), why);
+                errors.invalid(format!("{at}.endPort"), &number.into(), why);
             }
             validate_port(end, &format!("{at}.endPort"), errors);
         }
@@ -142,6 +142,20 @@ fn validate_block(at: &str, block: &Object, errors: &mut Errors) {
 
 /// The rules of Service networks.
 pub(crate) static SERVICE_CIDRS: KindRules = KindRules {
+    create: |attempt, object| {
+        // Addresses are handed out of the host's own network only.
+        if metadata::text(object, "name") == "kubernetes" {
+            let now = attempt.now.to_rfc3339();
+            object.insert(
+                "status".to_owned(),
+                json!({"conditions": [{
+                    "type": "Ready", "status": "True", "reason": "", "lastTransitionTime": now,
+                    "message": "Kubernetes Service CIDR is ready",
+                }]}),
+            );
+        }
+        Ok(())
+    },
     validate: |object, errors| {
         let cidrs = field::list(object, &["spec", "cidrs"]);
         if cidrs.is_empty() {

@@ -2,7 +2,7 @@
 
 use quadrille_object::{GroupResource, quantity::Quantity};
 use quadrille_store::{Query, Range};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::field::{self, Errors, Object};
 use crate::metadata;
@@ -29,9 +29,20 @@ pub(crate) static BUDGETS: KindRules = KindRules {
         let of = |key| field::get(object, &["spec", key]);
         let (least, most) = (of("minAvailable"), of("maxUnavailable"));
         if least.is_some() && most.is_some() {
-            let shown = field::get(object, &["spec"]).cloned().unwrap_or_default();
-            let why = "minAvailable and maxUnavailable cannot be both set";
-            errors.invalid("spec", &shown, why);
+            let shown = |key| field::get(object, &["spec", key]).unwrap_or(&Value::Null);
+            // The names and the order are those of the type that Kubernetes prints here.
+            let spec = format!(
+                "{{\"MinAvailable\":{},\"Selector\":{},\"MaxUnavailable\":{},\"UnhealthyPodEvictionPolicy\":{}}}",
+                shown("minAvailable"),
+                shown("selector"),
+                shown("maxUnavailable"),
+                shown("unhealthyPodEvictionPolicy"),
+            );
+            errors.invalid_shown(
+                "spec",
+                &spec,
+                "minAvailable and maxUnavailable cannot be both set",
+            );
         }
         for (key, value) in [("minAvailable", least), ("maxUnavailable", most)] {
             let value = value.unwrap_or(&Value::Null);
@@ -41,19 +52,9 @@ pub(crate) static BUDGETS: KindRules = KindRules {
     ..KindRules::PLAIN
 };
 
-/// Priorities that the system itself uses: name, value, what for.
-pub(crate) const SYSTEM_PRIORITIES: [(&str, i64, &str); 2] = [
-    (
-        "system-node-critical",
-        2_000_001_000,
-        "Used for system critical pods that must not be moved from their current node.",
-    ),
-    (
-        "system-cluster-critical",
-        2_000_000_000,
-        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
-    ),
-];
+/// Priorities that the system itself uses.
+const SYSTEM_PRIORITIES: [(&str, i64); 2] =
+    [("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
 const USER_PRIORITY_MAX: i64 = 1_000_000_000;
 
 /// The rules of priority classes.
@@ -70,7 +71,7 @@ pub(crate) static PRIORITY_CLASSES: KindRules = KindRules {
     update: |attempt, object, _| only_default(attempt, object),
     delete: |attempt, before| {
         let name = metadata::text(before, "name");
-        if SYSTEM_PRIORITIES.iter().any(|(known, ..)| *known == name) {
+        if SYSTEM_PRIORITIES.iter().any(|(known, _)| *known == name) {
             let why = "this is a system priority class and cannot be deleted";
             return Err(Status::forbidden(&attempt.resource.qualified(), name, why));
         }
@@ -117,9 +118,9 @@ fn validate_priority(object: &Object, errors: &mut Errors) {
         }
         return;
     }
-    let problem = match SYSTEM_PRIORITIES.iter().find(|(known, ..)| *known == name) {
+    let problem = match SYSTEM_PRIORITIES.iter().find(|(known, _)| *known == name) {
         None => format!("{name} is not a known system priority class"),
-        Some((_, wanted, _)) if *wanted != value => {
+        Some((_, wanted)) if *wanted != value => {
             format!("value of {name} PriorityClass must be {wanted}")
         }
         Some(_) if object.get("globalDefault").and_then(Value::as_bool) == Some(true) => {
@@ -174,6 +175,17 @@ pub(crate) static API_SERVICES: KindRules = KindRules {
         Named("spec.version", Form::Label),
         Named("spec.group", Form::Subdomain),
     ],
+    create: |attempt, object| {
+        // Groups that nobody else answers for are answered for by this host.
+        if field::get(object, &["spec", "service"]).is_none() {
+            let now = attempt.now.to_rfc3339();
+            object.insert("status".to_owned(), json!({"conditions": [{
+                "type": "Available", "status": "True", "reason": "Local", "lastTransitionTime": now,
+                "message": "Local APIServices are always available",
+            }]}));
+        }
+        Ok(())
+    },
     validate: |object, errors| {
         let spec = |key| field::text(object, &["spec", key]).unwrap_or_default();
         let name = metadata::text(object, "name");

@@ -1,10 +1,11 @@
 //! Services: addresses and ports are handed out here; nothing routes to them.
 //!
 //! A cluster IP is taken by the `IPAddress` object of its name, which is written in the same transaction: two
-//! Services can never have one address, whatever raced.
+//! Services can never have one address, whatever raced. Node ports are taken alike.
 
 mod allocate;
 mod check;
+mod ports;
 
 use serde_json::{Value, json};
 
@@ -76,7 +77,7 @@ impl Rules for Services {
         check::before_allocation(attempt, object)?;
         allocate::families(object);
         allocate::addresses(attempt, object, None)?;
-        allocate::node_ports(attempt, object)
+        ports::settle(attempt, object, None)
     }
 
     fn before_update(
@@ -92,11 +93,12 @@ impl Rules for Services {
         check::before_allocation(attempt, object)?;
         allocate::families(object);
         allocate::addresses(attempt, object, Some(before))?;
-        allocate::node_ports(attempt, object)
+        ports::settle(attempt, object, Some(before))
     }
 
     fn on_removed(&self, attempt: &Attempt<'_>, object: &Object) {
         allocate::release(attempt, address(object));
+        ports::release(attempt, object);
     }
 
     fn validate(&self, object: &Object, errors: &mut Errors) {
@@ -114,6 +116,14 @@ impl Rules for Services {
                 "may not change once set",
             );
         }
+        let class = |o| field::get(o, &["spec", "loadBalancerClass"]);
+        if kind(before) == "LoadBalancer" && kind(object) == "LoadBalancer" {
+            errors.immutable("spec.loadBalancerClass", class(object), class(before));
+        }
         self.validate(object, errors);
+    }
+
+    fn warn(&self, object: &Object, _before: Option<&Object>, warnings: &mut Vec<String>) {
+        check::warn(object, warnings);
     }
 }

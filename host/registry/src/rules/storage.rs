@@ -121,7 +121,9 @@ pub(crate) static CSI_DRIVERS: KindRules = KindRules {
 };
 
 fn validate_csi_driver(object: &Object, errors: &mut Errors) {
-    validate_driver("metadata.name", metadata::text(object, "name"), errors);
+    if metadata::text(object, "name").len() > DRIVER_NAME_BYTES_MAX {
+        errors.too_long("metadata.name", DRIVER_NAME_BYTES_MAX);
+    }
     let Some(spec) = part(object, "spec") else { return };
     let mut audiences = BTreeSet::new();
     for (at, request) in items(spec, "tokenRequests", "spec") {

@@ -65,16 +65,30 @@ pub(crate) async fn delete(
 
 /// Kinds whose deletion answers with the object, as kube-apiserver has it.
 fn returns_object(request: &ResourceRequest<'_>) -> bool {
-    let names = [
-        "namespaces",
-        "persistentvolumeclaims",
-        "persistentvolumes",
-        "pods",
-        "podtemplates",
-        "resourcequotas",
-        "serviceaccounts",
-    ];
-    request.path.group.is_empty() && names.contains(&request.path.resource.as_ref())
+    let names: &[&str] = match request.path.group {
+        "" => &[
+            "namespaces",
+            "persistentvolumeclaims",
+            "persistentvolumes",
+            "pods",
+            "podtemplates",
+            "resourcequotas",
+            "serviceaccounts",
+        ],
+        "storage.k8s.io" => &[
+            "csidrivers",
+            "csinodes",
+            "csistoragecapacities",
+            "storageclasses",
+            "volumeattachments",
+            "volumeattributesclasses",
+        ],
+        "resource.k8s.io" => {
+            &["deviceclasses", "resourceclaims", "resourceclaimtemplates", "resourceslices"]
+        }
+        _ => &[],
+    };
+    !request.resource.custom && names.contains(&request.path.resource.as_ref())
 }
 
 fn success(request: &ResourceRequest<'_>, written: &Written) -> Value {

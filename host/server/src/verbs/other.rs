@@ -21,10 +21,11 @@ pub(crate) async fn answer(app: &App, parts: &Parts, path: &str) -> Result<Answe
     match path {
         "/version" => Ok(version(app)),
         "/healthz" | "/livez" | "/readyz" => Ok(health(app, parts, path)),
-        "/healthz/etcd" | "/livez/etcd" | "/readyz/etcd" if stores(app) => {
+        // The readiness check of the store has a name of its own.
+        "/healthz/etcd" | "/livez/etcd" | "/readyz/etcd-readiness" if stores(app) => {
             Ok(text(StatusCode::OK, "ok"))
         }
-        "/healthz/etcd" | "/livez/etcd" | "/readyz/etcd" => Ok(failed("etcd")),
+        "/healthz/etcd" | "/livez/etcd" | "/readyz/etcd-readiness" => Ok(failed("etcd")),
         "/readyz/shutdown" if app.shutdown.is_started() => Ok(failed("shutdown")),
         "/healthz/ping" | "/livez/ping" | "/readyz/ping" | "/readyz/shutdown" => {
             Ok(text(StatusCode::OK, "ok"))

@@ -1,22 +1,19 @@
-//! Handing out cluster IPs and node ports.
+//! Handing out cluster IPs.
 
-use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use quadrille_object::{GroupResource, Meta, Template};
-use quadrille_store::{Expect, Key, Query, Range, Write};
+use quadrille_store::{Expect, Key, Write};
 use serde_json::{Value, json};
 
 use crate::field::{self, Errors, Object};
 use crate::metadata;
 use crate::rules::service::{address, has_ports, kind};
 use crate::status::{Reason, Status};
-use crate::write::{Attempt, parse};
+use crate::write::Attempt;
 
 /// How many random addresses are tried before the range is searched from its start.
 const TRIES_MAX: u32 = 32;
-const NODE_PORT_MIN: i64 = 30_000;
-const NODE_PORTS: u64 = 2_768;
 
 /// An IPv4 range such as `10.96.0.0/16`.
 #[derive(Clone, Copy, Debug)]
@@ -228,48 +225,4 @@ pub(super) fn release(attempt: &Attempt<'_>, address: &str) {
     if is_reserved(address) && attempt.view.get(&key(address)).is_some() {
         attempt.also(Write::Delete { key: key(address), expect: Expect::Any });
     }
-}
-
-/// Gives every port of a Service that is reachable from outside a node port.
-pub(super) fn node_ports(attempt: &Attempt<'_>, object: &mut Object) -> Result<(), Status> {
-    let wants = match kind(object) {
-        "NodePort" => true,
-        "LoadBalancer" => {
-            field::get(object, &["spec", "allocateLoadBalancerNodePorts"])
-                != Some(&Value::Bool(false))
-        }
-        _ => false,
-    };
-    let ports = field::list(object, &["spec", "ports"]);
-    let missing = |p: &Value| p.get("nodePort").and_then(Value::as_i64).unwrap_or(0) == 0;
-    if !wants || !ports.iter().any(missing) {
-        return Ok(());
-    }
-    let mut used = used_node_ports(attempt)?;
-    used.extend(ports.iter().filter_map(|p| p.get("nodePort").and_then(Value::as_i64)));
-    let spec = field::map_mut(object, &["spec"]);
-    let ports = spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten();
-    for port in ports.filter(|p| missing(p)).filter_map(Value::as_object_mut) {
-        let start = attempt.random.below(NODE_PORTS);
-        let numbers = (0..NODE_PORTS)
-            .map(|step| NODE_PORT_MIN + i64::try_from((start + step) % NODE_PORTS).unwrap_or(0));
-        let Some(number) = numbers.into_iter().find(|number| !used.contains(number)) else {
-            let text = "failed to allocate a nodePort: range is full";
-            return Err(Status::new(Reason::InternalError, text));
-        };
-        used.insert(number);
-        port.insert("nodePort".to_owned(), number.into());
-    }
-    Ok(())
-}
-
-fn used_node_ports(attempt: &Attempt<'_>) -> Result<BTreeSet<i64>, Status> {
-    let services = Range::all(GroupResource::new("", "services"));
-    let mut used = BTreeSet::new();
-    for service in attempt.view.list(&Query::whole(services)) {
-        let service = parse(&service)?;
-        let ports = field::list(&service, &["spec", "ports"]);
-        used.extend(ports.iter().filter_map(|p| p.get("nodePort").and_then(Value::as_i64)));
-    }
-    Ok(used)
 }

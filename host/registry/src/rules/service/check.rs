@@ -7,9 +7,15 @@ use serde_json::Value;
 
 use crate::field::{self, Errors, Object};
 use crate::metadata;
+use crate::rules::facts::items;
+use crate::rules::ingress::validate_entry;
+use crate::rules::net;
 use crate::rules::service::{address, has_ports, kind};
 use crate::status::Status;
 use crate::write::Attempt;
+
+/// The kubelet's own port, which no balancer may show to the outside.
+const KUBELET_PORT: i64 = 10_250;
 
 /// What must be right before an address is handed out.
 pub(super) fn before_allocation(attempt: &Attempt<'_>, object: &Object) -> Result<(), Status> {
@@ -104,17 +110,111 @@ fn validate_outside(object: &Object, kind: &str, errors: &mut Errors) {
             }
         }
     }
-    for (index, range) in
-        field::list(object, &["spec", "loadBalancerSourceRanges"]).iter().enumerate()
-    {
+    let ranges = field::list(object, &["spec", "loadBalancerSourceRanges"]);
+    if !ranges.is_empty() && kind != "LoadBalancer" {
+        let why = "may only be used when `type` is 'LoadBalancer'";
+        errors.forbidden("spec.LoadBalancerSourceRanges", why);
+    }
+    for (index, range) in ranges.iter().enumerate() {
         let text = range.as_str().unwrap_or_default().trim();
-        let parts = text.split_once('/').map(|(base, bits)| {
-            (base.parse::<std::net::IpAddr>().is_ok(), bits.parse::<u8>().is_ok_and(|b| b <= 128))
-        });
-        if parts != Some((true, true)) {
-            let why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-            errors.invalid(format!("spec.LoadBalancerSourceRanges[{index}]"), range, why);
+        net::validate_network(&format!("spec.LoadBalancerSourceRanges[{index}]"), text, errors);
+    }
+    validate_reach(object, kind, errors);
+}
+
+/// What Services say of who reaches them, and how.
+fn validate_reach(object: &Object, kind: &str, errors: &mut Errors) {
+    for (index, ip) in field::list(object, &["spec", "externalIPs"]).iter().enumerate() {
+        let (at, ip) = (format!("spec.externalIPs[{index}]"), ip.as_str().unwrap_or_default());
+        let before = errors.0.len();
+        net::validate_ip(&at, ip, errors);
+        if errors.0.len() == before {
+            net::validate_reachable(&at, ip, errors);
         }
+    }
+    if let Some(class) = field::text(object, &["spec", "loadBalancerClass"])
+        && kind == "LoadBalancer"
+    {
+        errors.invalid_each("spec.loadBalancerClass", class, validate_name::qualified_name(class));
+    }
+    let known = ["PreferClose", "PreferSameNode", "PreferSameZone"];
+    errors.one_of(object, &["spec", "trafficDistribution"], &known);
+    let local = field::text(object, &["spec", "externalTrafficPolicy"]) == Some("Local");
+    let health = field::integer(object, &["spec", "healthCheckNodePort"]).unwrap_or(0);
+    if health != 0 && !(kind == "LoadBalancer" && local) {
+        let why =
+            "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+        errors.invalid("spec.healthCheckNodePort", &health.into(), why);
+    }
+    for (index, port) in field::list(object, &["spec", "ports"]).iter().enumerate() {
+        let at = format!("spec.ports[{index}]");
+        if kind == "LoadBalancer" && port.get("port").and_then(Value::as_i64) == Some(KUBELET_PORT)
+        {
+            let why = "may not expose port 10250 externally since it is used by kubelet";
+            errors.invalid(format!("{at}.port"), &KUBELET_PORT.into(), why);
+        }
+        let protocol = port.get("appProtocol").and_then(Value::as_str).unwrap_or_default();
+        if !protocol.is_empty() {
+            let problems = validate_name::qualified_name(protocol);
+            errors.invalid_each(&format!("{at}.appProtocol"), protocol, problems);
+        }
+    }
+    validate_node_ports(object, errors);
+    let entries = field::get(object, &["status", "loadBalancer"]).and_then(Value::as_object);
+    let Some(entries) = entries else { return };
+    for (at, entry) in items(entries, "ingress", "status.loadBalancer") {
+        validate_entry(&at, entry, errors);
+    }
+}
+
+/// One node port serves one protocol once.
+fn validate_node_ports(object: &Object, errors: &mut Errors) {
+    let mut seen = BTreeSet::new();
+    for (index, port) in field::list(object, &["spec", "ports"]).iter().enumerate() {
+        let number = port.get("nodePort").and_then(Value::as_i64).unwrap_or(0);
+        let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or_default();
+        if number != 0 && !seen.insert((number, protocol)) {
+            errors.duplicate(format!("spec.ports[{index}].nodePort"), &number.into());
+        }
+    }
+}
+
+/// What clients should know of a Service that is stored all the same.
+pub(super) fn warn(object: &Object, warnings: &mut Vec<String>) {
+    let of = |key| field::text(object, &["spec", key]).unwrap_or_default();
+    if address(object) == "None" && !of("loadBalancerIP").is_empty() {
+        warnings.push("spec.loadBalancerIP is ignored when spec.clusterIP is \"None\"".to_owned());
+    }
+    if address(object) == "None" && !field::list(object, &["spec", "externalIPs"]).is_empty() {
+        warnings.push("spec.externalIPs is ignored when spec.clusterIP is \"None\"".to_owned());
+    }
+    if address(object) == "None" && of("sessionAffinity") == "ClientIP" {
+        let text = "spec.SessionAffinity is ignored for headless services";
+        warnings.push(text.to_owned());
+    }
+    if kind(object) == "ExternalName" && of("sessionAffinity") == "ClientIP" {
+        warnings.push("spec.SessionAffinity is ignored for ExternalName services".to_owned());
+    }
+    if kind(object) != "ExternalName" && !of("externalName").is_empty() {
+        let text = "spec.externalName is ignored when spec.type is not \"ExternalName\"";
+        warnings.push(text.to_owned());
+    }
+    if of("trafficDistribution") == "PreferClose" {
+        let text =
+            "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"";
+        warnings.push(text.to_owned());
+    }
+    for key in ["externalIPs", "clusterIPs"] {
+        for (index, ip) in field::list(object, &["spec", key]).iter().enumerate() {
+            let ip = ip.as_str().unwrap_or_default();
+            net::warn_ip(&format!("spec.{key}[{index}]"), ip, warnings);
+        }
+    }
+    net::warn_ip("spec.loadBalancerIP", of("loadBalancerIP"), warnings);
+    let ranges = field::list(object, &["spec", "loadBalancerSourceRanges"]).iter().enumerate();
+    for (index, range) in ranges {
+        let range = range.as_str().unwrap_or_default();
+        net::warn_network(&format!("spec.loadBalancerSourceRanges[{index}]"), range, warnings);
     }
 }
 
@@ -147,7 +247,13 @@ fn validate_ports(ports: &[Value], outside: bool, kind: &str, errors: &mut Error
             errors.forbidden(format!("{at}.nodePort"), &why);
         }
         if !numbers.insert((number("port"), text("protocol"))) {
-            errors.duplicate(at, port);
+            // The names and the order are those of the type that Kubernetes prints here.
+            let shown = format!(
+                "{{\"Name\":\"\",\"Protocol\":\"{}\",\"AppProtocol\":null,\"Port\":{},\"TargetPort\":0,\"NodePort\":0}}",
+                text("protocol"),
+                number("port")
+            );
+            errors.duplicate_shown(at, &shown);
         }
     }
 }
