@@ -162,6 +162,11 @@ impl Resource {
         self.subresources.iter().find(|sub| *sub.name == *name)
     }
 
+    /// Whether its objects are stored at all; a review is only answered.
+    pub fn is_stored(&self) -> bool {
+        self.verbs.contains(&"get")
+    }
+
     /// Whether stored objects already have this version's form.
     pub fn is_storage_form(&self) -> bool {
         self.api_version == self.storage_api_version
@@ -208,6 +213,11 @@ impl Catalog {
         let first = Gvr::new(Arc::clone(&gvr.group), "", "");
         let of_group = self.resources.range(first..).take_while(|(at, _)| at.group == gvr.group);
         of_group.filter(|(at, _)| at.resource == gvr.resource).map(|(_, resource)| resource)
+    }
+
+    /// Adds a kind that has no endpoint of its own and is only the body of another resource's subresource.
+    pub(crate) fn insert_body(&mut self, resource: Resource) {
+        self.kinds.insert(resource.kind.clone(), Arc::new(resource));
     }
 
     pub(crate) fn insert(&mut self, resource: impl Into<Arc<Resource>>) {

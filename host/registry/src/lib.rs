@@ -26,7 +26,7 @@ pub use catalog::builtin::PLUGIN_DEFINITION;
 pub use catalog::{
     Catalog, Column, Definition, NameRule, Resource, ScalePaths, Subresource, Traits,
 };
-pub use registry::{Config, Prepared, Registry, Written};
+pub use registry::{Config, Prepared, Received, Registry, Written};
 pub use request::{
     Action, Actor, Body, DeleteOptions, FieldValidation, PatchFormat, Preconditions, Propagation,
     Target, WriteOptions, WriteRequest,

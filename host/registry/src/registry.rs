@@ -70,6 +70,15 @@ pub struct Prepared {
     pub audit: Vec<(String, String)>,
 }
 
+/// A decoded object that is not stored.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// The object, with its field managers.
+    pub object: Map<String, Value>,
+    /// Texts for `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
 /// A write that is durable (or was only a dry run).
 #[derive(Clone, Debug)]
 pub struct Written {
@@ -171,10 +180,30 @@ impl Registry {
     /// Every refusal of the Kubernetes API.
     pub fn prepare(&self, view: &dyn View, request: &WriteRequest) -> Result<Prepared, Status> {
         let catalog = self.inner.catalog.load();
-        let attempt = Attempt {
+        self.attempt(&catalog, view, request).decide()
+    }
+
+    /// Decodes a body whose object is answered and never stored, such as a review: types, unknown fields, defaults and
+    /// field managers, as for one that is created.
+    ///
+    /// # Errors
+    /// Every refusal of a body that cannot be decoded.
+    pub fn receive(&self, request: &WriteRequest) -> Result<Received, Status> {
+        let catalog = self.inner.catalog.load();
+        let snapshot = self.inner.store.snapshot();
+        self.attempt(&catalog, &snapshot, request).receive()
+    }
+
+    fn attempt<'a>(
+        &'a self,
+        catalog: &'a Catalog,
+        view: &'a dyn View,
+        request: &'a WriteRequest,
+    ) -> Attempt<'a> {
+        Attempt {
             config: &self.inner.config,
             random: &*self.inner.random,
-            catalog: &catalog,
+            catalog,
             access: &self.inner.access,
             view,
             request,
@@ -185,8 +214,7 @@ impl Registry {
             requires: Vec::new(),
             lost_in_storage: Cell::new(false),
             also: RefCell::default(),
-        };
-        attempt.decide()
+        }
     }
 
     /// Prepares and commits; prepares again on a newer snapshot when somebody else was first: the request's own
@@ -258,7 +286,8 @@ impl Registry {
             self.present(object, resource)
         } else {
             let mut object = prepared.object;
-            if let Some(stored) = committed.filter(|_| !prepared.removed) {
+            // What is gone shows the revision at which it went.
+            if let Some(stored) = committed {
                 let metadata = crate::metadata::of_mut(&mut object);
                 let revision = stored.revision.to_string();
                 metadata.insert("resourceVersion".to_owned(), revision.into());

@@ -23,6 +23,7 @@ mod pod_template;
 mod policy;
 mod quota;
 mod rbac;
+mod review;
 mod service;
 mod storage;
 mod volumes;
@@ -145,6 +146,7 @@ pub(crate) fn of(group: &str, resource: &str) -> &'static dyn Rules {
         ("apps", "daemonsets") => &apps::DaemonSets,
         ("batch", "jobs") => &batch::Jobs,
         ("batch", "cronjobs") => &batch::CronJobs,
+        ("authentication.k8s.io", "tokenrequests") => &review::TokenRequests,
         ("rbac.authorization.k8s.io", "roles") => &rbac::Roles,
         ("rbac.authorization.k8s.io", "clusterroles") => &rbac::ClusterRoles,
         ("rbac.authorization.k8s.io", "rolebindings") => &rbac::RoleBindings,

@@ -51,6 +51,9 @@ impl Attempt<'_> {
     /// # Errors
     /// Every refusal of the Kubernetes API.
     pub(crate) fn decide(mut self) -> Result<Prepared, Status> {
+        if !self.resource.is_stored() {
+            return Err(method_not_allowed());
+        }
         match (&self.request.action, self.subresource()) {
             (Action::Create(body), None) => self.create(body),
             (Action::Delete(options), None) => self.delete(options),

@@ -16,10 +16,11 @@ use quadrille_registry::{Actor, Reason, Registry, Resource, Status};
 use quadrille_store::{Cause, RequestCause};
 
 use crate::answer::{Answer, add_warnings, audit_id, no_such_path, refusal};
-use crate::authentication::Tokens;
+use crate::authentication::Authenticator;
 use crate::authorization::Authorizer;
 use crate::config::Config;
 use crate::extension::{Insight, PluginUploads};
+use crate::impersonation::{self, Persona};
 use crate::negotiate::{Encoding, Shape, Source, Wanted, negotiate};
 use crate::openapi::Documents;
 use crate::params::Params;
@@ -36,7 +37,7 @@ pub(crate) struct App {
     pub(crate) registry: Registry,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
-    pub(crate) tokens: Tokens,
+    pub(crate) authenticator: Authenticator,
     pub(crate) authorizer: Arc<dyn Authorizer>,
     pub(crate) uploads: Option<Arc<dyn PluginUploads>>,
     pub(crate) insight: Option<Arc<dyn Insight>>,
@@ -45,6 +46,15 @@ pub(crate) struct App {
     pub(crate) routes: RouteCache,
     pub(crate) audit: AuditIds,
     pub(crate) documents: Documents,
+}
+
+/// The other end of a connection.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    /// Its address.
+    pub(crate) address: Arc<str>,
+    /// The user of its certificate, where it has shown one.
+    pub(crate) certified: Option<Arc<User>>,
 }
 
 /// Ids of requests: random per process, then counted.
@@ -119,17 +129,17 @@ impl App {
     pub(crate) fn handle(
         self: &Arc<Self>,
         request: Request<Incoming>,
-        peer: &Arc<str>,
+        caller: &Arc<Caller>,
     ) -> Responding {
         let (parts, body) = request.into_parts();
-        if let Some(answer) = self.quick(&parts) {
+        if let Some(answer) = self.quick(&parts, caller) {
             return Either::Left(ready(self.finish(&parts, answer)));
         }
-        let (app, peer) = (Arc::clone(self), Arc::clone(peer));
+        let (app, caller) = (Arc::clone(self), Arc::clone(caller));
         Either::Right(Box::pin(async move {
             tokio::task::yield_now().await;
             let mut body = body;
-            let answer = app.respond(&parts, &mut body, &peer).await;
+            let answer = app.respond(&parts, &mut body, &caller).await;
             // Who is known and sends too much is heard out, so that the refusal arrives over HTTP/2 too.
             let too_large = answer.as_ref().is_err_and(|status| status.code == 413);
             if (parts.version < Version::HTTP_2 || too_large) && !body.is_end_stream() {
@@ -141,7 +151,7 @@ impl App {
     }
 
     /// GET of one object as JSON; `None` for everything else.
-    fn quick(&self, parts: &Parts) -> Option<Answer> {
+    fn quick(&self, parts: &Parts, caller: &Caller) -> Option<Answer> {
         if parts.method != Method::GET || parts.uri.query().is_some() {
             return None;
         }
@@ -155,13 +165,17 @@ impl App {
         if wanted != (Wanted { encoding: Encoding::Json, shape: Shape::Whole }) {
             return None;
         }
-        let user = self.tokens.user(&parts.headers).ok()?;
+        if impersonation::is_asked(&parts.headers) {
+            return None;
+        }
+        let certified = caller.certified.as_ref();
+        let user = self.authenticator.at_once(&parts.headers, certified)?;
         let attributes = Attributes {
             verb: "get",
             path: parts.uri.path(),
             resource: Some(resource_attributes(&path)),
         };
-        if !self.authorizer.allows(user, &attributes) {
+        if !self.authorizer.allows(&user, &attributes) {
             return None;
         }
         let routes = self.routes.current(&self.registry);
@@ -184,9 +198,10 @@ impl App {
         &self,
         parts: &Parts,
         body: &mut Incoming,
-        peer: &Arc<str>,
+        caller: &Caller,
     ) -> Result<Answer, Status> {
-        let user = self.tokens.user(&parts.headers)?;
+        let certified = caller.certified.as_ref();
+        let mut user = self.authenticator.user(&parts.headers, certified).await?;
         let url = parts.uri.path();
         let Some(path) = Path::parse(url) else {
             return Err(Status::new(Reason::BadRequest, format!("malformed path {url:?}")));
@@ -196,7 +211,8 @@ impl App {
             Path::Other(other) => {
                 let verb = parts.method.as_str().to_ascii_lowercase();
                 let attributes = Attributes { verb: &verb, path: url, resource: None };
-                self.authorize(user, &attributes)?;
+                self.act(parts, &mut user, &attributes)?;
+                self.authorize(&user, &attributes)?;
                 return verbs::other::answer(self, parts, other).await;
             }
         };
@@ -213,7 +229,9 @@ impl App {
         };
         of.name = single.as_deref().unwrap_or(of.name);
         let attributes = Attributes { verb, path: url, resource: Some(of) };
-        self.authorize(user, &attributes)?;
+        self.act(parts, &mut user, &attributes)?;
+        self.authorize(&user, &attributes)?;
+        let (user, peer) = (&*user, &caller.address);
         if verbs::plugin::is_extension(&path) {
             return verbs::plugin::answer(self, parts, body, &path, user, peer).await;
         }
@@ -237,6 +255,23 @@ impl App {
             Some(warning) => warned(answer, warning),
             None => answer,
         }
+    }
+
+    /// Puts the one that the asker wants to act as in their place.
+    fn act(
+        &self,
+        parts: &Parts,
+        user: &mut Arc<User>,
+        attributes: &Attributes<'_>,
+    ) -> Result<(), Status> {
+        if !impersonation::is_asked(&parts.headers) {
+            return Ok(());
+        }
+        if let Some(wanted) = Persona::read(&parts.headers)? {
+            let acted = impersonation::act(&*self.authorizer, user, &wanted, attributes)?;
+            *user = acted.user;
+        }
+        Ok(())
     }
 
     pub(crate) fn authorize(&self, user: &User, attributes: &Attributes<'_>) -> Result<(), Status> {
@@ -310,6 +345,10 @@ fn check_place(
     verb: &'static str,
 ) -> Result<(), Misplaced> {
     let whole = path.name.is_none();
+    // What is not stored is served at the place where it is created alone.
+    if !resource.is_stored() && (!whole || resource.namespaced == path.namespace.is_empty()) {
+        return Err(Misplaced::Refused(no_such_resource()));
+    }
     let everywhere = whole && matches!(verb, "list" | "watch");
     if resource.namespaced == path.namespace.is_empty() && !everywhere {
         return Err(match (resource.custom, whole && resource.namespaced) {

@@ -1,14 +1,19 @@
-//! Who asks: bearer tokens, and the users they stand for.
+//! Who asks: client certificates and bearer tokens, and the users they stand for.
 //!
-//! Tokens are looked up by their SHA-256, so that neither memory nor timing tells them apart byte by byte.
+//! Tokens are asked of those who may know them in turn: the host's own file, the accounts' issuer, a foreign issuer.
+//! Those of the file are looked up by their SHA-256, so that neither memory nor timing tells them apart byte by byte.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use quadrille_registry::{Reason, Status, User};
+use quadrille_kit::Clock;
+use quadrille_registry::{Reason, Registry, Status, User};
 use sha2::{Digest as _, Sha256};
+
+use crate::accounts::AccountTokens;
+use crate::oidc::Oidc;
 
 /// A token file with a bad line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,21 +73,102 @@ impl Tokens {
         Ok(())
     }
 
-    /// The user of a request. No `Authorization` header means the anonymous user.
+    /// Whose a token is.
+    fn user_of(&self, token: &[u8]) -> Option<&Arc<User>> {
+        let digest: [u8; 32] = Sha256::digest(token).into();
+        self.users.get(&digest)
+    }
+}
+
+/// Everybody who may know who somebody is.
+#[derive(Debug)]
+pub(crate) struct Authenticator {
+    pub(crate) tokens: Tokens,
+    pub(crate) accounts: Option<Arc<AccountTokens>>,
+    pub(crate) oidc: Option<Arc<Oidc>>,
+    pub(crate) registry: Registry,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// What a `TokenReview` finds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reviewed {
+    /// Whose the token is, and for which of the audiences in question.
+    pub(crate) user: Option<(Arc<User>, Vec<String>)>,
+}
+
+impl Authenticator {
+    /// The user of a request where that is known at once; `None` where it takes more, or is nobody.
+    pub(crate) fn at_once(
+        &self,
+        headers: &HeaderMap,
+        certified: Option<&Arc<User>>,
+    ) -> Option<Arc<User>> {
+        if let Some(user) = certified {
+            return Some(Arc::clone(user));
+        }
+        let Some(token) = bearer(headers) else { return Some(Arc::clone(&self.tokens.anonymous)) };
+        if let Some(user) = self.tokens.user_of(token) {
+            return Some(Arc::clone(user));
+        }
+        let accounts = self.accounts.as_ref()?;
+        accounts.seen(std::str::from_utf8(token).ok()?, &self.registry, self.clock.now())
+    }
+
+    /// The user of a request: of its client certificate, of its token, or nobody known.
     ///
     /// # Errors
-    /// 401 when the token is not known.
-    pub fn user(&self, headers: &HeaderMap) -> Result<&Arc<User>, Status> {
-        let Some(value) = headers.get(AUTHORIZATION) else { return Ok(&self.anonymous) };
-        let unauthorized = || Status::new(Reason::Unauthorized, "Unauthorized");
-        let (scheme, token) =
-            value.as_bytes().split_at_checked("Bearer ".len()).ok_or_else(unauthorized)?;
-        if !scheme.eq_ignore_ascii_case(b"Bearer ") {
-            return Err(unauthorized());
+    /// 401 when nobody knows the token.
+    pub(crate) async fn user(
+        &self,
+        headers: &HeaderMap,
+        certified: Option<&Arc<User>>,
+    ) -> Result<Arc<User>, Status> {
+        if let Some(user) = self.at_once(headers, certified) {
+            return Ok(user);
         }
-        let digest: [u8; 32] = Sha256::digest(token.trim_ascii()).into();
-        self.users.get(&digest).ok_or_else(unauthorized)
+        let unauthorized = || Status::new(Reason::Unauthorized, "Unauthorized");
+        let token = bearer(headers).and_then(|token| std::str::from_utf8(token).ok());
+        let reviewed = self.review(token.ok_or_else(unauthorized)?, self.audiences()).await;
+        reviewed.user.map(|(user, _)| user).ok_or_else(unauthorized)
     }
+
+    /// The audiences of this API.
+    pub(crate) fn audiences(&self) -> &[String] {
+        self.accounts.as_ref().map_or(&[], |accounts| accounts.audiences())
+    }
+
+    /// Whose a token is, given whom it may be meant for.
+    pub(crate) async fn review(&self, token: &str, audiences: &[String]) -> Reviewed {
+        let shared = |of: &[String]| -> Vec<String> {
+            audiences.iter().filter(|audience| of.contains(audience)).cloned().collect()
+        };
+        if let Some(accounts) = &self.accounts
+            && let Some((user, verified)) = accounts.verify(token, &self.registry, self.clock.now())
+        {
+            let found = shared(&verified.audiences);
+            return Reviewed { user: (!found.is_empty()).then_some((user, found)) };
+        }
+        // The others' tokens are for this API and nobody else.
+        let ours = self.audiences();
+        let found = shared(ours);
+        if found.is_empty() && !ours.is_empty() {
+            return Reviewed::default();
+        }
+        if let Some(user) = self.tokens.user_of(token.as_bytes()) {
+            return Reviewed { user: Some((Arc::clone(user), found)) };
+        }
+        let Some(oidc) = &self.oidc else { return Reviewed::default() };
+        Reviewed { user: oidc.user(token).await.map(|user| (user, found)) }
+    }
+}
+
+/// The token of a request; `None` where there is none, or credentials of another kind.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let value = headers.get(AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
+    let token = token.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"Bearer ") && !token.is_empty()).then_some(token)
 }
 
 /// The fields of one CSV line; `None` when a quote stays open.
@@ -112,10 +198,10 @@ mod tests {
 
     use super::*;
 
-    fn with(value: &str) -> HeaderMap {
+    fn user<'a>(tokens: &'a Tokens, value: &str) -> Option<&'a Arc<User>> {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, value.parse().expect("a header value"));
-        headers
+        bearer(&headers).and_then(|token| tokens.user_of(token))
     }
 
     #[test]
@@ -124,13 +210,13 @@ mod tests {
         tokens
             .insert_file("a-token,alice,u-1,\"dev,ops\"\nb-token,bob,u-2\n\n")
             .expect("a good file");
-        let alice = tokens.user(&with("Bearer a-token")).expect("known");
+        let alice = user(&tokens, "Bearer a-token").expect("known");
         assert!(alice.is_in("dev") && alice.is_in("ops") && alice.is_in(AUTHENTICATED));
-        let bob = tokens.user(&with("bearer b-token")).expect("known");
+        let bob = user(&tokens, "bearer  b-token").expect("known");
         assert_eq!((&*bob.name, bob.groups.len()), ("bob", 1));
-        assert_eq!(tokens.user(&with("Bearer a-tokem")).expect_err("unknown").code, 401);
-        assert_eq!(tokens.user(&with("Basic a-token")).expect_err("unknown").code, 401);
-        assert_eq!(&*tokens.user(&HeaderMap::new()).expect("anybody").name, "system:anonymous");
+        assert!(user(&tokens, "Bearer a-tokem").is_none());
+        assert!(user(&tokens, "Basic a-token").is_none());
+        assert!(bearer(&HeaderMap::new()).is_none());
     }
 
     #[test]
@@ -139,6 +225,6 @@ mod tests {
         let error = tokens.insert_file("t,a,1\nt2,b\n").expect_err("too few fields");
         assert_eq!(error.line, 2);
         assert!(tokens.insert_file("t,a,1,\"dev\n").is_err());
-        assert!(tokens.user(&with("Bearer t")).is_err(), "nothing of a bad file is added");
+        assert!(user(&tokens, "Bearer t").is_none(), "nothing of a bad file is added");
     }
 }

@@ -18,7 +18,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::answer::{Answer, Body};
-use crate::app::{App, Responding};
+use crate::app::{App, Caller, Responding};
+use crate::certificate;
 use crate::gather::Gather;
 use crate::stall;
 
@@ -47,7 +48,13 @@ pub(crate) async fn serve(app: Arc<App>, tls: TlsAcceptor, socket: TcpStream, pe
         }
     };
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let service = Service { app: Arc::clone(&app), peer: peer.ip().to_string().into() };
+    let certificates = stream.get_ref().1.peer_certificates();
+    let certificate = certificates.and_then(|certificates| certificates.first());
+    let caller = Caller {
+        address: peer.ip().to_string().into(),
+        certified: certificate.and_then(|certificate| certificate::user(certificate)),
+    };
+    let service = Service { app: Arc::clone(&app), caller: Arc::new(caller) };
     let io = TokioIo::new(stream);
     let limits = &app.config.limits;
     let result = if is_h2 {
@@ -108,7 +115,7 @@ where
 #[derive(Debug)]
 struct Service {
     app: Arc<App>,
-    peer: Arc<str>,
+    caller: Arc<Caller>,
 }
 
 type Answering = Map<Responding, fn(Answer) -> Result<Response<Body>, Infallible>>;
@@ -119,7 +126,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Answering {
-        self.app.handle(request, &self.peer).map(Ok)
+        self.app.handle(request, &self.caller).map(Ok)
     }
 }
 

@@ -15,6 +15,7 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 
 /// How long the authority is valid: it is replaced with the data directory.
 const AUTHORITY_DAYS: i64 = 3650;
@@ -101,6 +102,36 @@ pub fn make_server_certificate(
     Ok(PemPair { certificate: certificate.pem(), key: key.serialize_pem() })
 }
 
+/// Makes a certificate for a client, signed by the authority: `name` is the user, who may be in one group.
+///
+/// # Errors
+/// When the authority's key is not readable.
+pub fn make_client_certificate(
+    authority: &PemPair,
+    name: &str,
+    group: Option<&str>,
+    now: Timestamp,
+) -> Result<PemPair, IdentityError> {
+    let make = |source| IdentityError::Make { what: "a client's certificate", source };
+    let authority_key = KeyPair::from_pem(&authority.key).map_err(|error| IdentityError::Read {
+        what: "the certificate authority's key",
+        detail: error.to_string(),
+    })?;
+    let issuer = Issuer::new(authority_params(now), authority_key);
+    let key = KeyPair::generate().map_err(make)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = distinguished_name(name);
+    if let Some(group) = group {
+        params.distinguished_name.push(DnType::OrganizationName, group);
+    }
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.use_authority_key_identifier_extension = true;
+    (params.not_before, params.not_after) = validity(now, SERVER_DAYS);
+    let certificate = params.signed_by(&key, &issuer).map_err(make)?;
+    Ok(PemPair { certificate: certificate.pem(), key: key.serialize_pem() })
+}
+
 /// The names a loopback server is called by.
 pub fn loopback_names() -> Vec<String> {
     ["localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default"]
@@ -126,11 +157,15 @@ pub fn kubeconfig(url: &str, authority_certificate: &str, token: &str) -> String
     )
 }
 
-/// The TLS set-up of the server: TLS 1.2 and 1.3, `h2` before `http/1.1`.
+/// The TLS set-up of the server: TLS 1.2 and 1.3, `h2` before `http/1.1`. Clients may show a certificate of
+/// `client_authorities` (PEM), and need not.
 ///
 /// # Errors
-/// When the texts hold no certificate and key that go together.
-pub fn tls_config(pair: &PemPair) -> Result<Arc<rustls::ServerConfig>, IdentityError> {
+/// When the texts hold no certificate and key that go together, or no authorities.
+pub fn tls_config(
+    pair: &PemPair,
+    client_authorities: Option<&str>,
+) -> Result<Arc<rustls::ServerConfig>, IdentityError> {
     let read = |what, error: rustls::pki_types::pem::Error| IdentityError::Read {
         what,
         detail: error.to_string(),
@@ -141,14 +176,35 @@ pub fn tls_config(pair: &PemPair) -> Result<Arc<rustls::ServerConfig>, IdentityE
     let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes())
         .map_err(|error| read("the server's key", error))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+    let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(IdentityError::Use)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
         .map_err(IdentityError::Use)?;
+    let builder = match client_authorities {
+        Some(authorities) => {
+            builder.with_client_cert_verifier(client_verifier(authorities, provider)?)
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(IdentityError::Use)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+fn client_verifier(
+    authorities: &str,
+    provider: Arc<rustls::crypto::CryptoProvider>,
+) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, IdentityError> {
+    let what = "the authorities of clients";
+    let bad = |detail: String| IdentityError::Read { what, detail };
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
+        let certificate = certificate.map_err(|error| bad(error.to_string()))?;
+        roots.add(certificate).map_err(|error| bad(error.to_string()))?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| bad(error.to_string()))
 }
 
 fn authority_params(now: Timestamp) -> CertificateParams {
@@ -191,10 +247,10 @@ mod tests {
         let now = Timestamp::from_seconds(1_767_225_600);
         let authority = make_authority(now).expect("an authority");
         let pair = make_server_certificate(&authority, &loopback_names(), now).expect("a pair");
-        assert!(tls_config(&pair).is_ok());
+        assert!(tls_config(&pair, Some(&authority.certificate)).is_ok());
         let other = make_authority(now).expect("an authority");
         let mixed = PemPair { certificate: pair.certificate, key: other.key };
-        assert!(tls_config(&mixed).is_err());
+        assert!(tls_config(&mixed, None).is_err());
     }
 
     #[test]

@@ -4,21 +4,26 @@
 //! that read, and the forms of answers. Whatever writes goes to the registry. It must never know of Wasm,
 //! queues or the record: what those add to the API comes in through the traits of [`extension`].
 
+pub mod accounts;
 pub mod authentication;
 pub mod authorization;
 pub mod config;
 pub mod extension;
 pub mod identity;
+pub mod oidc;
 pub mod server;
 
 mod answer;
 mod app;
+mod certificate;
 mod connection;
 mod discovery;
 mod forms;
 mod framing;
 mod gather;
 mod gzip;
+mod impersonation;
+mod jwt;
 mod negotiate;
 mod openapi;
 mod params;
@@ -33,9 +38,11 @@ mod token;
 mod verbs;
 mod yaml;
 
+pub use accounts::AccountTokens;
 pub use authentication::Tokens;
 pub use authorization::{Authorizer, Roles};
 pub use config::{Config, Limits};
 pub use extension::{Insight, LogOptions, LogStream, PluginUploads, Upload};
+pub use oidc::{Oidc, OidcConfig};
 pub use quadrille_registry::access::{Attributes, Decision, ResourceAttributes, User};
 pub use server::{Parts, Server, ServerError};

@@ -10,13 +10,15 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
+use crate::accounts::{self, AccountTokens};
 use crate::app::{App, AuditIds};
-use crate::authentication::Tokens;
+use crate::authentication::{Authenticator, Tokens};
 use crate::authorization::{Authorizer, Roles};
 use crate::config::Config;
 use crate::connection;
 use crate::extension::{Insight, PluginUploads};
 use crate::identity::{IdentityError, PemPair, tls_config};
+use crate::oidc::Oidc;
 use crate::past::Past;
 use crate::routes::RouteCache;
 
@@ -49,6 +51,12 @@ pub struct Parts {
     pub certificate: PemPair,
     /// The tokens that are known.
     pub tokens: Tokens,
+    /// Who issues and verifies the tokens of service accounts; `None` for a host that has none.
+    pub accounts: Option<Arc<AccountTokens>>,
+    /// Whose foreign tokens are believed.
+    pub oidc: Option<Arc<Oidc>>,
+    /// The authorities of client certificates, as PEM; `None` where clients show none.
+    pub client_authorities: Option<String>,
     /// Who may do what.
     pub authorizer: Arc<dyn Authorizer>,
     /// The code and logs of plugins; `None` for a host without them.
@@ -62,12 +70,28 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The parts of a server without plugins and insight, with the host's own roles and bindings.
+    /// The parts of a server without plugins and insight, with the host's own roles and
+    /// bindings and a key for service accounts' tokens that is forgotten with it.
     pub fn new(registry: Registry, certificate: PemPair, tokens: Tokens) -> Self {
         let (clock, random) = (Arc::clone(registry.clock()), Arc::clone(registry.random()));
         let authorizer = Arc::new(Roles(registry.clone()));
-        let (uploads, insight) = (None, None);
-        Self { registry, certificate, tokens, authorizer, uploads, insight, clock, random }
+        let (uploads, insight, oidc, client_authorities) = (None, None, None, None);
+        let key = AccountTokens::make_key();
+        let accounts = key.and_then(|key| AccountTokens::new(&key, accounts::ISSUER, &[])).ok();
+        let accounts = accounts.map(Arc::new);
+        Self {
+            registry,
+            certificate,
+            tokens,
+            accounts,
+            oidc,
+            client_authorities,
+            authorizer,
+            uploads,
+            insight,
+            clock,
+            random,
+        }
     }
 }
 
@@ -91,7 +115,8 @@ impl Server {
         parts: Parts,
         supervisor: &Supervisor,
     ) -> Result<Self, ServerError> {
-        let tls = tls_config(&parts.certificate).map_err(ServerError::Tls)?;
+        let tls = tls_config(&parts.certificate, parts.client_authorities.as_deref())
+            .map_err(ServerError::Tls)?;
         let listen = |source| ServerError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
@@ -99,10 +124,16 @@ impl Server {
             audit: AuditIds::new(parts.random.as_ref()),
             documents: crate::openapi::Documents::default(),
             config,
+            authenticator: Authenticator {
+                tokens: parts.tokens,
+                accounts: parts.accounts,
+                oidc: parts.oidc,
+                registry: parts.registry.clone(),
+                clock: Arc::clone(&parts.clock),
+            },
             registry: parts.registry,
             clock: parts.clock,
             random: parts.random,
-            tokens: parts.tokens,
             authorizer: parts.authorizer,
             uploads: parts.uploads,
             insight: parts.insight,

@@ -8,6 +8,8 @@ pub(crate) mod list;
 pub(crate) mod options;
 pub(crate) mod other;
 pub(crate) mod plugin;
+pub(crate) mod review;
+pub(crate) mod token_request;
 pub(crate) mod watch;
 pub(crate) mod write;
 
@@ -31,6 +33,10 @@ pub(crate) async fn answer(
         "get" => get::get(app, &request),
         "list" => list::list(app, &request),
         "watch" => watch::watch(app, &request),
+        "create" if !request.resource.is_stored() => review::review(app, &request, body).await,
+        "create" if token_request::is_asked(&request) => {
+            token_request::create(app, &request, body).await
+        }
         "create" | "update" | "patch" => write::write(app, &request, body).await,
         "delete" => delete::delete(app, &request, body).await,
         "deletecollection" => delete::delete_collection(app, &request, body).await,

@@ -45,6 +45,9 @@ struct Entry {
     unconditional_update: bool,
     name_rule: Option<String>,
     stored_as: Option<Arc<str>>,
+    /// The kind is only the body of another resource's subresource.
+    #[serde(default)]
+    body_only: bool,
     storage_version: Option<Arc<str>>,
     warning: Option<Arc<str>>,
 }
@@ -76,7 +79,13 @@ pub(crate) fn catalog() -> Result<Catalog, Status> {
     for entry in entries {
         let kind = Gvk::new(&*entry.group, &*entry.version, &*entry.kind);
         let schema = Schema::builtin(&kind).ok_or_else(|| bad(format!("no shape for {kind}")))?;
-        catalog.insert(entry.into_resource(kind, Arc::new(schema)));
+        let body_only = entry.body_only;
+        let resource = entry.into_resource(kind, Arc::new(schema));
+        if body_only {
+            catalog.insert_body(resource);
+        } else {
+            catalog.insert(resource);
+        }
     }
     let plugin = serde_json::from_str(PLUGIN_DEFINITION)
         .map_err(|error| bad(format!("cannot read the definition of plugins: {error}")))?;

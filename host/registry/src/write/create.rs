@@ -9,7 +9,7 @@ use crate::access::{self, Attributes, ResourceAttributes};
 use crate::admission::{self, Operation};
 use crate::field::Object;
 use crate::metadata;
-use crate::registry::Prepared;
+use crate::registry::{Prepared, Received};
 use crate::request::{Action, Body};
 use crate::shape;
 use crate::status::{Reason, Status, StatusCause};
@@ -29,6 +29,21 @@ impl Attempt<'_> {
         self.decode(&mut object, &body.duplicates)?;
         shape::manage(self, &mut object, None);
         self.create_decoded(object)
+    }
+
+    /// The object of a create that stores nothing.
+    pub(crate) fn receive(mut self) -> Result<Received, Status> {
+        let Action::Create(body) = &self.request.action else {
+            return Err(crate::write::method_not_allowed());
+        };
+        let mut object = self.object_of(body)?;
+        for key in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+            metadata::of_mut(&mut object).remove(key);
+        }
+        self.check_place(&mut object)?;
+        self.decode(&mut object, &body.duplicates)?;
+        shape::manage(&self, &mut object, None);
+        Ok(Received { object, warnings: self.warnings })
     }
 
     /// The part of a create that an update or apply of a missing object shares.

@@ -36,6 +36,14 @@ const AT_OBJECT: &[(&str, &str, &str)] = &[
     ("delete", "delete", "delete"),
 ];
 
+/// The same at a subresource's path.
+const AT_SUBRESOURCE: &[(&str, &str, &str)] = &[
+    ("get", "get", "get"),
+    ("post", "create", "post"),
+    ("put", "update", "put"),
+    ("patch", "patch", "patch"),
+];
+
 /// The version of the document.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -67,7 +75,7 @@ fn add(paths: &mut Map<String, Value>, resource: &Resource, schema: &str, form: 
     insert(paths, &object, operations(resource, AT_OBJECT, &resource.verbs, schema, form));
     for sub in &resource.subresources {
         let path = format!("{object}/{}", sub.name);
-        insert(paths, &path, operations(resource, AT_OBJECT, &sub.verbs, schema, form));
+        insert(paths, &path, operations(resource, AT_SUBRESOURCE, &sub.verbs, schema, form));
     }
 }
 

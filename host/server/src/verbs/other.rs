@@ -1,5 +1,6 @@
 //! Paths that are no resources: health, version, discovery, `OpenAPI` and what the record can tell.
 
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use quadrille_registry::{Reason, Status};
@@ -20,6 +21,7 @@ pub(crate) async fn answer(app: &App, parts: &Parts, path: &str) -> Result<Answe
     }
     match path {
         "/version" => Ok(version(app)),
+        "/.well-known/openid-configuration" | "/openid/v1/jwks" => Ok(issuer(app, path)),
         "/healthz" | "/livez" | "/readyz" => Ok(health(app, parts, path)),
         // The readiness check of the store has a name of its own.
         "/healthz/etcd" | "/livez/etcd" | "/readyz/etcd-readiness" if stores(app) => {
@@ -44,6 +46,27 @@ fn version(app: &App) -> Answer {
         "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
     });
     json_value(StatusCode::OK, &value)
+}
+
+/// What others need to verify the tokens of service accounts.
+fn issuer(app: &App, path: &str) -> Answer {
+    let Some(accounts) = &app.authenticator.accounts else { return no_such_path() };
+    let (content_type, value) = if path == "/openid/v1/jwks" {
+        ("application/jwk-set+json", accounts.jwks())
+    } else {
+        let issuer = accounts.issuer();
+        let value = json!({
+            "issuer": issuer, "jwks_uri": format!("{}/openid/v1/jwks", issuer.trim_end_matches('/')),
+            "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        });
+        ("application/json", value)
+    };
+    let mut answer = json_value(StatusCode::OK, &value);
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    answer
 }
 
 fn failed(check: &str) -> Answer {

@@ -1,0 +1,186 @@
+//! Users of a foreign issuer, known by its ID tokens.
+//!
+//! The issuer's keys are fetched when a token needs one that is not known, at most once in [`REFRESH_PAUSE`] however
+//! many such tokens come: nobody can make the host hammer its issuer. Whoever waits for a fetch waits for a bounded
+//! time. Keys stay until a fetch brings others, so that an issuer that is away harms only those with newer keys.
+
+mod fetch;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use quadrille_kit::Clock;
+use quadrille_registry::access::User;
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use crate::jwt::{Parsed, PublicKey};
+pub use fetch::FetchError;
+use fetch::Fetcher;
+
+/// How long to wait from one fetch of keys to the next.
+const REFRESH_PAUSE: Duration = Duration::from_secs(10);
+/// Clocks may differ by this much, in seconds.
+const SKEW_SECONDS: i64 = 10;
+/// How many keys of an issuer are looked at.
+const KEYS_MAX: usize = 100;
+/// How many groups of a token are taken.
+const GROUPS_MAX: usize = 1000;
+
+/// What is believed of which issuer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OidcConfig {
+    /// The issuer's URL, `https` and as its tokens have it.
+    pub issuer: String,
+    /// Whom its tokens must be meant for.
+    pub client_id: String,
+    /// The claim with the user's name; `sub` where it is empty.
+    pub username_claim: String,
+    /// What is put before names; the issuer and `#` where it is `None` (nothing for the claim `email`).
+    pub username_prefix: Option<String>,
+    /// The claim with the groups; none where it is empty.
+    pub groups_claim: String,
+    /// What is put before groups.
+    pub groups_prefix: String,
+    /// Claims that must be there with a value.
+    pub required_claims: BTreeMap<String, String>,
+    /// The authorities that the issuer's certificate may be from, as PEM.
+    pub authorities: String,
+}
+
+/// Believes the tokens of one issuer.
+#[derive(Debug)]
+pub struct Oidc {
+    config: OidcConfig,
+    clock: Arc<dyn Clock>,
+    fetcher: Fetcher,
+    keys: ArcSwap<Keys>,
+    /// When keys were fetched last; held during a fetch.
+    fetched: Mutex<Option<Duration>>,
+}
+
+/// The issuer's keys, by id.
+type Keys = Vec<(String, PublicKey)>;
+
+impl Oidc {
+    /// Checks the configuration; fetches nothing yet.
+    ///
+    /// # Errors
+    /// When the issuer is no `https` URL, or the authorities cannot be read.
+    pub fn build(config: OidcConfig, clock: Arc<dyn Clock>) -> Result<Self, FetchError> {
+        let fetcher = Fetcher::build(&config.authorities, Arc::clone(&clock))?;
+        fetch::check_url(&config.issuer)?;
+        let (keys, fetched) = (ArcSwap::default(), Mutex::default());
+        Ok(Self { config, clock, fetcher, keys, fetched })
+    }
+
+    /// Whose a token is; `None` when it is not of this issuer, or does not hold.
+    pub(crate) async fn user(&self, token: &str) -> Option<Arc<User>> {
+        let token = Parsed::parse(token)?;
+        if !self.is_meant_for_us(&token) || !self.is_signed(&token).await {
+            return None;
+        }
+        self.claimed(&token).map(Arc::new)
+    }
+
+    fn is_meant_for_us(&self, token: &Parsed<'_>) -> bool {
+        let now = self.clock.now().seconds();
+        let required = self.config.required_claims.iter();
+        token.text("iss") == Some(&self.config.issuer)
+            && token.texts("aud").contains(&self.config.client_id)
+            && token.seconds("exp").is_some_and(|expires| now < expires)
+            && token.seconds("nbf").is_none_or(|from| from <= now.saturating_add(SKEW_SECONDS))
+            && required.into_iter().all(|(claim, value)| token.text(claim) == Some(value))
+    }
+
+    async fn is_signed(&self, token: &Parsed<'_>) -> bool {
+        if self.is_signed_by_known(token) {
+            return true;
+        }
+        let known = self.keys.load().iter().any(|(id, _)| *id == token.key_id);
+        // A wrong signature by a known key is no reason to ask for others.
+        if known && !token.key_id.is_empty() {
+            return false;
+        }
+        self.refresh().await && self.is_signed_by_known(token)
+    }
+
+    fn is_signed_by_known(&self, token: &Parsed<'_>) -> bool {
+        let keys = self.keys.load();
+        let fits = |id: &str| token.key_id.is_empty() || token.key_id == id;
+        keys.iter().any(|(id, key)| fits(id) && token.is_signed_by(key))
+    }
+
+    /// Fetches the keys unless somebody has just done so; true when there may be new ones.
+    async fn refresh(&self) -> bool {
+        let asked = self.clock.monotonic();
+        let mut fetched = self.fetched.lock().await;
+        match *fetched {
+            // Somebody fetched while this one waited.
+            Some(at) if at >= asked => return true,
+            Some(at) if self.clock.monotonic().saturating_sub(at) < REFRESH_PAUSE => return false,
+            Some(_) | None => {}
+        }
+        *fetched = Some(self.clock.monotonic());
+        match self.fetch_keys().await {
+            Ok(keys) => {
+                self.keys.store(Arc::new(keys));
+                true
+            }
+            Err(error) => {
+                let issuer = &self.config.issuer;
+                tracing::warn!(issuer, error = %error, "cannot fetch the keys of the token issuer");
+                false
+            }
+        }
+    }
+
+    async fn fetch_keys(&self) -> Result<Keys, FetchError> {
+        let issuer = &self.config.issuer;
+        let base = issuer.trim_end_matches('/');
+        let about = self.fetcher.json(&format!("{base}/.well-known/openid-configuration")).await?;
+        let text = |field: &str| about.get(field).and_then(Value::as_str);
+        if text("issuer") != Some(issuer) {
+            return Err(FetchError::Senseless("the issuer calls itself by another name".into()));
+        }
+        let Some(keys) = text("jwks_uri") else {
+            return Err(FetchError::Senseless("the issuer does not say where its keys are".into()));
+        };
+        let keys = self.fetcher.json(keys).await?;
+        let keys = keys.get("keys").and_then(Value::as_array);
+        let keys = keys.into_iter().flatten().take(KEYS_MAX).filter_map(|jwk| {
+            let id = jwk.get("kid").and_then(Value::as_str).unwrap_or_default();
+            Some((id.to_owned(), PublicKey::from_jwk(jwk)?))
+        });
+        Ok(keys.collect())
+    }
+
+    /// The user that a token's claims are about; `None` when they name none.
+    fn claimed(&self, token: &Parsed<'_>) -> Option<User> {
+        let config = &self.config;
+        let claim = match config.username_claim.as_str() {
+            "" => "sub",
+            claim => claim,
+        };
+        let name = token.text(claim).filter(|name| !name.is_empty())?;
+        if claim == "email" && token.claims.get("email_verified").is_some_and(|v| *v != true) {
+            return None;
+        }
+        let prefix = match &config.username_prefix {
+            Some(prefix) => prefix.clone(),
+            None if claim == "email" => String::new(),
+            None => format!("{}#", config.issuer),
+        };
+        let groups = match config.groups_claim.as_str() {
+            "" => Vec::new(),
+            claim => token.texts(claim),
+        };
+        let groups = groups.iter().take(GROUPS_MAX);
+        let groups: Vec<String> =
+            groups.map(|group| format!("{}{group}", config.groups_prefix)).collect();
+        let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+        Some(User::known(&format!("{prefix}{name}"), "", &groups))
+    }
+}
