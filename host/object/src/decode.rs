@@ -6,6 +6,7 @@
 
 use serde_json::Value;
 
+pub(crate) mod go_time;
 mod json;
 mod path;
 mod yaml;

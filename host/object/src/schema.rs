@@ -13,6 +13,7 @@ use crate::error::FieldError;
 use crate::name::Gvk;
 
 mod builtin;
+mod canonical;
 mod check;
 mod compile;
 mod correlate;
@@ -117,6 +118,11 @@ impl Schema {
     /// values of fields that cannot tell them from nothing.
     pub fn drop_empty(&self, object: &mut Map<String, Value>) {
         form::drop_empty(self, self.root(), object);
+    }
+
+    /// Writes the times and quantities of a built-in kind as Kubernetes writes them.
+    pub fn canonicalize(&self, object: &mut Map<String, Value>) {
+        canonical::canonicalize(self, object);
     }
 
     /// Writes the fields of a built-in kind that are always there, whether anybody set them or not, and quantities in their

@@ -62,8 +62,12 @@ pub(crate) fn carry(object: &mut Object, before: &Object) {
     let metadata = of_mut(object);
     let Some(old) = before.get("metadata").and_then(Value::as_object) else { return };
     field::copy(metadata, old, "generation");
+    // Who sets it by hand is refused; what is set already stays as it is, whatever is sent.
+    if old.contains_key("deletionTimestamp") {
+        field::copy(metadata, old, "deletionTimestamp");
+    }
     metadata.remove("selfLink");
-    for key in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+    for key in ["uid", "creationTimestamp", "deletionGracePeriodSeconds"] {
         if metadata.get(key).is_none_or(Value::is_null) {
             field::copy(metadata, old, key);
         }
@@ -219,6 +223,34 @@ fn owner_text(owner: &Value) -> String {
     format!("{{{}}}", fields.join(","))
 }
 
+/// What is wrong with the field managers that the object carries.
+fn validate_managers(object: &Object, errors: &mut Errors) {
+    const MANAGER_BYTES_MAX: usize = 128;
+    const SUBRESOURCE_BYTES_MAX: usize = 256;
+    for (at, entry) in field::list(object, &["metadata", "managedFields"]).iter().enumerate() {
+        let path = |key: &str| format!("metadata.managedFields[{at}].{key}");
+        let of = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
+        if !matches!(of("operation"), "Apply" | "Update") {
+            let why = "must be `Apply` or `Update`";
+            errors.invalid(path("operation"), &of("operation").into(), why);
+        }
+        if !matches!(of("fieldsType"), "" | "FieldsV1") {
+            errors.invalid(path("fieldsType"), &of("fieldsType").into(), "must be `FieldsV1`");
+        }
+        let manager = of("manager");
+        if manager.len() > MANAGER_BYTES_MAX {
+            errors.too_long(path("manager"), MANAGER_BYTES_MAX);
+        }
+        if manager.chars().any(char::is_control) {
+            let why = "should only contain printable characters";
+            errors.invalid(path("manager"), &manager.into(), why);
+        }
+        if of("subresource").len() > SUBRESOURCE_BYTES_MAX {
+            errors.too_long(path("subresource"), SUBRESOURCE_BYTES_MAX);
+        }
+    }
+}
+
 /// What an update changed in the metadata that it may not.
 ///
 /// Built-in kinds are checked twice by kube-apiserver, and clients see each cause twice.
@@ -228,6 +260,10 @@ pub(crate) fn validate_update(
     resource: &Resource,
 ) -> Vec<FieldError> {
     let mut errors = changed(object, before);
+    let mut managers = Errors::default();
+    validate_managers(object, &mut managers);
+    errors.extend(managers.0.clone());
+    errors.append(&mut managers.0);
     if !resource.custom {
         errors.extend(errors.clone());
     }

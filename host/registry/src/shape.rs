@@ -1,11 +1,11 @@
 //! What the object model's schemas, patches and field managers are asked for: the one place that calls them.
 
-use quadrille_object::Schema;
 use quadrille_object::apply::{self, ApplyError};
 use quadrille_object::managed::{self, FieldManager, Scope};
 use quadrille_object::patch::{self, JsonPatch, PatchError};
 use quadrille_object::schema::Nulls;
 use quadrille_object::strategic::{self, StrategicError};
+use quadrille_object::{GroupResource, Schema};
 use serde_json::Value;
 
 use crate::catalog::Resource;
@@ -35,9 +35,11 @@ pub(crate) fn defaults(resource: &Resource, object: &mut Object, nulls: Nulls) {
     } else if *resource.gvr.group == *"apiextensions.k8s.io" {
         // Definitions hold schemas, whose nulls and empty lists mean something.
         drop_empty(object);
+        resource.schema.canonicalize(object);
         resource.rules.default(object);
     } else {
         resource.schema.drop_empty(object);
+        resource.schema.canonicalize(object);
         resource.rules.default(object);
         resource.schema.fill_empty(object);
     }
@@ -89,23 +91,26 @@ fn drop_empty(object: &mut Object) {
 /// Free-form fields, whose nulls mean something to somebody.
 const RAW: [&str; 4] = ["openAPIV3Schema", "fieldsV1", "raw", "object"];
 
-/// Applies a patch to an object in the version of the request.
+/// Applies a patch to an object in the version of the request; answers what strict decoding objects to in the patch
+/// itself.
 pub(crate) fn patch(
     resource: &Resource,
     format: PatchFormat,
     object: &mut Value,
     body: &Value,
-) -> Result<(), Status> {
+) -> Result<Vec<String>, Status> {
     match format {
-        PatchFormat::Merge => {
-            patch::merge(object, body);
-            Ok(())
-        }
-        PatchFormat::Json => JsonPatch::from_value(body.clone())
-            .and_then(|patch| patch.apply(object))
-            .map_err(|error| patch_status(&error)),
-        PatchFormat::Strategic => strategic(resource, object, body),
+        PatchFormat::Merge => patch::merge(object, body),
+        PatchFormat::Json => return patch_json(object, body),
+        PatchFormat::Strategic => strategic(resource, object, body)?,
     }
+    Ok(Vec::new())
+}
+
+fn patch_json(object: &mut Value, body: &Value) -> Result<Vec<String>, Status> {
+    let patch = JsonPatch::from_value(body.clone()).map_err(|error| patch_status(&error))?;
+    patch.apply(object).map_err(|error| patch_status(&error))?;
+    Ok(patch.warnings)
 }
 
 /// Applies a patch to a Scale, which is a kind of its own.
@@ -220,12 +225,21 @@ fn is_managed_as_stored(resource: &Resource, before: &Object) -> bool {
     entries.iter().any(|e| e.get("apiVersion").and_then(Value::as_str) == Some(version))
 }
 
-/// Every apiVersion of a custom resource; built-in kinds have one.
+/// Every apiVersion in which the object is served.
 fn served_versions<'a>(attempt: &'a Attempt<'_>) -> Vec<&'a str> {
-    if !attempt.resource.custom {
-        return Vec::new();
+    let resource = attempt.resource;
+    let mut versions: Vec<&str> =
+        attempt.catalog.versions(&resource.gvr).map(|r| &*r.api_version).collect();
+    // Events are served by two groups; what one of them wrote the other knows.
+    for version in [&*resource.api_version, &*resource.storage_api_version] {
+        if !versions.contains(&version) {
+            versions.push(version);
+        }
     }
-    attempt.catalog.versions(&attempt.resource.gvr).map(|r| &*r.api_version).collect()
+    if resource.stored_as == GroupResource::new("", "events") {
+        versions.push("events.k8s.io/v1");
+    }
+    versions
 }
 
 fn manager<'a>(

@@ -119,12 +119,20 @@ pub struct Status {
     pub message: String,
     /// About what.
     pub details: Option<Box<StatusDetails>>,
+    /// What the client is warned of all the same; headers of the answer, not part of its body.
+    pub warnings: Vec<String>,
 }
 
 impl Status {
     /// A refusal without details.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, code: reason.code(), message: message.into(), details: None }
+        Self {
+            reason,
+            code: reason.code(),
+            message: message.into(),
+            details: None,
+            warnings: Vec::new(),
+        }
     }
 
     /// 404 for one object: `pods "x" not found`.

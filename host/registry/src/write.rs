@@ -51,6 +51,11 @@ impl Attempt<'_> {
     /// # Errors
     /// Every refusal of the Kubernetes API.
     pub(crate) fn decide(mut self) -> Result<Prepared, Status> {
+        let decided = self.decide_action();
+        decided.map_err(|status| Status { warnings: std::mem::take(&mut self.warnings), ..status })
+    }
+
+    fn decide_action(&mut self) -> Result<Prepared, Status> {
         if !self.resource.is_stored() {
             return Err(method_not_allowed());
         }

@@ -65,6 +65,12 @@ pub(crate) fn to_protobuf(json: &[u8]) -> Option<Bytes> {
 
 /// A refusal in the encoding that the client asked for.
 pub(crate) fn refusal(parts: &Parts, status: &Status) -> Answer {
+    let mut answer = encoded_refusal(parts, status);
+    answer::add_warnings(&mut answer, &status.warnings);
+    answer
+}
+
+fn encoded_refusal(parts: &Parts, status: &Status) -> Answer {
     let plain = answer::refusal(status);
     let accept = parts.headers.get(ACCEPT).map(HeaderValue::as_bytes);
     if status.reason == Reason::NotAcceptable {

@@ -1,7 +1,9 @@
 //! Continue tokens: opaque to clients, in kube-apiserver's own encoding (base64 of a small JSON object).
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::GeneralPurpose;
+use base64::engine::general_purpose::{NO_PAD, URL_SAFE_NO_PAD};
 use quadrille_registry::{Reason, Status};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +19,10 @@ pub(crate) struct ContinueToken {
     #[serde(default, rename = "n")]
     sent: usize,
 }
+
+/// As Go decodes it: bits too many at the end say nothing.
+const LENIENT: GeneralPurpose =
+    GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
 
 const VERSION: &str = "meta.k8s.io/v1";
 
@@ -55,11 +61,10 @@ impl ContinueToken {
             let message = format!("invalid continue token: continue key is not valid: {detail}");
             Status::new(Reason::BadRequest, message)
         };
-        let bytes = URL_SAFE_NO_PAD
+        let bytes = LENIENT
             .decode(text.trim_end_matches('='))
-            .map_err(|error| bad(&error.to_string()))?;
-        let value: serde_json::Value =
-            serde_json::from_slice(&bytes).map_err(|error| bad(&error.to_string()))?;
+            .map_err(|error| bad(&format!("illegal base64 data: {error}")))?;
+        let value = quadrille_object::decode::json(&bytes).map_err(|error| bad(&error.0))?.value;
         if value.get("v").and_then(serde_json::Value::as_str) != Some(VERSION) {
             return Err(bad("server does not recognize this encoded version "));
         }

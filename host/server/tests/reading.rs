@@ -155,11 +155,11 @@ async fn only_the_known_and_the_allowed_get_in() {
 async fn a_host_whose_store_takes_no_writes_is_not_ready() {
     let host = Host::start().await;
     let client = host.client().await;
-    for path in ["/readyz", "/healthz", "/livez", "/readyz/etcd"] {
+    for path in ["/readyz", "/healthz", "/livez/etcd", "/readyz/etcd-readiness"] {
         assert_eq!(client.get(path).await.0, StatusCode::OK, "{path}");
     }
     host.store.close().await;
-    for path in ["/readyz", "/healthz", "/livez", "/readyz/etcd"] {
+    for path in ["/readyz", "/healthz", "/livez/etcd", "/readyz/etcd-readiness"] {
         assert_eq!(client.get(path).await.0, StatusCode::INTERNAL_SERVER_ERROR, "{path}");
     }
     let (code, ping) = client.get("/readyz/ping").await;

@@ -160,7 +160,7 @@ impl Compiler {
                 || is_part_of_kind(shape, field),
             by_value: always.contains(field) || is_part_of_kind(shape, field),
             empty: form::empty(name, field),
-            key_default: key_default(name, field),
+            key_default: key_default(name, field, shape, of),
             patch: patch_rule(of),
         });
         Node {
@@ -248,9 +248,19 @@ fn list_kind(shape: &Shape<'_>) -> ListKind {
     }
 }
 
-fn key_default(name: &str, field: &str) -> Option<Box<Value>> {
+/// What a key of a list holds when it is not given: fields that Go always writes have their zero value.
+fn key_default(name: &str, field: &str, holder: &Shape<'_>, of: &Shape<'_>) -> Option<Box<Value>> {
     let known = KEY_DEFAULTS.iter().find(|(of, key, _)| *of == name && *key == field);
-    known.map(|(_, _, value)| Box::new(Value::from(*value)))
+    let zero = || {
+        let always = holder.required.contains(&field) || name.ends_with("LocalObjectReference");
+        match of.r#type.filter(|_| always)? {
+            "string" => Some(Value::from("")),
+            "integer" | "number" => Some(Value::from(0)),
+            "boolean" => Some(Value::from(false)),
+            _ => None,
+        }
+    };
+    known.map(|(_, _, value)| Value::from(*value)).or_else(zero).map(Box::new)
 }
 
 fn patch_rule(shape: &Shape<'_>) -> Option<Box<PatchRule>> {

@@ -10,7 +10,10 @@
 use serde_json::{Map, Value};
 
 use super::builtin::{OBJECT_META, builtin};
+use super::canonical::{is_quantity, layout};
 use super::{Kind, Node, NodeId, Schema};
+use crate::decode::go_time;
+use crate::quantity::{Quantity, QuantityError};
 
 pub(crate) fn check_types(schema: &Schema, object: &Map<String, Value>) -> Result<(), String> {
     let mut checker = Checker { schema, fields: Vec::new() };
@@ -68,24 +71,24 @@ impl<'a> Checker<'a> {
                 let Some(item) = node.items else { return Ok(()) };
                 items.iter().try_for_each(|value| self.value(holder, item, value))
             }
-            (Kind::String, Value::String(text)) if node.name.ends_with(".MicroTime") => {
-                check_micro_time(text)
+            (Kind::String, Value::String(text)) => check_format(node, text),
+            (_, Value::String(_) | Value::Number(_)) if is_quantity(node) => {
+                Quantity::from_value(value).map(drop).map_err(|error| error.to_string())
             }
-            (Kind::String, Value::String(text)) => check_format(&node.format, text),
             (_, Value::Null)
             | (Kind::Any, _)
             | (Kind::Boolean, Value::Bool(_))
             | (Kind::Number, Value::Number(_))
             | (Kind::IntOrString, Value::String(_)) => Ok(()),
             (Kind::IntOrString, Value::Number(number)) => {
-                if number.is_f64() && !node.name.ends_with("Quantity") {
+                if number.is_f64() {
                     Err(self.wrong(holder, id, value))
                 } else {
                     Ok(())
                 }
             }
             (Kind::Integer, Value::Number(number)) if fits(number, &node.format) => Ok(()),
-            _ if node.name.ends_with("Quantity") => Err(QUANTITY.to_owned()),
+            _ if is_quantity(node) => Err(QuantityError::Form.to_string()),
             _ => Err(self.wrong(holder, id, value)),
         }
     }
@@ -128,9 +131,6 @@ impl<'a> Checker<'a> {
     }
 }
 
-const QUANTITY: &str = "quantities must match the regular expression \
-     '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
-
 fn value_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -149,11 +149,11 @@ fn fits(number: &serde_json::Number, format: &str) -> bool {
     }
 }
 
-fn check_format(format: &str, text: &str) -> Result<(), String> {
-    match format {
-        "byte" => check_base64(text),
-        "date-time" => check_time(text),
-        _ => Ok(()),
+fn check_format(node: &Node, text: &str) -> Result<(), String> {
+    match layout(node) {
+        Some(layout) => go_time::parse(text, layout).map(drop),
+        None if &*node.format == "byte" => check_base64(text),
+        None => Ok(()),
     }
 }
 
@@ -170,32 +170,4 @@ fn check_base64(text: &str) -> Result<(), String> {
         Err(_) => text.len() / 4 * 4,
     };
     Err(format!("illegal base64 data at input byte {at}"))
-}
-
-fn check_time(text: &str) -> Result<(), String> {
-    const LAYOUT: &str = "2006-01-02T15:04:05Z07:00";
-    if text.is_empty() || crate::time::Timestamp::parse_rfc3339(text).is_some() {
-        return Ok(());
-    }
-    Err(format!("parsing time {text:?} as {LAYOUT:?}: cannot parse {text:?} as \"2006\""))
-}
-
-/// Times of leases and Events must have microseconds, all six digits.
-fn check_micro_time(text: &str) -> Result<(), String> {
-    const LAYOUT: &str = "2006-01-02T15:04:05.000000Z07:00";
-    const SECONDS_END: usize = 19;
-    let wrong = |rest: &str, wanted: &str| {
-        Err(format!("parsing time {text:?} as {LAYOUT:?}: cannot parse {rest:?} as {wanted:?}"))
-    };
-    if crate::time::Timestamp::parse_rfc3339(text).is_none() {
-        return wrong(text, "2006");
-    }
-    let rest = text.get(SECONDS_END..).unwrap_or_default();
-    let digits =
-        rest.strip_prefix('.').map_or(0, |d| d.bytes().take_while(u8::is_ascii_digit).count());
-    match digits {
-        6 => Ok(()),
-        7.. => wrong(rest.get(7..).unwrap_or_default(), "Z07:00"),
-        _ => wrong(rest, ".000000"),
-    }
 }

@@ -33,7 +33,8 @@ impl Rules for ConfigMaps {
             }
         }
         if data + binary > BYTES_MAX {
-            errors.too_long("", BYTES_MAX);
+            // The name of no field, as kube-apiserver has it.
+            errors.too_long("[]", BYTES_MAX);
         }
     }
 

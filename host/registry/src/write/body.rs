@@ -82,6 +82,21 @@ impl Attempt<'_> {
 
     /// Checks that the body belongs under the path, and fills in what only the path says.
     pub(crate) fn check_place(&self, object: &mut Object) -> Result<(), Status> {
+        self.check_same_place(object)?;
+        self.place(object);
+        Ok(())
+    }
+
+    /// Fills in the namespace that the path names.
+    pub(crate) fn place(&self, object: &mut Object) {
+        if self.resource.namespaced {
+            let namespace = Value::from(&**self.namespace());
+            metadata::of_mut(object).insert("namespace".to_owned(), namespace);
+        }
+    }
+
+    /// Checks that the body belongs under the path.
+    pub(crate) fn check_same_place(&self, object: &Object) -> Result<(), Status> {
         let namespace = metadata::text(object, "namespace");
         if namespace != &**self.namespace() && !namespace.is_empty() {
             return Err(bad_request(
@@ -99,10 +114,6 @@ impl Attempt<'_> {
             return Err(bad_request(&format!(
                 "the name of the object ({name}) does not match the name on the URL ({wanted})"
             )));
-        }
-        let namespace = Value::from(&**self.namespace());
-        if self.resource.namespaced {
-            metadata::of_mut(object).insert("namespace".to_owned(), namespace);
         }
         Ok(())
     }
@@ -156,12 +167,8 @@ impl Attempt<'_> {
         problems.truncate(PROBLEMS_MAX);
         match self.request.options.field_validation {
             FieldValidation::Strict if !problems.is_empty() => {
-                let list = format!("strict decoding error: {}", problems.join(", "));
-                Err(if self.resource.custom {
-                    bad_request(&list)
-                } else {
-                    self.cannot_handle(&list)
-                })
+                let list = strict_text(&problems);
+                Err(self.cannot_handle(&format!("strict decoding error: {list}")))
             }
             FieldValidation::Warn => {
                 self.warnings.append(&mut problems);
@@ -177,6 +184,17 @@ impl Attempt<'_> {
             "{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"
         ))
     }
+}
+
+/// Problems in one line; those of YAML, which name their lines, stand together.
+pub(crate) fn strict_text(problems: &[String]) -> String {
+    let (lines, others): (Vec<&String>, Vec<&String>) =
+        problems.iter().partition(|problem| problem.starts_with("line "));
+    let lines: Vec<String> = lines.into_iter().map(|line| format!("  {line}")).collect();
+    let yaml =
+        (!lines.is_empty()).then(|| format!("yaml: unmarshal errors:\n{}", lines.join("\n")));
+    let all: Vec<String> = yaml.into_iter().chain(others.into_iter().cloned()).collect();
+    all.join(", ")
 }
 
 /// 400 with a text.

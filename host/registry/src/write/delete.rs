@@ -3,7 +3,9 @@
 //! A deletion that cannot finish now marks the object (`deletionTimestamp`); whoever removes the last finalizer
 //! finishes it with the same write.
 
-use quadrille_object::Timestamp;
+use std::sync::Arc;
+
+use quadrille_object::{GroupResource, Timestamp};
 use serde_json::Value;
 
 use crate::admission::{self, Operation};
@@ -72,18 +74,26 @@ impl Attempt<'_> {
         let wanted = &options.preconditions;
         let found = &before.stored.meta.uid;
         if let Some(uid) = wanted.uid.as_deref().filter(|uid| **uid != **found) {
-            return Err(self.conflict(&format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {found}"
+            return Err(self.kind_conflict(&format!(
+                "the UID in the precondition ({uid}) does not match the UID in record ({found}). The object might \
+                 have been deleted and then recreated"
             )));
         }
         let found = before.stored.revision.to_string();
         if let Some(version) = wanted.resource_version.as_deref().filter(|v| **v != *found) {
-            return Err(self.conflict(&format!(
-                "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object \
-                 meta: {found}"
+            return Err(self.kind_conflict(&format!(
+                "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record \
+                 ({found}). The object might have been modified"
             )));
         }
         Ok(())
+    }
+
+    /// A conflict that names the kind where others name the resource.
+    fn kind_conflict(&self, why: &str) -> Status {
+        let kind = &self.resource.kind;
+        let named = GroupResource::new(Arc::clone(&kind.group), Arc::clone(&kind.kind));
+        Status::conflict(&named, self.name(), why)
     }
 
     /// Sets the finalizers that the garbage collector works off.

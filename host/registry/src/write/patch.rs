@@ -7,11 +7,11 @@ use crate::convert;
 use crate::field::{Errors, Object};
 use crate::metadata;
 use crate::registry::Prepared;
-use crate::request::{Body, PatchFormat};
+use crate::request::{Body, FieldValidation, PatchFormat};
 use crate::shape;
 use crate::status::{Reason, Status};
 use crate::write::Attempt;
-use crate::write::body::bad_request;
+use crate::write::body::{bad_request, strict_text};
 use crate::write::change::Before;
 
 impl Attempt<'_> {
@@ -26,11 +26,12 @@ impl Attempt<'_> {
         let mut base = before.object.clone();
         convert::from_storage(self.resource, &mut base);
         let mut patched = Value::Object(base);
-        shape::patch(self.resource, format, &mut patched, &body.value)?;
+        let mut problems = shape::patch(self.resource, format, &mut patched, &body.value)?;
+        problems.extend_from_slice(&body.duplicates);
         let Value::Object(object) = patched else {
             return Err(self.cannot_handle(&format!("the patch turns the object into {patched}")));
         };
-        self.replace_patched(before, object, &body.duplicates)
+        self.replace_patched(before, object, &problems)
     }
 
     fn replace_patched(
@@ -47,9 +48,10 @@ impl Attempt<'_> {
             shape::check_types(self.resource, &object).map_err(|why| wrong_patch(&shown, &why))?;
         }
         let shown = Value::Object(object.clone());
+        let prefix = self.cannot_handle("").message;
         self.decode(&mut object, duplicates).map_err(|status| {
-            let is_form = status.reason == Reason::BadRequest;
-            if is_form { wrong_patch(&shown, &status.message) } else { status }
+            let why = status.message.strip_prefix(&prefix).unwrap_or(&status.message);
+            if status.reason == Reason::BadRequest { wrong_patch(&shown, why) } else { status }
         })?;
         shape::manage(self, &mut object, Some(&before.object));
         self.replace(before, object)
@@ -62,12 +64,21 @@ impl Attempt<'_> {
         if version == &*self.resource.api_version && kind == &*self.resource.kind.kind {
             return Ok(());
         }
-        let why = format!("no kind \"{kind}\" is registered for version \"{version}\"");
+        let wanted = &self.resource.kind.kind;
+        let why = if version == &*self.resource.api_version && !self.resource.custom {
+            let package = self.resource.gvr.group.split('.').next().filter(|p| !p.is_empty());
+            let (from, package) = (&self.resource.gvr.version, package.unwrap_or("core"));
+            format!("converting ({from}.{kind}) to ({package}.{wanted}): unknown conversion")
+        } else {
+            let scheme = "in scheme \"pkg/api/legacyscheme/scheme.go:30\"";
+            format!("no kind \"{kind}\" is registered for version \"{version}\" {scheme}")
+        };
         Err(wrong_patch(&Value::Object(object.clone()), &why))
     }
 
     pub(crate) fn apply(&mut self, body: &Body) -> Result<Prepared, Status> {
         let wanted = self.applied(body)?;
+        self.strict_apply(body)?;
         let found = self.view.get(&self.key(self.name()));
         let Some(stored) = found else {
             if self.subresource().is_some() {
@@ -76,9 +87,8 @@ impl Attempt<'_> {
             return self.apply_new(wanted);
         };
         let before = Before::of(stored)?;
-        self.strict(body.duplicates.clone())?;
         let mut object = shape::apply(self, Some(&before.object), &wanted)?;
-        self.complete(&mut object, Nulls::Keep);
+        self.complete_applied(&mut object)?;
         self.replace(before, object)
     }
 
@@ -92,8 +102,38 @@ impl Attempt<'_> {
         }
         metadata::of_mut(&mut wanted).remove("resourceVersion");
         let mut object = shape::apply(self, None, &wanted)?;
-        self.complete(&mut object, Nulls::Keep);
+        self.place(&mut object);
+        self.complete_applied(&mut object)?;
         self.create_decoded(object)
+    }
+
+    /// What the decoder noticed in an applied configuration.
+    fn strict_apply(&mut self, body: &Body) -> Result<(), Status> {
+        let problems = &body.duplicates;
+        if self.request.options.field_validation == FieldValidation::Strict && !problems.is_empty()
+        {
+            let text = format!("error strict decoding YAML: {}", strict_text(problems));
+            return Err(bad_request(&text));
+        }
+        self.strict(problems.clone())
+    }
+
+    /// Types and defaults of the merged object; types that the configuration's check lets pass may still be wrong.
+    fn complete_applied(&mut self, object: &mut Object) -> Result<(), Status> {
+        shape::check_types(self.resource, object).map_err(|why| {
+            let (gvk, name) = (&self.resource.kind, self.name());
+            let (namespace, api_version) = (self.namespace(), &self.resource.api_version);
+            Status::new(
+                Reason::Unknown,
+                format!(
+                    "failed to convert new object ({namespace}/{name}; {}/{}, Kind={}) to proper version \
+                     ({api_version}): {why}",
+                    gvk.group, gvk.version, gvk.kind
+                ),
+            )
+        })?;
+        self.complete(object, Nulls::Keep);
+        Ok(())
     }
 
     /// The applied configuration, checked against the path.
@@ -125,7 +165,7 @@ impl Attempt<'_> {
         if metadata.get("name").is_none_or(Value::is_null) {
             metadata.insert("name".to_owned(), self.name().into());
         }
-        self.check_place(&mut object)?;
+        self.check_same_place(&object)?;
         Ok(object)
     }
 }

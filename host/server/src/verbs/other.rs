@@ -23,16 +23,11 @@ pub(crate) async fn answer(app: &App, parts: &Parts, path: &str) -> Result<Answe
         "/version" => Ok(version(app)),
         "/.well-known/openid-configuration" | "/openid/v1/jwks" => Ok(issuer(app, path)),
         "/healthz" | "/livez" | "/readyz" => Ok(health(app, parts, path)),
-        // The readiness check of the store has a name of its own.
-        "/healthz/etcd" | "/livez/etcd" | "/readyz/etcd-readiness" if stores(app) => {
-            Ok(text(StatusCode::OK, "ok"))
-        }
-        "/healthz/etcd" | "/livez/etcd" | "/readyz/etcd-readiness" => Ok(failed("etcd")),
-        "/readyz/shutdown" if app.shutdown.is_started() => Ok(failed("shutdown")),
-        "/healthz/ping" | "/livez/ping" | "/readyz/ping" | "/readyz/shutdown" => {
-            Ok(text(StatusCode::OK, "ok"))
-        }
-        _ => Ok(documents::document(app, parts, path)?.unwrap_or_else(no_such_path)),
+        _ => match check(app, path) {
+            Some((_, true)) => Ok(text(StatusCode::OK, "ok")),
+            Some((name, false)) => Ok(failed(name)),
+            None => Ok(documents::document(app, parts, path)?.unwrap_or_else(no_such_path)),
+        },
     }
 }
 
@@ -73,9 +68,26 @@ fn failed(check: &str) -> Answer {
     text(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {check} failed"))
 }
 
-/// Whether the store takes writes; the check has the name that clients know.
-fn stores(app: &App) -> bool {
-    app.registry.store().takes_writes()
+/// The checks behind a summary, by the names that clients know, and whether they are passed: the store is `etcd`,
+/// and to be ready is to be able to write to it and not about to leave.
+fn checks(app: &App, summary: &str) -> Vec<(&'static str, bool)> {
+    let stores = app.registry.store().takes_writes();
+    let alive = [("ping", true), ("log", true)];
+    if summary == "/readyz" {
+        let leaving = app.shutdown.is_started();
+        let ready = [("etcd-readiness", stores), ("informer-sync", true), ("shutdown", !leaving)];
+        return alive.into_iter().chain(ready).collect();
+    }
+    alive.into_iter().chain([("etcd", stores)]).collect()
+}
+
+/// One check: `/readyz/shutdown`.
+fn check(app: &App, path: &str) -> Option<(&'static str, bool)> {
+    let (summary, name) = path.rsplit_once('/')?;
+    if !matches!(summary, "/healthz" | "/livez" | "/readyz") {
+        return None;
+    }
+    checks(app, summary).into_iter().find(|(known, _)| *known == name)
 }
 
 /// The summary of the checks; `?verbose` lists them, `?exclude=NAME` leaves one out.
@@ -84,10 +96,7 @@ fn health(app: &App, parts: &Parts, path: &str) -> Answer {
     let excluded = |name: &str| {
         query.split('&').any(|pair| pair.strip_prefix("exclude=").is_some_and(|of| of == name))
     };
-    let mut checks = vec![("ping", true), ("etcd", stores(app))];
-    if path == "/readyz" {
-        checks.push(("shutdown", !app.shutdown.is_started()));
-    }
+    let checks = checks(app, path);
     let good = checks.iter().all(|(name, good)| *good || excluded(name));
     let verbose = query.split('&').any(|pair| pair == "verbose" || pair.starts_with("verbose="));
     if good && !verbose {

@@ -3,7 +3,8 @@
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use hyper::body::Incoming;
-use quadrille_object::decode;
+use quadrille_object::decode::{self, DecodeError};
+use quadrille_object::patch::{self, PatchError};
 use quadrille_registry::{Action, PatchFormat, Reason, Status, Target, WriteRequest};
 
 use super::body;
@@ -61,7 +62,14 @@ fn action(request: &ResourceRequest<'_>, kind: WriteKind, bytes: &[u8]) -> Resul
         WriteKind::Apply => body::decoded(decode::yaml(bytes)).map(Action::Apply),
         WriteKind::Patch => {
             let format = patch_format(request).ok_or_else(patch_type_unsupported)?;
-            body::decoded(decode::json(bytes)).map(|patch| Action::Patch(format, patch))
+            let patch = match format {
+                PatchFormat::Json => {
+                    decode::json(bytes).map_err(|error| PatchError::Decode(error.0))
+                }
+                PatchFormat::Merge | PatchFormat::Strategic => patch::decode_merge(bytes),
+            };
+            body::decoded(patch.map_err(|error| DecodeError(error.to_string())))
+                .map(|patch| Action::Patch(format, patch))
         }
     }
 }
