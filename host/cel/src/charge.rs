@@ -118,7 +118,7 @@ pub(crate) fn before(cost: Cost, args: &[Value<'_>]) -> u64 {
     match cost {
         Cost::One | Cost::AddList => 1,
         Cost::Traverse(place) => scaled(of(place), TRAVERSAL),
-        Cost::Quote | Cost::Encode | Cost::Decode => scaled(of(0), TRAVERSAL),
+        Cost::Affix | Cost::Quote | Cost::Encode | Cost::Decode => scaled(of(0), TRAVERSAL),
         Cost::Twice(place) => scaled(of(place), 2.0 * TRAVERSAL),
         Cost::Replace | Cost::Split => scaled(of(0), 2.0 * TRAVERSAL),
         Cost::Product => scaled(of(0), TRAVERSAL).saturating_mul(scaled(of(1), TRAVERSAL)),
@@ -148,6 +148,26 @@ pub(crate) fn before(cost: Cost, args: &[Value<'_>]) -> u64 {
             let parsed = if text { scaled(of(1), TRAVERSAL) } else { 0 };
             compared + masked + parsed
         }
+        Cost::Sets(factor) => scaled(of(0).saturating_mul(of(1)), factor) + 1,
+        Cost::Slice | Cost::Range => LIST + 1,
+        Cost::Reverse => of(0) + LIST + 1,
+        Cost::Flatten => {
+            let depth = match args.get(1) {
+                Some(Value::Int(depth)) => u64::try_from(*depth).unwrap_or(0),
+                _ => 1,
+            };
+            of(0).saturating_mul(depth).saturating_add(LIST + 1)
+        }
+        Cost::SelfCompare(place) => {
+            let text = match args.get(place) {
+                Some(Value::List(list)) => {
+                    matches!(list.get(0), Some(Value::String(_) | Value::Bytes(_)))
+                }
+                _ => false,
+            };
+            let factor = if text { 2.0 + TRAVERSAL } else { 2.0 };
+            scaled(of(place).saturating_mul(of(place)), factor).saturating_add(LIST + 1)
+        }
     }
 }
 
@@ -155,6 +175,7 @@ pub(crate) fn before(cost: Cost, args: &[Value<'_>]) -> u64 {
 pub(crate) fn after(cost: Cost, result: &Value<'_>) -> u64 {
     match cost {
         Cost::Join => scaled(size(result), 2.0 * TRAVERSAL),
+        Cost::Slice | Cost::Range => size(result),
         _ => 0,
     }
 }

@@ -4,6 +4,7 @@
 //! Owns the sizes that cost estimates rest on, derived from OpenAPI schemas as Kubernetes derives them. Must
 //! not know of validation: a value that does not fit its declaration is seen as the JSON it is.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use serde_json::Value as Json;
@@ -71,7 +72,9 @@ impl Declared {
             Type::Object(object) => Shape::Object(Arc::clone(object)),
             _ => Shape::Scalar,
         };
-        Self { shape, ..Self::scalar(ty, 1) }
+        let sized =
+            matches!(ty, Type::List(_) | Type::Map(..) | Type::String | Type::Bytes | Type::Dyn);
+        Self { shape, size_max: sized.then_some(u64::MAX), ..Self::scalar(ty, 1) }
     }
 
     /// Anything.
@@ -201,8 +204,7 @@ fn object_of(schema: &Json, root: SchemaRoot, name: &str, depth: usize) -> Optio
     let required = schema.get("required").and_then(Json::as_array);
     let required: Vec<&str> = required.into_iter().flatten().filter_map(Json::as_str).collect();
     let mut serialized_min = 2;
-    let mut fields =
-        ObjectType { name: name.to_owned(), fields: std::collections::BTreeMap::new() };
+    let mut fields = ObjectType { name: name.to_owned(), fields: BTreeMap::new() };
     let properties = schema.get("properties").and_then(Json::as_object);
     for (property, part) in properties.into_iter().flatten() {
         let path = format!("{name}.{property}");

@@ -24,12 +24,14 @@ pub(crate) enum Run {
 }
 
 /// What a call costs beside its arguments. `arg` counts from the target, if there is one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Cost {
     /// One.
     One,
     /// Going once over an argument's text.
     Traverse(usize),
+    /// Going over the beginning or end that a text may have.
+    Affix,
     /// Going twice over an argument's text.
     Twice(usize),
     /// Going over the first text as often as the second is long.
@@ -68,6 +70,18 @@ pub(crate) enum Cost {
     Validate,
     /// Comparing addresses; with the text to parse, if it is one.
     Contains { range: bool, text: bool },
+    /// Each element of a list with each of another.
+    Sets(f64),
+    /// A part of a list.
+    Slice,
+    /// A list of numbers.
+    Range,
+    /// A list built from a list.
+    Reverse,
+    /// `flatten`.
+    Flatten,
+    /// Each element of an argument with each other.
+    SelfCompare(usize),
 }
 
 /// One way to call a function.

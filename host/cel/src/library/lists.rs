@@ -7,7 +7,7 @@ use crate::error::EvalError;
 use crate::eval::{ELEMENTS_MAX, Machine};
 use crate::ops::{arithmetic, compare};
 use crate::plan::Binary;
-use crate::signature::Cost::{Elements, One, Smaller};
+use crate::signature::Cost::{Elements, Flatten, One, Range, Reverse, SelfCompare, Sets, Slice};
 use crate::signature::Row;
 use crate::signature::Run::{Host, Pure};
 use crate::value::{List, Value};
@@ -43,40 +43,45 @@ pub(super) const ROWS: &[Row] = &[
     ("list_a_min_bytes", "list<bytes>::min()->bytes", Pure(min), Elements),
     ("list_a_index_of_int", "list<A>::indexOf(A)->int", Host(index_of), Elements),
     ("list_a_last_index_of_int", "list<A>::lastIndexOf(A)->int", Host(last_index_of), Elements),
-    ("list_slice", "list<A>::slice(int,int)->list<A>", Pure(slice), One),
-    ("list_flatten", "list<list<A>>::flatten()->list<A>", Pure(flatten), Elements),
-    ("list_flatten_int", "list<dyn>::flatten(int)->list<dyn>", Pure(flatten), Elements),
-    ("list_distinct", "list<A>::distinct()->list<A>", Host(distinct), One),
-    ("list_reverse", "list<A>::reverse()->list<A>", Pure(reverse), One),
-    ("lists_range", "lists.range(int)->list<int>", Pure(range), One),
-    ("list_int_sort", "list<int>::sort()->list<int>", Pure(sort), One),
-    ("list_uint_sort", "list<uint>::sort()->list<uint>", Pure(sort), One),
-    ("list_double_sort", "list<double>::sort()->list<double>", Pure(sort), One),
-    ("list_bool_sort", "list<bool>::sort()->list<bool>", Pure(sort), One),
-    ("list_duration_sort", "list<duration>::sort()->list<duration>", Pure(sort), One),
-    ("list_timestamp_sort", "list<timestamp>::sort()->list<timestamp>", Pure(sort), One),
-    ("list_string_sort", "list<string>::sort()->list<string>", Pure(sort), One),
-    ("list_bytes_sort", "list<bytes>::sort()->list<bytes>", Pure(sort), One),
-    ("list_sort_by_keys", "list<A>::@sortByAssociatedKeys(list<B>)->list<A>", Pure(sort_by), One),
+    ("list_slice", "list<A>::slice(int,int)->list<A>", Pure(slice), Slice),
+    ("list_flatten", "list<list<A>>::flatten()->list<A>", Pure(flatten), Flatten),
+    ("list_flatten_int", "list<dyn>::flatten(int)->list<dyn>", Pure(flatten), Flatten),
+    ("list_distinct", "list<A>::distinct()->list<A>", Host(distinct), SelfCompare(0)),
+    ("list_reverse", "list<A>::reverse()->list<A>", Pure(reverse), Reverse),
+    ("lists_range", "lists.range(int)->list<int>", Pure(range), Range),
+    ("list_int_sort", "list<int>::sort()->list<int>", Pure(sort), SelfCompare(0)),
+    ("list_uint_sort", "list<uint>::sort()->list<uint>", Pure(sort), SelfCompare(0)),
+    ("list_double_sort", "list<double>::sort()->list<double>", Pure(sort), SelfCompare(0)),
+    ("list_bool_sort", "list<bool>::sort()->list<bool>", Pure(sort), SelfCompare(0)),
+    ("list_duration_sort", "list<duration>::sort()->list<duration>", Pure(sort), SelfCompare(0)),
+    ("list_timestamp_sort", "list<timestamp>::sort()->list<timestamp>", Pure(sort), SelfCompare(0)),
+    ("list_string_sort", "list<string>::sort()->list<string>", Pure(sort), SelfCompare(0)),
+    ("list_bytes_sort", "list<bytes>::sort()->list<bytes>", Pure(sort), SelfCompare(0)),
+    (
+        "list_sort_by_keys",
+        "list<A>::@sortByAssociatedKeys(list<B>)->list<A>",
+        Pure(sort_by),
+        SelfCompare(1),
+    ),
     ("list_first", "list<A>::first()->optional<A>", Pure(first), One),
     ("list_last", "list<A>::last()->optional<A>", Pure(last), One),
     (
         "list_sets_contains_list",
         "sets.contains(list<A>,list<A>)->bool",
         Host(set_contains),
-        Smaller,
+        Sets(1.0),
     ),
     (
         "list_sets_equivalent_list",
         "sets.equivalent(list<A>,list<A>)->bool",
         Host(set_equal),
-        Smaller,
+        Sets(2.0),
     ),
     (
         "list_sets_intersects_list",
         "sets.intersects(list<A>,list<A>)->bool",
         Host(set_meets),
-        Smaller,
+        Sets(1.0),
     ),
 ];
 
@@ -201,7 +206,6 @@ fn flatten_into<'a>(flat: &mut Vec<Value<'a>>, list: &List<'a>, depth: usize) ->
 fn distinct<'a>(machine: &mut Machine<'a, '_>, args: &[Value<'a>]) -> Result<Value<'a>> {
     let mut kept: Vec<Value<'a>> = Vec::new();
     'items: for item in list(args, 0)?.iter() {
-        machine.charge(kept.len() as u64 / 32)?;
         for other in &kept {
             if machine.equal(other, &item)? {
                 continue 'items;
@@ -272,25 +276,16 @@ fn covers<'a>(machine: &mut Machine<'a, '_>, whole: &List<'a>, part: &List<'a>) 
     Ok(true)
 }
 
-/// Sets are compared each with each.
-fn pay<'a>(machine: &mut Machine<'a, '_>, args: &[Value<'a>]) -> Result<()> {
-    let pairs = (list(args, 0)?.len() as u64).saturating_mul(list(args, 1)?.len() as u64);
-    machine.charge(pairs / 32)
-}
-
 fn set_contains<'a>(machine: &mut Machine<'a, '_>, args: &[Value<'a>]) -> Result<Value<'a>> {
-    pay(machine, args)?;
     covers(machine, list(args, 0)?, list(args, 1)?).map(Value::Bool)
 }
 
 fn set_equal<'a>(machine: &mut Machine<'a, '_>, args: &[Value<'a>]) -> Result<Value<'a>> {
-    pay(machine, args)?;
     let (left, right) = (list(args, 0)?, list(args, 1)?);
     Ok(Value::Bool(covers(machine, left, right)? && covers(machine, right, left)?))
 }
 
 fn set_meets<'a>(machine: &mut Machine<'a, '_>, args: &[Value<'a>]) -> Result<Value<'a>> {
-    pay(machine, args)?;
     let left = list(args, 0)?;
     for item in list(args, 1)?.iter() {
         if machine.holds(left, &item)? {

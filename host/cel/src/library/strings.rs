@@ -4,15 +4,17 @@ use super::{Result, int, list, number, text};
 use crate::error::EvalError;
 use crate::eval::{ELEMENTS_MAX, TEXT_BYTES_MAX};
 use crate::library::convert::display;
-use crate::signature::Cost::{Elements, Join, One, Product, Quote, Replace, Split, Traverse};
+use crate::signature::Cost::{
+    Affix, Elements, Join, One, Product, Quote, Replace, Split, Traverse,
+};
 use crate::signature::Row;
 use crate::signature::Run::Pure;
 use crate::value::{Key, Value};
 
 pub(super) const ROWS: &[Row] = &[
     ("contains_string", "string::contains(string)->bool", Pure(contains), Product),
-    ("starts_with_string", "string::startsWith(string)->bool", Pure(starts_with), Traverse(1)),
-    ("ends_with_string", "string::endsWith(string)->bool", Pure(ends_with), Traverse(1)),
+    ("starts_with_string", "string::startsWith(string)->bool", Pure(starts_with), Affix),
+    ("ends_with_string", "string::endsWith(string)->bool", Pure(ends_with), Affix),
     ("string_char_at_int", "string::charAt(int)->string", Pure(char_at), One),
     ("string_index_of_string", "string::indexOf(string)->int", Pure(index_of), Elements),
     ("string_index_of_string_int", "string::indexOf(string,int)->int", Pure(index_of), Elements),
