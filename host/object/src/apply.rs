@@ -95,6 +95,15 @@ pub fn apply(
     Ok(applied)
 }
 
+/// `config` laid over `live` by schema, as an apply does it, whoever owns what.
+pub fn merge(
+    schema: &Schema,
+    live: &Map<String, Value>,
+    config: &Map<String, Value>,
+) -> Map<String, Value> {
+    merge::merge(schema, live, config)
+}
+
 struct Work<'a> {
     schema: &'a Schema,
     live: &'a Map<String, Value>,

@@ -9,12 +9,41 @@
 //! [`Attempt::requires`], what must be written with it into [`Attempt::also`], what the client should read into
 //! [`Attempt::warnings`], what the audit log should say into [`Attempt::audit`].
 
-use std::fmt::Debug;
+mod checking;
+mod constructed;
+pub(crate) mod expression;
+pub(crate) mod hooks;
+mod matching;
+mod mutating;
+mod params;
+mod policy;
+mod reinvocation;
+pub(crate) mod review;
+mod service;
+mod subject;
+mod validating;
+mod webhook;
 
-use crate::field::Object;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use quadrille_object::Gvk;
+use quadrille_object::schema::Nulls;
+use serde_json::{Map, Value, json};
+
+pub(crate) use hooks::Hooks;
+pub(crate) use reinvocation::Reinvocation;
+
+use crate::admission::expression::Evaluation;
+use crate::admission::policy::{Condition, FailurePolicy};
+use crate::admission::subject::Subject;
+use crate::catalog::Resource;
+use crate::convert;
+use crate::field::{self, Object};
 use crate::metadata;
+use crate::shape;
 use crate::status::Status;
-use crate::write::Attempt;
+use crate::write::{Attempt, parse, scale};
 
 /// What a write does to the object, as admission names it: a patch or apply is one of the first two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +88,12 @@ pub(crate) trait Plugin: Debug + Sync {
 /// `DefaultTolerationSeconds`, `DefaultIngressClass`, `MutatingAdmissionPolicy`, `MutatingAdmissionWebhook`,
 /// `ValidatingAdmissionPolicy`, `ValidatingAdmissionWebhook`, `ResourceQuota`. `NamespaceLifecycle`, the first of
 /// all, is part of the write path.
-static CHAIN: [&dyn Plugin; 0] = [];
+static CHAIN: [&dyn Plugin; 4] = [
+    &mutating::MutatingPolicy,
+    &webhook::MutatingWebhook,
+    &validating::ValidatingPolicy,
+    &webhook::ValidatingWebhook,
+];
 
 /// Lets every plug-in change or refuse a decoded object.
 ///
@@ -71,7 +105,15 @@ pub(crate) fn mutate(
     before: Option<&Object>,
     operation: Operation,
 ) -> Result<(), Status> {
-    CHAIN.iter().try_for_each(|plugin| plugin.mutate(attempt, object, before, operation))
+    let mut round = |attempt: &mut Attempt<'_>| {
+        CHAIN.iter().try_for_each(|plugin| plugin.mutate(attempt, object, before, operation))
+    };
+    round(attempt)?;
+    if attempt.reinvocation.wanted {
+        attempt.reinvocation.again = true;
+        round(attempt)?;
+    }
+    Ok(())
 }
 
 /// Lets every plug-in refuse a valid object.
@@ -89,10 +131,126 @@ pub(crate) fn validate(
 
 /// 403 as kube-apiserver's plug-ins say it: `pods "x" is forbidden: WHY`. An object whose name is not generated
 /// yet is called by its prefix.
-#[expect(dead_code, reason = "the first plug-in that refuses uses it")]
 pub(crate) fn forbidden(attempt: &Attempt<'_>, object: &Object, why: &str) -> Status {
     let of = |key| Some(metadata::text(object, key)).filter(|text| !text.is_empty());
     let name = Some(attempt.name()).filter(|name| !name.is_empty());
     let name = name.or_else(|| of("name")).or_else(|| of("generateName")).unwrap_or("Unknown");
     Status::forbidden(&attempt.resource.qualified(), name, why)
+}
+
+/// Whether policies and webhooks do not see the write: those to themselves, without which no mistake in them could be
+/// mended, and those of the host itself, which must be able to start.
+fn is_exempt(attempt: &Attempt<'_>) -> bool {
+    *attempt.resource.gvr.group == *hooks::GROUP || attempt.request.actor.is_registry()
+}
+
+/// Whether all conditions hold; with errors among them it depends on the failure policy.
+///
+/// # Errors
+/// With the text of what failed, when a failure refuses.
+fn conditions_hold(
+    conditions: &[Condition],
+    failure: FailurePolicy,
+    evaluation: &Evaluation<'_>,
+) -> Result<bool, String> {
+    if conditions.is_empty() {
+        return Ok(true);
+    }
+    let mut budget = Evaluation::conditions_budget();
+    let mut run = evaluation.begin(&mut budget);
+    let mut failures: Vec<String> = Vec::new();
+    for condition in conditions {
+        match run.truth(&condition.expression) {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::trace!(condition = %condition.name, "condition does not hold");
+                return Ok(false);
+            }
+            Err(why) => failures.push(why),
+        }
+    }
+    match (failures.as_slice(), failure) {
+        ([], _) => Ok(true),
+        (_, FailurePolicy::Ignore) => Ok(false),
+        ([one], FailurePolicy::Fail) => Err(one.clone()),
+        (many, FailurePolicy::Fail) => Err(format!("[{}]", many.join(", "))),
+    }
+}
+
+/// The namespace in which a policy's parameters are looked for when its binding names none.
+fn params_namespace(subject: &Subject<'_>) -> Arc<str> {
+    Arc::clone(&subject.namespace)
+}
+
+/// The Namespace of a write as expressions see it; null for objects outside of namespaces and for Namespaces.
+fn namespace_object(attempt: &Attempt<'_>, subject: &Subject<'_>) -> Value {
+    if subject.namespace.is_empty() || subject.is_namespace() {
+        return Value::Null;
+    }
+    let found = attempt.view.get(&matching::namespace_key(&subject.namespace));
+    let Some(object) = found.and_then(|object| parse(&object).ok()) else { return Value::Null };
+    const SHOWN: [&str; 11] = [
+        "name",
+        "generateName",
+        "namespace",
+        "labels",
+        "annotations",
+        "uid",
+        "creationTimestamp",
+        "deletionGracePeriodSeconds",
+        "deletionTimestamp",
+        "generation",
+        "resourceVersion",
+    ];
+    let mut metadata = Map::new();
+    for key in SHOWN.iter().chain(&["finalizers"]) {
+        if let Some(value) = field::get(&object, &["metadata", key]) {
+            metadata.insert((*key).to_owned(), value.clone());
+        }
+    }
+    let part = |path: &[&str]| field::get(&object, path).cloned();
+    let mut shown = json!({"metadata": metadata, "spec": {}, "status": {}});
+    if let Some(finalizers) = part(&["spec", "finalizers"]) {
+        shown["spec"]["finalizers"] = finalizers;
+    }
+    if let Some(phase) = part(&["status", "phase"]) {
+        shown["status"]["phase"] = phase;
+    }
+    shown
+}
+
+/// Takes over what a policy or webhook made of the object as it was shown: typed, pruned, defaulted, in the stored
+/// form.
+///
+/// # Errors
+/// When it is no object of its kind any more.
+fn accept(
+    attempt: &Attempt<'_>,
+    resource: &Resource,
+    changed: Value,
+    object: &mut Object,
+) -> Result<(), String> {
+    let Value::Object(mut changed) = changed else {
+        return Err("the object was turned into something else".to_owned());
+    };
+    if attempt.subresource() == Some("scale") {
+        let replicas = field::integer(&changed, &["spec", "replicas"]).unwrap_or(0);
+        if let Some(paths) = &attempt.resource.scale {
+            scale::set(object, paths, replicas);
+        }
+        return Ok(());
+    }
+    let text = |key: &str| changed.get(key).and_then(Value::as_str).unwrap_or_default();
+    if text("kind") != &*resource.kind.kind || text("apiVersion") != &*resource.api_version {
+        return Err(format!(
+            "the object was turned into a {}",
+            Gvk::new("", text("apiVersion"), text("kind"))
+        ));
+    }
+    shape::check_types(resource, &changed)?;
+    shape::prune(resource, &mut changed);
+    shape::defaults(resource, &mut changed, Nulls::Drop);
+    convert::to_storage(resource, &mut changed);
+    *object = changed;
+    Ok(())
 }

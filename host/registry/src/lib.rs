@@ -19,6 +19,7 @@ mod rules;
 mod shape;
 pub mod status;
 mod turn;
+pub mod webhooks;
 mod write;
 
 pub use access::{Access, Asker, Attributes, Decision, Extra, ResourceAttributes, User};
@@ -26,10 +27,11 @@ pub use catalog::builtin::PLUGIN_DEFINITION;
 pub use catalog::{
     Catalog, Column, Definition, NameRule, Resource, ScalePaths, Subresource, Traits,
 };
-pub use registry::{Config, Prepared, Received, Registry, Written};
+pub use registry::{Config, OpenQuestions, Prepared, Received, Registry, Unprepared, Written};
 pub use request::{
     Action, Actor, Body, DeleteOptions, FieldValidation, PatchFormat, Preconditions, Propagation,
     Target, WriteOptions, WriteRequest,
 };
 pub use status::{Reason, Status, StatusCause};
 pub use turn::Turn;
+pub use webhooks::{Consultation, WebhookEndpoint, WebhookReply, Webhooks};

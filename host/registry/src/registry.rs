@@ -5,22 +5,24 @@
 //! [`Registry::submit`] prepares, commits, and prepares again when somebody else was first.
 
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use quadrille_kit::{Clock, Random};
 use quadrille_object::Gvk;
 use quadrille_store::{
-    Cause, CommitError, Committed, Expect, Key, Object, Revision, Store, Txn, View, Write,
+    Cause, CommitError, Committed, Expect, Key, Object, Revision, Snapshot, Store, Txn, View, Write,
 };
 use serde_json::{Map, Value};
 use tokio::sync::RwLock;
 
 use crate::access::Access;
+use crate::admission::{Hooks, Reinvocation};
 use crate::catalog::{Catalog, Resource};
 use crate::request::WriteRequest;
-use crate::status::Status;
+use crate::status::{Reason, Status};
+use crate::webhooks::{Consultation, Question, Webhooks};
 use crate::write::Attempt;
 
 /// How often a write is prepared anew because somebody else was first. Each time somebody else has made progress,
@@ -96,6 +98,46 @@ pub struct Written {
     pub audit: Vec<(String, String)>,
 }
 
+/// Why a write is not prepared.
+#[derive(Debug)]
+pub enum Unprepared {
+    /// It is refused.
+    Refused(Box<Status>),
+    /// Admission webhooks must be asked first.
+    Asks(OpenQuestions),
+}
+
+/// Questions to admission webhooks that nobody has answered yet.
+#[derive(Debug)]
+pub struct OpenQuestions {
+    pub(crate) questions: Vec<Question>,
+    /// What would be decided if everybody consented: for whoever goes on and decides everything anew afterwards.
+    pub assumed: Option<Box<Prepared>>,
+}
+
+impl OpenQuestions {
+    /// Adds the questions of another write.
+    pub fn join(&mut self, other: Self) {
+        self.questions.extend(other.questions);
+    }
+}
+
+impl From<Status> for Unprepared {
+    fn from(status: Status) -> Self {
+        Self::Refused(Box::new(status))
+    }
+}
+
+fn not_asked(questions: &OpenQuestions) -> Status {
+    let names: Vec<&str> =
+        questions.questions.iter().map(|question| &*question.key.webhook).collect();
+    let text = format!(
+        "Internal error occurred: admission webhooks have not been asked: {}",
+        names.join(", ")
+    );
+    Status::new(Reason::InternalError, text)
+}
+
 /// Whether the end of a dying definition is looked for after a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Following {
@@ -117,6 +159,8 @@ struct Inner {
     random: Arc<dyn Random>,
     catalog: ArcSwap<Catalog>,
     access: Access,
+    hooks: ArcSwap<Hooks>,
+    webhooks: OnceLock<Arc<dyn Webhooks>>,
     /// Commits share it; a [`crate::Turn`] has it alone.
     commits: RwLock<()>,
 }
@@ -134,11 +178,21 @@ impl Registry {
     ) -> Result<Self, Status> {
         let catalog = ArcSwap::from_pointee(crate::catalog::builtin::catalog()?);
         let commits = RwLock::new(());
-        let access = Access::default();
-        let inner = Inner { store, config, clock, random, catalog, access, commits };
+        let inner = Inner {
+            store,
+            config,
+            clock,
+            random,
+            catalog,
+            access: Access::default(),
+            hooks: ArcSwap::default(),
+            webhooks: OnceLock::new(),
+            commits,
+        };
         let registry = Self { inner: Arc::new(inner) };
         registry.load_definitions();
         registry.load_access();
+        registry.load_hooks();
         Ok(registry)
     }
 
@@ -172,15 +226,80 @@ impl Registry {
         &self.inner.access
     }
 
+    /// Names the one who calls admission webhooks; only the first call counts. Without one each call fails.
+    pub fn set_webhooks(&self, webhooks: Arc<dyn Webhooks>) {
+        drop(self.inner.webhooks.set(webhooks));
+    }
+
+    pub(crate) fn hooks(&self) -> &ArcSwap<Hooks> {
+        &self.inner.hooks
+    }
+
     /// Decides a write on a view, without acting.
     ///
     /// A run's overlay must drop those of [`Prepared::requires`] whose keys the run itself writes.
     ///
     /// # Errors
-    /// Every refusal of the Kubernetes API.
+    /// Every refusal of the Kubernetes API; a write that an admission webhook must see first is refused as well
+    /// ([`Self::prepare_after`] takes its answers).
     pub fn prepare(&self, view: &dyn View, request: &WriteRequest) -> Result<Prepared, Status> {
-        let catalog = self.inner.catalog.load();
-        self.attempt(&catalog, view, request).decide()
+        self.decide(view, request, None).map_err(|unprepared| match unprepared {
+            Unprepared::Refused(status) => *status,
+            Unprepared::Asks(questions) => not_asked(&questions),
+        })
+    }
+
+    /// The same with the answers of admission webhooks. `place` tells the writes of one consultation apart.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`], or the questions that are open.
+    pub fn prepare_after(
+        &self,
+        view: &dyn View,
+        request: &WriteRequest,
+        answers: &Consultation,
+        place: u64,
+    ) -> Result<Prepared, Unprepared> {
+        self.decide(view, request, Some((answers, place)))
+    }
+
+    /// Whether any admission webhook is there: only then a consultation is worth beginning.
+    pub fn has_webhooks(&self) -> bool {
+        let hooks = self.inner.hooks.load();
+        !hooks.mutating_webhooks.is_empty() || !hooks.validating_webhooks.is_empty()
+    }
+
+    /// Asks open questions and adds the answers.
+    ///
+    /// # Errors
+    /// When one write or run asks without end.
+    pub async fn consult(
+        &self,
+        questions: OpenQuestions,
+        answers: &mut Consultation,
+    ) -> Result<(), Status> {
+        if answers.is_full() {
+            return Err(not_asked(&questions));
+        }
+        let webhooks = self.inner.webhooks.get().map(AsRef::as_ref);
+        answers.ask(questions.questions, webhooks, &*self.inner.random).await;
+        Ok(())
+    }
+
+    fn decide(
+        &self,
+        view: &dyn View,
+        request: &WriteRequest,
+        consultation: Option<(&Consultation, u64)>,
+    ) -> Result<Prepared, Unprepared> {
+        let (catalog, hooks) = (self.inner.catalog.load(), self.inner.hooks.load());
+        let mut attempt = self.attempt(&catalog, &hooks, view, request);
+        let Some((answers, place)) = consultation else { return attempt.decide() };
+        let random = answers.random(place);
+        attempt.random = &random;
+        attempt.now = answers.now;
+        attempt.consultation = Some(answers);
+        attempt.decide()
     }
 
     /// Decodes a body whose object is answered and never stored, such as a review: types, unknown fields, defaults and
@@ -189,14 +308,15 @@ impl Registry {
     /// # Errors
     /// Every refusal of a body that cannot be decoded.
     pub fn receive(&self, request: &WriteRequest) -> Result<Received, Status> {
-        let catalog = self.inner.catalog.load();
+        let (catalog, hooks) = (self.inner.catalog.load(), self.inner.hooks.load());
         let snapshot = self.inner.store.snapshot();
-        self.attempt(&catalog, &snapshot, request).receive()
+        self.attempt(&catalog, &hooks, &snapshot, request).receive()
     }
 
     fn attempt<'a>(
         &'a self,
         catalog: &'a Catalog,
+        hooks: &'a Hooks,
         view: &'a dyn View,
         request: &'a WriteRequest,
     ) -> Attempt<'a> {
@@ -205,6 +325,10 @@ impl Registry {
             random: &*self.inner.random,
             catalog,
             access: &self.inner.access,
+            hooks,
+            consultation: None,
+            questions: Vec::new(),
+            reinvocation: Reinvocation::default(),
             view,
             request,
             resource: &request.target.resource,
@@ -240,9 +364,9 @@ impl Registry {
         cause: Cause,
         following: Following,
     ) -> Result<Written, Status> {
+        let mut answers = self.has_webhooks().then(|| self.consultation());
         for _ in 0..ATTEMPTS_MAX {
-            let snapshot = self.inner.store.snapshot();
-            let mut prepared = self.prepare(&snapshot, request)?;
+            let (snapshot, mut prepared) = self.prepare_asking(request, &mut answers).await?;
             if request.options.dry_run || prepared.writes.is_empty() {
                 return Ok(self.written(request, prepared, None, snapshot.revision()));
             }
@@ -270,6 +394,30 @@ impl Registry {
         let name = request.target.name.as_deref().unwrap_or_default();
         let why = "too many others write it at the same time; please try again";
         Err(Status::conflict(&request.target.resource.qualified(), name, why))
+    }
+
+    /// Prepares on the newest snapshot, and asks webhooks until they have said what they have to say.
+    async fn prepare_asking(
+        &self,
+        request: &WriteRequest,
+        answers: &mut Option<Consultation>,
+    ) -> Result<(Snapshot, Prepared), Status> {
+        loop {
+            let snapshot = self.inner.store.snapshot();
+            match self.decide(&snapshot, request, answers.as_ref().map(|known| (known, 0))) {
+                Ok(prepared) => return Ok((snapshot, prepared)),
+                Err(Unprepared::Refused(status)) => return Err(*status),
+                Err(Unprepared::Asks(questions)) => {
+                    let answers = answers.get_or_insert_with(|| self.consultation());
+                    self.consult(questions, answers).await?;
+                }
+            }
+        }
+    }
+
+    /// A consultation without answers.
+    pub fn consultation(&self) -> Consultation {
+        Consultation::new(&*self.inner.clock, &*self.inner.random)
     }
 
     fn written(

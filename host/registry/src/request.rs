@@ -25,6 +25,21 @@ pub struct Actor {
     pub address: Arc<str>,
 }
 
+impl Actor {
+    /// The registry itself. No client can be it: whoever comes by HTTP is in a group at least.
+    pub(crate) fn registry() -> Self {
+        Self { user: REGISTRY_USER.into(), client: "quadrille".into(), ..Self::default() }
+    }
+
+    /// Whether it is the registry itself.
+    pub(crate) fn is_registry(&self) -> bool {
+        self.is_host() && *self.user == *REGISTRY_USER
+    }
+}
+
+/// The user of the registry's own writes.
+const REGISTRY_USER: &str = "system:apiserver";
+
 /// A decoded body, and what the decoder noticed on the way.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Body {

@@ -3,6 +3,7 @@
 //! The generic write path asks a kind's [`Rules`] at fixed points; a kind without rules of its own is stored
 //! with its shape checked.
 
+mod admission;
 mod apps;
 mod autoscaling;
 mod batch;
@@ -182,7 +183,20 @@ pub(crate) fn of(group: &str, resource: &str) -> &'static dyn Rules {
         ("resource.k8s.io", "resourceclaims") => &claims::CLAIMS,
         ("resource.k8s.io", "resourceclaimtemplates") => &claims::CLAIM_TEMPLATES,
         ("resource.k8s.io", "resourceslices") => &claims::SLICES,
+        ("admissionregistration.k8s.io", resource) => of_admission(resource),
         ("apiextensions.k8s.io", "customresourcedefinitions") => &DefinitionRules,
+        _ => &Generic,
+    }
+}
+
+fn of_admission(resource: &str) -> &'static dyn Rules {
+    match resource {
+        "validatingadmissionpolicies" => &admission::ValidatingPolicies,
+        "validatingadmissionpolicybindings" => &admission::ValidatingBindings,
+        "mutatingadmissionpolicies" => &admission::MutatingPolicies,
+        "mutatingadmissionpolicybindings" => &admission::MutatingBindings,
+        "validatingwebhookconfigurations" => &admission::Webhooks { mutating: false },
+        "mutatingwebhookconfigurations" => &admission::Webhooks { mutating: true },
         _ => &Generic,
     }
 }

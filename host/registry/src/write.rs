@@ -13,17 +13,20 @@ mod patch;
 pub(crate) mod scale;
 
 use std::cell::{Cell, RefCell};
+use std::mem::take;
 use std::sync::Arc;
 
 use quadrille_object::Timestamp;
 use quadrille_store::{Expect, Key, Object as Stored, View, Write};
 
 use crate::access::Access;
+use crate::admission::{Hooks, Reinvocation};
 use crate::catalog::{Catalog, Resource};
 use crate::field::Object;
-use crate::registry::{Config, Prepared};
+use crate::registry::{Config, OpenQuestions, Prepared, Unprepared};
 use crate::request::{Action, WriteRequest};
 use crate::status::{Reason, Status};
+use crate::webhooks::{Consultation, Question};
 
 /// One attempt at one request on one view.
 pub(crate) struct Attempt<'a> {
@@ -31,6 +34,13 @@ pub(crate) struct Attempt<'a> {
     pub(crate) random: &'a dyn quadrille_kit::Random,
     pub(crate) catalog: &'a Catalog,
     pub(crate) access: &'a Access,
+    /// Policies and webhooks.
+    pub(crate) hooks: &'a Hooks,
+    /// What webhooks have answered so far; an attempt without it is one to which none has.
+    pub(crate) consultation: Option<&'a Consultation>,
+    /// What webhooks must be asked first; the attempt has failed then.
+    pub(crate) questions: Vec<Question>,
+    pub(crate) reinvocation: Reinvocation,
     pub(crate) view: &'a dyn View,
     pub(crate) request: &'a WriteRequest,
     pub(crate) resource: &'a Resource,
@@ -49,13 +59,18 @@ impl Attempt<'_> {
     /// Decides the request.
     ///
     /// # Errors
-    /// Every refusal of the Kubernetes API.
-    pub(crate) fn decide(mut self) -> Result<Prepared, Status> {
-        let decided = self.decide_action();
-        decided.map_err(|status| Status { warnings: std::mem::take(&mut self.warnings), ..status })
+    /// Every refusal of the Kubernetes API, or what webhooks must be asked first.
+    pub(crate) fn decide(mut self) -> Result<Prepared, Unprepared> {
+        let decided = self.act();
+        if self.questions.is_empty() {
+            let warnings = &mut self.warnings;
+            return Ok(decided.map_err(|status| Status { warnings: take(warnings), ..status })?);
+        }
+        let assumed = decided.ok().map(Box::new);
+        Err(Unprepared::Asks(OpenQuestions { questions: self.questions, assumed }))
     }
 
-    fn decide_action(&mut self) -> Result<Prepared, Status> {
+    fn act(&mut self) -> Result<Prepared, Status> {
         if !self.resource.is_stored() {
             return Err(method_not_allowed());
         }

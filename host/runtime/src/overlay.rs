@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use quadrille_object::{Meta, Template, Timestamp};
-use quadrille_registry::{Actor, Registry, Status};
+use quadrille_registry::{Actor, Consultation, OpenQuestions, Registry, Status};
 use quadrille_store::{
     Cause, Expect, FenceTicket, Key, Object, Query, Range, ReadSet, Revision, Snapshot, Txn, View,
     Write,
@@ -116,6 +116,10 @@ pub struct Overlay {
     ranges_read: HashSet<Range>,
     used: OverlayUse,
     limit_reached: Option<Status>,
+    /// What admission webhooks have answered in earlier tries of the run.
+    answers: Option<Consultation>,
+    /// What they must be asked before the run counts.
+    questions: Option<OpenQuestions>,
 }
 
 impl Overlay {
@@ -134,6 +138,8 @@ impl Overlay {
             ranges_read: HashSet::new(),
             used: OverlayUse::default(),
             limit_reached: None,
+            answers: None,
+            questions: None,
         };
         this.owned_by(OverlayOwner::default())
     }
@@ -156,6 +162,20 @@ impl Overlay {
         };
         self.owner = owner;
         self
+    }
+
+    /// The same with what admission webhooks have answered so far.
+    #[must_use]
+    pub fn answered(mut self, answers: Option<Consultation>) -> Self {
+        self.answers = answers;
+        self
+    }
+
+    /// What webhooks must be asked, with what they answered so far. Everything in the overlay assumes their consent
+    /// then, so that it must be thrown away and the run made again with their answers.
+    pub fn take_questions(&mut self) -> Option<(OpenQuestions, Option<Consultation>)> {
+        let questions = self.questions.take()?;
+        Some((questions, self.answers.take()))
     }
 
     /// One object; joins the read set whether it exists or not. Needs `get`, but for the run's own primary object.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quadrille_object::{Gvr, Timestamp};
-use quadrille_registry::{Resource, Status, Turn};
+use quadrille_registry::{Consultation, Resource, Status, Turn};
 use quadrille_store::{
     Cause, Change, CommitError, Committed, Conflict, FenceTicket, Key, Object, ReadSet, Revision,
     RunCause, Snapshot, View,
@@ -24,6 +24,10 @@ use crate::record::{RunEnd, RunRecord};
 use crate::runtime::Shared;
 use crate::state::State;
 use crate::tell::Telling;
+
+/// How often one run may be made again because webhooks had to be asked: each change by a webhook may lead to new
+/// writes, and this many in a row are no longer a chain of that kind.
+const TRIES_MAX: u32 = 16;
 
 /// A run that was handed out.
 #[derive(Debug)]
@@ -159,12 +163,49 @@ async fn in_turn<T>(
     work.await
 }
 
-/// The host's side of the reconcile: finalizers before and after, limits.
+/// Reconciles, and again when a write has to be seen by admission webhooks first: then with their answers. A run reads
+/// the same snapshot each time, so it writes the same, and one more try is enough unless a webhook changed something
+/// that it acts on.
 async fn reconcile(
     shared: &Arc<Shared>,
     start: &Start,
     snapshot: &Snapshot,
     object: Arc<Object>,
+) -> Reconciled {
+    let registry = &shared.registry;
+    let mut answers = registry.has_webhooks().then(|| registry.consultation());
+    let seed = shared.random.next_u64();
+    let mut tries = 0;
+    loop {
+        let answered = answers.take();
+        let object = Arc::clone(&object);
+        let mut reconciled =
+            reconcile_once(shared, start, snapshot, object, (seed, answered)).await;
+        let Some((questions, known)) = reconciled.overlay.take_questions() else {
+            return reconciled;
+        };
+        tries += 1;
+        if tries > TRIES_MAX {
+            let why = format!("admission webhooks had to be asked {TRIES_MAX} times");
+            reconciled.result = Err(Failure::Limit(why));
+            return reconciled;
+        }
+        let mut known = known.unwrap_or_else(|| registry.consultation());
+        if let Err(status) = registry.consult(questions, &mut known).await {
+            reconciled.result = Err(Failure::Host(status.message));
+            return reconciled;
+        }
+        answers = Some(known);
+    }
+}
+
+/// The host's side of the reconcile: finalizers before and after, limits.
+async fn reconcile_once(
+    shared: &Arc<Shared>,
+    start: &Start,
+    snapshot: &Snapshot,
+    object: Arc<Object>,
+    (seed, answers): (u64, Option<Consultation>),
 ) -> Reconciled {
     let (spec, key) = (&start.version.spec, &start.taken.key);
     let owner = OverlayOwner {
@@ -174,7 +215,8 @@ async fn reconcile(
         now: start.now,
     };
     let overlay = Overlay::new(snapshot.clone(), shared.registry.clone(), spec.grant.clone());
-    let mut overlay = overlay.limited(shared.config.limits.clone()).owned_by(owner);
+    let overlay = overlay.limited(shared.config.limits.clone()).owned_by(owner);
+    let mut overlay = overlay.answered(answers);
     let terminating = object.meta.deleted_at.is_some();
     let object = match prepare(shared, start, &mut overlay, object) {
         Ok(object) => object,
@@ -183,7 +225,7 @@ async fn reconcile(
             return Reconciled { overlay, result, memory_bytes: 0 };
         }
     };
-    let request = request_of(shared, start, object);
+    let request = request_of(start, object, seed);
     let mut reconciled = start.version.reconciler.reconcile(request, overlay).await;
     if let Some(status) = reconciled.overlay.limit_reached() {
         reconciled.result = Err(Failure::Limit(status.message.clone()));
@@ -239,7 +281,7 @@ fn resource_of(shared: &Shared, start: &Start) -> Result<Arc<Resource>, Status> 
     resource.cloned().ok_or_else(|| Status::not_found(&spec.primary, ""))
 }
 
-fn request_of(shared: &Shared, start: &Start, object: Arc<Object>) -> ReconcileRequest {
+fn request_of(start: &Start, object: Arc<Object>, seed: u64) -> ReconcileRequest {
     let changes = start.taken.wakes.changes().iter();
     ReconcileRequest {
         run: start.run,
@@ -249,7 +291,7 @@ fn request_of(shared: &Shared, start: &Start, object: Arc<Object>) -> ReconcileR
         woken_by: changes.map(|change| WokenBy { change: Arc::clone(change) }).collect(),
         attempt: start.taken.failures,
         now: start.now,
-        seed: shared.random.next_u64(),
+        seed,
     }
 }
 

@@ -36,6 +36,7 @@ mod stall;
 mod table;
 mod token;
 mod verbs;
+mod webhook;
 mod yaml;
 
 pub use accounts::AccountTokens;
@@ -46,3 +47,4 @@ pub use extension::{Insight, LogOptions, LogStream, PluginUploads, Upload};
 pub use oidc::{Oidc, OidcConfig};
 pub use quadrille_registry::access::{Attributes, Decision, ResourceAttributes, User};
 pub use server::{Parts, Server, ServerError};
+pub use webhook::WebhookCaller;

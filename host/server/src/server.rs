@@ -21,6 +21,7 @@ use crate::identity::{IdentityError, PemPair, tls_config};
 use crate::oidc::Oidc;
 use crate::past::Past;
 use crate::routes::RouteCache;
+use crate::webhook::WebhookCaller;
 
 /// How long to wait before the next attempt when the system has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -115,6 +116,7 @@ impl Server {
         parts: Parts,
         supervisor: &Supervisor,
     ) -> Result<Self, ServerError> {
+        parts.registry.set_webhooks(Arc::new(WebhookCaller::new(Arc::clone(&parts.clock))));
         let tls = tls_config(&parts.certificate, parts.client_authorities.as_deref())
             .map_err(ServerError::Tls)?;
         let listen = |source| ServerError::Listen { address: config.listen, source };

@@ -14,6 +14,7 @@ use quadrille_store::{
 use serde_json::json;
 
 use crate::access::is_indexed;
+use crate::admission::hooks;
 use crate::catalog::{Definition, Resource, custom};
 use crate::definition::{CLEANUP, is_served, is_terminating, lacks_names, resource};
 use crate::field::Object;
@@ -42,6 +43,7 @@ impl Registry {
         let key = write.key();
         key.resource == resource()
             || is_indexed(key)
+            || hooks::changes_hooks(write)
             || is_new_namespace(write)
             || (matches!(write, Write::Delete { .. })
                 && self.catalog().by_group_resource(&key.resource).is_some_and(|r| r.custom))
@@ -50,6 +52,10 @@ impl Registry {
     /// Acts on what a commit did to definitions and custom objects.
     pub(crate) async fn follow(&self, committed: &Committed) {
         self.follow_access(committed.objects.iter().map(|object| &object.key));
+        if committed.objects.iter().any(|object| hooks::is_hook(&object.key)) {
+            self.load_hooks();
+            self.check_policies(committed).await;
+        }
         let is_namespace = |o: &&Arc<Stored>| {
             o.key.resource.group.is_empty() && *o.key.resource.resource == *"namespaces"
         };
@@ -248,7 +254,5 @@ fn is_new_namespace(write: &Write) -> bool {
 
 /// A write by the host itself.
 pub(crate) fn host_request(target: Target, action: Action) -> WriteRequest {
-    let actor =
-        Actor { user: "system:apiserver".into(), client: "quadrille".into(), ..Actor::default() };
-    WriteRequest { target, action, options: WriteOptions::default(), actor }
+    WriteRequest { target, action, options: WriteOptions::default(), actor: Actor::registry() }
 }

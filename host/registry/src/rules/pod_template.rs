@@ -6,7 +6,8 @@ use quadrille_object::Meta;
 use serde_json::Value;
 
 pub(crate) use check::{
-    validate_int_or_percent, validate_port, validate_selector, validate_spec, validate_template,
+    validate_int_or_percent, validate_label_selector, validate_port, validate_selector,
+    validate_spec, validate_template,
 };
 
 use crate::field::{self, Errors, Object};

@@ -82,7 +82,7 @@ impl Attempt<'_> {
 }
 
 /// Sets the wanted replicas; zero is written as zero.
-fn set(object: &mut Object, paths: &ScalePaths, replicas: i64) {
+pub(crate) fn set(object: &mut Object, paths: &ScalePaths, replicas: i64) {
     let Some((last, parents)) = paths.spec_replicas.split_last() else { return };
     let parents: Vec<&str> = parents.iter().map(String::as_str).collect();
     field::map_mut(object, &parents).insert(last.clone(), replicas.into());

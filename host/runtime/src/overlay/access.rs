@@ -109,6 +109,14 @@ impl Overlay {
         self.limit_reached.clone().map_or(Ok(()), Err)
     }
 
+    /// Ends a try of the run that cannot go on before a webhook was asked.
+    pub(super) fn stop_waiting(&mut self) -> Status {
+        let message = "an admission webhook is asked first, and the run made again".to_owned();
+        let status = Refusal::LimitReached.status(message);
+        self.limit_reached = Some(status.clone());
+        status
+    }
+
     fn stop_over(&mut self, meters: &[(&str, usize, usize)]) -> Result<(), Status> {
         let Some((what, used, max)) = meters.iter().find(|(_, used, max)| used > max) else {
             return Ok(());

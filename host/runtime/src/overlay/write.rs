@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use quadrille_object::GroupResource;
 use quadrille_registry::{
-    Action, Actor, Body, PatchFormat, Prepared, Reason, Resource, Status, Target, WriteOptions,
-    WriteRequest,
+    Action, Actor, Body, PatchFormat, Prepared, Reason, Resource, Status, Target, Unprepared,
+    WriteOptions, WriteRequest,
 };
 use quadrille_store::{Expect, Key, Object, View, Write};
 use serde_json::{Value, json};
@@ -114,11 +114,34 @@ impl Overlay {
         let manager = || Some(Arc::clone(&self.owner.controller));
         options.field_manager = options.field_manager.or_else(manager);
         let request = WriteRequest { target, action, options, actor };
-        let prepared = self.registry.prepare(&Unchecked(self), &request)?;
+        let prepared = self.prepare(&request)?;
         let bytes: usize = prepared.writes.iter().map(bytes_of).sum();
         // A write that changes nothing still costs the host its work.
         self.count_write(prepared.writes.len().max(1), bytes)?;
         Ok(self.keep(prepared, tracked))
+    }
+
+    /// Decides a write. What a webhook must be asked first is noted and its consent assumed.
+    fn prepare(&mut self, request: &WriteRequest) -> Result<Prepared, Status> {
+        let Some(answers) = &self.answers else {
+            return self.registry.prepare(&Unchecked(self), request);
+        };
+        let place = self.used.writes as u64;
+        let mut asks = match self.registry.prepare_after(&Unchecked(self), request, answers, place)
+        {
+            Ok(prepared) => return Ok(prepared),
+            Err(Unprepared::Refused(status)) => return Err(*status),
+            Err(Unprepared::Asks(asks)) => asks,
+        };
+        let assumed = asks.assumed.take();
+        match &mut self.questions {
+            Some(questions) => questions.join(asks),
+            None => self.questions = Some(asks),
+        }
+        match assumed {
+            Some(prepared) => Ok(*prepared),
+            None => Err(self.stop_waiting()),
+        }
     }
 
     fn keep(&mut self, prepared: Prepared, tracked: bool) -> Option<Arc<Object>> {

@@ -223,11 +223,35 @@ fn other(resource: &str, column: &str, object: &Value) -> Option<Value> {
             let addresses = list(object, "/endpoints").iter().flat_map(|e| list(e, "/addresses"));
             json!(or_unset(joined(addresses.filter_map(|a| Some(a.as_str()?.to_owned())))))
         }
+        (_, "ParamKind") => {
+            let part = |field: &str| text(object, &format!("/spec/paramKind/{field}"));
+            json!(match (part("apiVersion"), part("kind")) {
+                (Some(version), Some(kind)) => format!("{version}/{kind}"),
+                _ => "<unset>".to_owned(),
+            })
+        }
+        (_, "ParamRef") => json!(param_ref(object)),
         ("podtemplates", "Pod Labels") => {
             json!(selector(object.pointer("/template/metadata/labels")))
         }
         _ => return None,
     })
+}
+
+/// The parameters of a policy's binding: by name, or by what selects them.
+fn param_ref(object: &Value) -> String {
+    let part = |field: &str| {
+        let text = text(object, &format!("/spec/paramRef/{field}"));
+        text.filter(|text| !text.is_empty())
+    };
+    match (part("namespace"), part("name")) {
+        (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
+        (None, Some(name)) => name.to_owned(),
+        (_, None) => match object.pointer("/spec/paramRef/selector") {
+            Some(of) => selector(Some(of)),
+            None => "<unset>".to_owned(),
+        },
+    }
 }
 
 fn or_unset(text: String) -> String {

@@ -258,8 +258,15 @@ fn validate_resource_name(name: &str, at: &str, errors: &mut Errors) {
     errors.invalid(at, &name.into(), "must be a standard resource for containers");
 }
 
-/// Checks a `metav1.LabelSelector`.
+/// Checks a `metav1.LabelSelector` of a workload, which must also be usable as a whole.
 pub(crate) fn validate_selector(selector: &Value, at: &str, errors: &mut Errors) {
+    if !validate_label_selector(selector, at, errors) {
+        errors.invalid(at, selector, "invalid label selector");
+    }
+}
+
+/// Checks a `metav1.LabelSelector`; answers whether it can be evaluated.
+pub(crate) fn validate_label_selector(selector: &Value, at: &str, errors: &mut Errors) -> bool {
     let before = errors.0.len();
     if let Some(labels) = selector.get("matchLabels").and_then(Value::as_object) {
         let texts = labels.iter().map(|(k, v)| (k.as_str(), v.as_str().unwrap_or_default()));
@@ -291,9 +298,7 @@ pub(crate) fn validate_selector(selector: &Value, at: &str, errors: &mut Errors)
         let key = expression.get("key").and_then(Value::as_str).unwrap_or_default();
         errors.invalid_each(&format!("{at}.key"), key, validate_name::qualified_name(key));
     }
-    if unusable {
-        errors.invalid(at, selector, "invalid label selector");
-    }
+    !unusable
 }
 
 /// Checks a number or a percentage.

@@ -1,0 +1,114 @@
+//! A webhook behind a Service: its URL, and the address of one of its endpoints.
+//!
+//! A cluster IP leads nowhere without somebody who forwards it; therefore the endpoints themselves are asked for, as
+//! kube-apiserver does when it is told to.
+
+use quadrille_object::GroupResource;
+use quadrille_store::{Key, Object as Stored, Query, Range, Selection, View};
+use serde_json::Value;
+
+use crate::field::{self, Object};
+use crate::write::parse;
+
+const PORT_DEFAULT: u16 = 443;
+const SLICES_MAX: usize = 100;
+
+/// A reference to a Service.
+#[derive(Debug)]
+pub(crate) struct Reference {
+    namespace: Box<str>,
+    name: Box<str>,
+    path: Box<str>,
+    port: u16,
+}
+
+impl Reference {
+    pub(crate) fn parse(of: Option<&Value>) -> Self {
+        let text = |key: &str| of.and_then(|v| v.get(key)).and_then(Value::as_str);
+        let port = of.and_then(|v| v.get("port")).and_then(Value::as_u64);
+        Self {
+            namespace: text("namespace").unwrap_or_default().into(),
+            name: text("name").unwrap_or_default().into(),
+            path: text("path").unwrap_or_default().into(),
+            port: port.and_then(|port| u16::try_from(port).ok()).unwrap_or(PORT_DEFAULT),
+        }
+    }
+
+    /// The URL, whose host is what the webhook's certificate must be for.
+    pub(crate) fn url(&self) -> String {
+        let Self { namespace, name, path, port } = self;
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        format!("https://{name}.{namespace}.svc:{port}{slash}{path}")
+    }
+
+    /// Where to connect.
+    ///
+    /// # Errors
+    /// When there is no such Service, port or endpoint.
+    pub(crate) fn resolve(&self, view: &dyn View) -> Result<(String, u16), String> {
+        let name = &*self.name;
+        let key = Key::new(GroupResource::new("", "services"), &*self.namespace, name);
+        let service = view.get(&key).ok_or_else(|| format!("service \"{name}\" not found"))?;
+        let service = read(&service)?;
+        let ports = field::list(&service, &["spec", "ports"]).iter();
+        let port =
+            ports.filter(|p| p.get("port").and_then(Value::as_u64) == Some(self.port.into()));
+        let Some(port) = port.take(1).next() else {
+            let port = self.port;
+            return Err(format!("no service port {port} found for service \"{name}\""));
+        };
+        if field::text(&service, &["spec", "type"]) == Some("ExternalName") {
+            let host = field::text(&service, &["spec", "externalName"]).unwrap_or_default();
+            return Ok((host.to_owned(), self.port));
+        }
+        let port = port.get("name").and_then(Value::as_str).unwrap_or_default();
+        self.from_slices(port, view)
+            .or_else(|| self.from_endpoints(port, view))
+            .ok_or_else(|| format!("no endpoints available for service \"{name}\""))
+    }
+
+    fn from_slices(&self, port: &str, view: &dyn View) -> Option<(String, u16)> {
+        let range = Range {
+            resource: GroupResource::new("discovery.k8s.io", "endpointslices"),
+            namespace: Some((&*self.namespace).into()),
+            selection: Selection::All,
+        };
+        let slices = view.list(&Query { limit: Some(SLICES_MAX), ..Query::whole(range) });
+        let mine = |slice: &&std::sync::Arc<Stored>| {
+            slice.meta.label("kubernetes.io/service-name") == Some(&self.name)
+        };
+        slices.iter().filter(mine).find_map(|slice| {
+            let slice = read(slice).ok()?;
+            let number = port_number(field::list(&slice, &["ports"]), port)?;
+            let ready = |endpoint: &&Value| {
+                endpoint.pointer("/conditions/ready").and_then(Value::as_bool) != Some(false)
+            };
+            let mut endpoints = field::list(&slice, &["endpoints"]).iter().filter(ready);
+            let address =
+                endpoints.find_map(|e| e.pointer("/addresses/0").and_then(Value::as_str))?;
+            Some((address.to_owned(), number))
+        })
+    }
+
+    fn from_endpoints(&self, port: &str, view: &dyn View) -> Option<(String, u16)> {
+        let key = Key::new(GroupResource::new("", "endpoints"), &*self.namespace, &*self.name);
+        let endpoints = read(&*view.get(&key)?).ok()?;
+        field::list(&endpoints, &["subsets"]).iter().find_map(|subset| {
+            let ports = subset.get("ports").and_then(Value::as_array)?;
+            let number = port_number(ports, port)?;
+            let address = subset.pointer("/addresses/0/ip").and_then(Value::as_str)?;
+            Some((address.to_owned(), number))
+        })
+    }
+}
+
+fn read(object: &Stored) -> Result<Object, String> {
+    parse(object).map_err(|status| status.message)
+}
+
+fn port_number(ports: &[Value], name: &str) -> Option<u16> {
+    let named =
+        |port: &&Value| port.get("name").and_then(Value::as_str).unwrap_or_default() == name;
+    let number = ports.iter().find(named)?.get("port").and_then(Value::as_u64)?;
+    u16::try_from(number).ok()
+}
