@@ -13,7 +13,7 @@ use quadrille_registry::{Catalog, Resource, Subresource};
 use serde_json::{Map, Value, json};
 
 /// The versions of the aggregated form that are spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Aggregated {
     /// `apidiscovery.k8s.io/v2`.
     V2,
@@ -38,7 +38,7 @@ impl Aggregated {
 }
 
 /// Whose list is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Root {
     /// `/api`: the core group.
     Core,

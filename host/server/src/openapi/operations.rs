@@ -29,6 +29,7 @@ const AT_LIST: &[(&str, &str, &str)] = &[
     ("post", "create", "post"),
     ("delete", "deletecollection", "deletecollection"),
 ];
+const EVERYWHERE: &[(&str, &str, &str)] = &[("get", "list", "list")];
 const AT_OBJECT: &[(&str, &str, &str)] = &[
     ("get", "get", "get"),
     ("put", "update", "put"),
@@ -51,17 +52,33 @@ enum Form {
     V3,
 }
 
+/// What the schemas of a resource are called, or referred to by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Names {
+    /// Of one object.
+    pub(super) object: String,
+    /// Of a list of them.
+    pub(super) list: String,
+}
+
+impl Names {
+    /// The names behind what refers to them.
+    pub(super) fn at(&self, prefix: &str) -> Self {
+        Self { object: format!("{prefix}{}", self.object), list: format!("{prefix}{}", self.list) }
+    }
+}
+
 /// Adds the paths of a resource to a version 3 document.
-pub(super) fn add_paths(paths: &mut Map<String, Value>, resource: &Resource, schema: &str) {
-    add(paths, resource, schema, Form::V3);
+pub(super) fn add_paths(paths: &mut Map<String, Value>, resource: &Resource, schemas: &Names) {
+    add(paths, resource, schemas, Form::V3);
 }
 
 /// Adds the paths of a resource to a version 2 document.
-pub(super) fn add_paths_v2(paths: &mut Map<String, Value>, resource: &Resource, schema: &str) {
-    add(paths, resource, schema, Form::V2);
+pub(super) fn add_paths_v2(paths: &mut Map<String, Value>, resource: &Resource, schemas: &Names) {
+    add(paths, resource, schemas, Form::V2);
 }
 
-fn add(paths: &mut Map<String, Value>, resource: &Resource, schema: &str, form: Form) {
+fn add(paths: &mut Map<String, Value>, resource: &Resource, schemas: &Names, form: Form) {
     let gvr = &resource.gvr;
     let root = if gvr.group.is_empty() {
         format!("/api/{}", gvr.version)
@@ -71,21 +88,36 @@ fn add(paths: &mut Map<String, Value>, resource: &Resource, schema: &str, form: 
     let inside = if resource.namespaced { "/namespaces/{namespace}" } else { "" };
     let list = format!("{root}{inside}/{}", gvr.resource);
     let object = format!("{list}/{{name}}");
-    insert(paths, &list, operations(resource, AT_LIST, &resource.verbs, schema, form));
-    insert(paths, &object, operations(resource, AT_OBJECT, &resource.verbs, schema, form));
+    let of = |table, verbs: &[&str]| operations(resource, table, verbs, schemas, form);
+    insert(paths, &list, of(AT_LIST, &resource.verbs), form);
+    insert(paths, &object, of(AT_OBJECT, &resource.verbs), form);
     for sub in &resource.subresources {
-        let path = format!("{object}/{}", sub.name);
-        insert(paths, &path, operations(resource, AT_SUBRESOURCE, &sub.verbs, schema, form));
+        insert(paths, &format!("{object}/{}", sub.name), of(AT_SUBRESOURCE, &sub.verbs), form);
+    }
+    if resource.namespaced && resource.verbs.contains(&"list") {
+        insert(paths, &format!("{root}/{}", gvr.resource), of(EVERYWHERE, &resource.verbs), form);
     }
 }
 
-fn insert(paths: &mut Map<String, Value>, path: &str, mut operations: Map<String, Value>) {
+fn insert(
+    paths: &mut Map<String, Value>,
+    path: &str,
+    mut operations: Map<String, Value>,
+    form: Form,
+) {
     if operations.is_empty() {
         return;
     }
     let named = ["namespace", "name"].into_iter().filter(|n| path.contains(&format!("{{{n}}}")));
     let parameters: Vec<Value> = named
-        .map(|n| json!({"name": n, "in": "path", "required": true, "schema": {"type": "string"}}))
+        .map(|n| match form {
+            Form::V2 => json!({
+                "name": n, "in": "path", "required": true, "type": "string", "uniqueItems": true,
+            }),
+            Form::V3 => {
+                json!({"name": n, "in": "path", "required": true, "schema": {"type": "string"}})
+            }
+        })
         .collect();
     operations.insert("parameters".to_owned(), Value::Array(parameters));
     paths.insert(path.to_owned(), Value::Object(operations));
@@ -95,19 +127,21 @@ fn operations(
     resource: &Resource,
     table: &[(&str, &str, &str)],
     verbs: &[&str],
-    schema: &str,
+    schemas: &Names,
     form: Form,
 ) -> Map<String, Value> {
     let served = table.iter().filter(|(_, verb, _)| verbs.contains(verb));
     served
         .map(|(method, verb, action)| {
-            ((*method).to_owned(), operation(resource, verb, action, schema, form))
+            ((*method).to_owned(), operation(resource, verb, action, schemas, form))
         })
         .collect()
 }
 
-fn operation(resource: &Resource, verb: &str, action: &str, schema: &str, form: Form) -> Value {
+fn operation(resource: &Resource, verb: &str, action: &str, schemas: &Names, form: Form) -> Value {
     let kind = &resource.kind;
+    let schema: &str = &schemas.object;
+    let answer: &str = if verb == "list" { &schemas.list } else { schema };
     let mut parameters: Vec<Value> = match verb {
         "list" => LIST,
         "create" | "update" | "patch" => WRITE,
@@ -121,8 +155,8 @@ fn operation(resource: &Resource, verb: &str, action: &str, schema: &str, form: 
         parameters.push(parameter("force", "boolean", form));
     }
     let ok = match form {
-        Form::V2 => json!({"description": "OK", "schema": {"$ref": schema}}),
-        Form::V3 => json!({"description": "OK", "content": content(schema)}),
+        Form::V2 => json!({"description": "OK", "schema": {"$ref": answer}}),
+        Form::V3 => json!({"description": "OK", "content": content(answer)}),
     };
     let mut operation = json!({
         "operationId": format!("{action}{}{}", capitalised(&kind.version), kind.kind),
@@ -134,8 +168,19 @@ fn operation(resource: &Resource, verb: &str, action: &str, schema: &str, form: 
         },
     });
     let with_body = matches!(verb, "create" | "update");
-    if let (true, Form::V3, Some(map)) = (with_body, form, operation.as_object_mut()) {
-        map.insert("requestBody".to_owned(), json!({"content": content(schema)}));
+    if let Some(map) = operation.as_object_mut().filter(|_| with_body) {
+        match form {
+            Form::V3 => {
+                let body = json!({"content": content(schema), "required": true});
+                map.insert("requestBody".to_owned(), body);
+            }
+            Form::V2 => {
+                let body = json!({"name": "body", "in": "body", "required": true, "schema": {"$ref": schema}});
+                if let Some(parameters) = map.get_mut("parameters").and_then(Value::as_array_mut) {
+                    parameters.push(body);
+                }
+            }
+        }
     }
     operation
 }

@@ -1,6 +1,8 @@
 //! What is served about the API itself: discovery and `OpenAPI`.
 
-use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_NONE_MATCH, VARY};
+use http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, HOST, HeaderValue, IF_NONE_MATCH, LOCATION, VARY,
+};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use quadrille_object::GroupVersion;
@@ -11,7 +13,7 @@ use crate::answer::{Answer, Body, JSON, answer};
 use crate::app::{App, method_not_allowed};
 use crate::discovery::{self, Aggregated, Root};
 use crate::negotiate::{Encoding, Media, negotiate_document};
-use crate::openapi::Document;
+use crate::openapi::{Document, Version2};
 use crate::present;
 
 /// Answers a path without its trailing slash; `None` when it is no document's.
@@ -32,8 +34,7 @@ pub(crate) fn document(app: &App, parts: &Parts, path: &str) -> Result<Option<An
             return openapi_v2(app, parts).map(Some);
         }
         ["openapi", "v3"] => {
-            let snapshot = app.registry.store().snapshot();
-            let mut index = hashed(parts, &app.documents.index(&catalog, &snapshot));
+            let mut index = hashed(parts, &app.documents.index(&catalog));
             index.headers_mut().insert(CONTENT_TYPE, crate::answer::TEXT);
             Some(index)
         }
@@ -110,35 +111,89 @@ fn groups(app: &App, parts: &Parts, root: Root) -> Result<Answer, Status> {
     Ok(answer)
 }
 
+/// Documents are named by their hash: a client may keep for ever what it was given under one.
 fn group_document(app: &App, parts: &Parts, group: &str, version: &str) -> Option<Answer> {
     let catalog = app.registry.catalog();
-    let snapshot = app.registry.store().snapshot();
     let group_version = GroupVersion::new(group, version);
+    let hash = app.documents.group_hash(&catalog, &group_version)?;
+    let asked = parts
+        .uri
+        .query()
+        .and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("hash=")));
+    if let Some(asked) = asked.filter(|asked| !asked.is_empty() && **asked != *hash) {
+        tracing::debug!(asked, "the document has another hash by now");
+        let to = format!("{}?hash={hash}", parts.uri.path());
+        let mut moved =
+            answer(StatusCode::MOVED_PERMANENTLY, JSON, Body::Whole(bytes::Bytes::new()));
+        moved.headers_mut().insert(LOCATION, HeaderValue::from_str(&to).ok()?);
+        return Some(moved);
+    }
+    if is_held(parts, &hash) {
+        return Some(not_modified(&hash));
+    }
+    let snapshot = app.registry.store().snapshot();
     let document = app.documents.group(&catalog, &snapshot, &group_version)?;
-    Some(hashed(parts, &document))
+    let mut found = hashed(parts, &document);
+    if asked.is_some() {
+        let forever = HeaderValue::from_static("public, immutable, max-age=31536000");
+        found.headers_mut().insert(CACHE_CONTROL, forever);
+    }
+    found.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    Some(found)
 }
+
+const PROTOBUF_ASKED: [&str; 2] = [
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+];
 
 fn openapi_v2(app: &App, parts: &Parts) -> Result<Answer, Status> {
     let accept = parts.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("*/*");
-    if !accept.contains("json") && !accept.contains("*/*") {
-        let message = "only the JSON form of /openapi/v2 is served";
+    let form = accept.split(',').find_map(|entry| {
+        match entry.split(';').next().unwrap_or_default().trim() {
+            "application/json" | "application/*" | "*/*" => Some(Version2::Json),
+            other => PROTOBUF_ASKED.contains(&other).then_some(Version2::Protobuf),
+        }
+    });
+    let Some(form) = form else {
+        let message = "/openapi/v2 is served as application/json and \
+                       application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
         return Err(Status::new(Reason::NotAcceptable, message));
-    }
+    };
     let snapshot = app.registry.store().snapshot();
-    Ok(hashed(parts, &app.documents.v2(&app.registry.catalog(), &snapshot)))
+    let document = app.documents.version2(&app.registry.catalog(), &snapshot, form);
+    let mut found = hashed(parts, &document);
+    if form == Version2::Protobuf {
+        let [_, plain] = PROTOBUF_ASKED;
+        found.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(plain));
+    }
+    found.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    Ok(found)
 }
 
 /// A document with its entity tag; 304 when the client has it.
 fn hashed(parts: &Parts, document: &Document) -> Answer {
-    let tag = format!("\"{}\"", document.hash);
-    let known =
-        parts.headers.get(IF_NONE_MATCH).is_some_and(|held| held.as_bytes() == tag.as_bytes());
-    let mut found = if known {
-        answer(StatusCode::NOT_MODIFIED, JSON, Body::Whole(bytes::Bytes::new()))
-    } else {
-        answer(StatusCode::OK, JSON, Body::Whole(document.bytes.clone()))
-    };
-    if let Ok(tag) = HeaderValue::from_str(&tag) {
+    if is_held(parts, &document.hash) {
+        return not_modified(&document.hash);
+    }
+    tagged(answer(StatusCode::OK, JSON, Body::Whole(document.bytes.clone())), &document.hash)
+}
+
+/// Whether the client has what the hash stands for: it may name several, also weakly.
+fn is_held(parts: &Parts, hash: &str) -> bool {
+    let held = parts.headers.get_all(IF_NONE_MATCH).iter().filter_map(|held| held.to_str().ok());
+    held.flat_map(|held| held.split(',')).any(|tag| {
+        let tag = tag.trim();
+        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"') == hash
+    })
+}
+
+fn not_modified(hash: &str) -> Answer {
+    tagged(answer(StatusCode::NOT_MODIFIED, JSON, Body::Whole(bytes::Bytes::new())), hash)
+}
+
+fn tagged(mut found: Answer, hash: &str) -> Answer {
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{hash}\"")) {
         found.headers_mut().insert(ETAG, tag);
     }
     found
