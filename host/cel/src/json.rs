@@ -25,7 +25,7 @@ pub(crate) fn view<'a>(json: &'a Json, declared: &'a Declared) -> Value<'a> {
         Json::Number(number) => view_number(number, &declared.ty),
         Json::String(text) => view_text(text, &declared.ty),
         Json::Array(items) => Value::view_list(items, declared),
-        Json::Object(entries) => Value::view_object(entries, declared),
+        Json::Object(entries) => Value::from_object(entries, declared),
     }
 }
 

@@ -334,12 +334,12 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// The value of a field, by its name in expressions.
+    /// The value of a field, by its name in expressions; a declared field that is null counts as absent.
     pub fn get(&self, field: &str) -> Option<Value<'a>> {
         match self {
             Self::Json { properties, ty } => {
                 let field = ty.field(field)?;
-                let found = properties.get(&field.property)?;
+                let found = properties.get(&field.property).filter(|found| !found.is_null())?;
                 Some(json::view(found, &field.declared))
             }
             Self::Built { fields, ty } => {
@@ -457,7 +457,8 @@ impl<'a> Value<'a> {
         Self::List(List::Json { items, element, kind })
     }
 
-    pub(crate) fn view_object(entries: &'a JsonMap<String, Json>, declared: &'a Declared) -> Self {
+    /// A JSON object as its schema declares it.
+    pub fn from_object(entries: &'a JsonMap<String, Json>, declared: &'a Declared) -> Self {
         match &declared.shape {
             Shape::Object(ty) => Self::Object(Object::Json { properties: entries, ty }),
             Shape::Map(value) => Self::Map(Map::Json { entries, value }),

@@ -7,10 +7,11 @@ pub(crate) mod builtin;
 pub(crate) mod custom;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use quadrille_object::{GroupResource, Gvk, Gvr, Schema};
 
+use crate::definition::expressions;
 use crate::rules::Rules;
 
 /// A column of the Table form.
@@ -132,6 +133,10 @@ pub struct Definition {
     pub terminating: bool,
     /// The fields, beside name and namespace, by which objects can be selected: `spec.color`.
     pub selectable_fields: Vec<String>,
+    /// Whether the schema has rules in expressions.
+    pub has_rules: bool,
+    /// The rules, compiled when the first object is checked.
+    pub(crate) rules: OnceLock<Option<Arc<expressions::Rules>>>,
 }
 
 impl Resource {

@@ -6,6 +6,7 @@
 mod approval;
 mod check;
 mod conversion;
+pub(crate) mod expressions;
 pub(crate) mod follow;
 mod names;
 mod rank;

@@ -7,6 +7,7 @@
 pub(crate) mod body;
 mod change;
 mod create;
+mod custom;
 mod delete;
 mod finish;
 mod patch;

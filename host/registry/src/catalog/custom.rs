@@ -2,13 +2,14 @@
 //!
 //! The definition has been validated when it was written; what is missing here is left out, never an error.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use quadrille_object::{GroupResource, Gvk, Gvr, Schema};
 use serde_json::{Map, Value};
 
 use crate::catalog::builtin::SUB_VERBS;
 use crate::catalog::{Column, Definition, NameRule, Resource, ScalePaths, Subresource, Traits};
+use crate::definition::expressions::{self, Rules};
 use crate::definition::{is_terminating, version_rank};
 use crate::rules;
 
@@ -78,6 +79,8 @@ fn resource<'a>(
             incarnation: incarnation(definition),
             terminating: is_terminating(definition),
             selectable_fields: selectable_fields(version),
+            has_rules: schema_of(version).is_some_and(expressions::has_rules),
+            rules: OnceLock::new(),
         })),
         rules: rules::custom(),
         scale,
@@ -91,16 +94,24 @@ fn resource<'a>(
     })
 }
 
+/// The rules of one version of a definition.
+pub(crate) fn rules_of(definition: &Map<String, Value>, version: &str) -> Option<Rules> {
+    let mut versions = versions(definition.get("spec")?);
+    let version = versions.find(|of| text(of, "name") == Some(version))?;
+    expressions::compile(schema_of(version)?)
+}
+
+fn schema_of(version: &Value) -> Option<&Value> {
+    version.get("schema")?.get("openAPIV3Schema").filter(|schema| schema.is_object())
+}
+
 /// Schemas by what they were compiled from: versions often share one.
 #[derive(Default)]
 struct Schemas<'a>(Vec<(&'a Value, Arc<Schema>)>);
 
 impl<'a> Schemas<'a> {
     fn of(&mut self, version: &'a Value) -> Arc<Schema> {
-        let given = version.get("schema").and_then(|s| s.get("openAPIV3Schema"));
-        let Some(given) = given.filter(|given| given.is_object()) else {
-            return Arc::new(Schema::unknown());
-        };
+        let Some(given) = schema_of(version) else { return Arc::new(Schema::unknown()) };
         if let Some((_, known)) = self.0.iter().find(|(of, _)| *of == given) {
             return Arc::clone(known);
         }

@@ -7,6 +7,7 @@ use quadrille_object::schema::field_path::{self, Brackets};
 use quadrille_object::{Schema, validate_name};
 use serde_json::{Map, Value};
 
+use super::expressions;
 use crate::field::{self, Errors, Object};
 
 /// How many fields a definition may make selectable.
@@ -112,7 +113,10 @@ fn schema(
     if let Some(root) = schema.as_object().filter(|_| with_status) {
         root_with_status(root, path, errors);
     }
-    errors.0.extend(Schema::check_crd(schema, path).into_all());
+    let findings = Schema::check_crd(schema, path);
+    let refused = expressions::check(schema, path, &findings);
+    errors.0.extend(findings.into_all());
+    errors.0.extend(refused);
 }
 
 /// What the root may say where `status` is a resource of its own.

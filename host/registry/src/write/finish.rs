@@ -22,14 +22,18 @@ pub(crate) enum Outcome {
 
 impl Attempt<'_> {
     /// Everything that is wrong with the object, in one answer.
-    pub(crate) fn validate(&self, object: &Object, before: Option<&Object>) -> Result<(), Status> {
+    pub(crate) fn validate(
+        &mut self,
+        object: &Object,
+        before: Option<&Object>,
+    ) -> Result<(), Status> {
         let mut errors = Errors::default();
         if let Some(before) = before {
             errors.0.extend(metadata::validate_update(object, before, self.resource));
         }
         errors.0.extend(metadata::validate(object, self.resource));
         if self.resource.custom {
-            errors.0.extend(self.resource.schema.validate(object, before));
+            self.validate_custom(object, before, &mut errors);
         }
         match before {
             None => self.resource.rules.validate(object, &mut errors),

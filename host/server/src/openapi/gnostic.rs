@@ -310,7 +310,7 @@ mod tests {
         let mut document = Document::new("2.0", "t", "1");
         document.schema(
             "a.B",
-            &json!({"type": "object", "required": ["x"], "properties": {"x": {"type": "integer", "maxLength": 300}},
+            &json!({"type": "object", "required": ["x"], "properties": {"x": {"type": "integer", "maxLength": 30}},
             "x-kubernetes-group-version-kind": [{"kind": "B"}]}),
         );
         let bytes = document.finish();

@@ -1,0 +1,77 @@
+//! What a definition asks of its objects: its schema, then its rules.
+
+use std::sync::Arc;
+
+use quadrille_object::{FieldError, FieldErrorKind};
+use quadrille_store::Key;
+
+use crate::catalog::builtin::PLUGIN_DEFINITION;
+use crate::catalog::custom;
+use crate::definition::expressions::{self, Rules};
+use crate::field::{Errors, Object};
+use crate::write::{Attempt, parse};
+
+/// What kube-apiserver calls errors about the object as a whole.
+const NOWHERE: &str = "<nil>";
+
+impl Attempt<'_> {
+    /// Checks a custom resource; rules are left out where the schema already refuses what they look at.
+    pub(crate) fn validate_custom(
+        &mut self,
+        object: &Object,
+        before: Option<&Object>,
+        errors: &mut Errors,
+    ) {
+        errors.0.extend(self.resource.schema.validate(object, before));
+        let Some(rules) = self.rules() else { return };
+        if errors.0.iter().any(|error| hides_rules(error.kind)) {
+            let why = "Invalid value: null: some validation rules were not checked because the object was invalid; \
+                       correct the existing errors to complete validation";
+            errors.0.push(FieldError::new(FieldErrorKind::Invalid, NOWHERE, why));
+            return;
+        }
+        let outcome = expressions::run(&rules, object, before);
+        errors.0.extend(outcome.errors);
+        self.warnings.extend(outcome.warnings);
+    }
+
+    /// The rules of the resource, compiled the first time that they are asked for.
+    fn rules(&self) -> Option<Arc<Rules>> {
+        let facts = self.resource.definition.as_ref().filter(|facts| facts.has_rules)?;
+        if let Some(known) = facts.rules.get() {
+            return known.clone();
+        }
+        let definition = self.definition()?;
+        let rules = custom::rules_of(&definition, &self.resource.gvr.version).map(Arc::new);
+        if custom::incarnation(&definition) != facts.incarnation {
+            // The definition has changed since the request began: what is there now holds for this request alone.
+            return rules;
+        }
+        facts.rules.get_or_init(|| rules).clone()
+    }
+
+    fn definition(&self) -> Option<Object> {
+        let name = self.resource.qualified().to_string();
+        let key = Key::new(crate::definition::resource(), "", name);
+        match self.view.get(&key) {
+            Some(definition) => parse(&definition).ok(),
+            None => serde_json::from_str(PLUGIN_DEFINITION).ok(),
+        }
+    }
+}
+
+/// Whether a rule might stumble over what such an error is about.
+fn hides_rules(kind: FieldErrorKind) -> bool {
+    match kind {
+        FieldErrorKind::NotSupported
+        | FieldErrorKind::Required
+        | FieldErrorKind::TooLong
+        | FieldErrorKind::TooMany
+        | FieldErrorKind::TypeInvalid => true,
+        FieldErrorKind::Duplicate
+        | FieldErrorKind::Invalid
+        | FieldErrorKind::Forbidden
+        | FieldErrorKind::NotFound
+        | FieldErrorKind::Internal => false,
+    }
+}
