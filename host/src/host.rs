@@ -42,6 +42,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<bool> {
     let runtime = Runtime::build(runtime_config(&config), registry.clone(), supervisor.clone());
     let manager = plugin_manager(&files, &registry, &runtime, &supervisor)?;
     let registry_of_roles = registry.clone();
+    let registry_of_quotas = registry.clone();
     let mut parts = Parts::new(registry, certificate, tokens(&config, &token)?);
     let shutdown = supervisor.shutdown();
     parts.uploads = Some(Arc::new(HostPlugins { manager: manager.clone(), shutdown }));
@@ -51,6 +52,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<bool> {
     files.write_kubeconfig(&url, &authority.certificate, &token)?;
     runtime.start();
     supervisor.spawn("roles", registry_of_roles.keep_access(supervisor.shutdown()));
+    supervisor.spawn("quotas", registry_of_quotas.keep_quotas(supervisor.shutdown()));
     let from = manager.start().await;
     supervisor.spawn("plugins", manager.run(from, supervisor.clone()));
     supervisor.spawn("server", server.run());

@@ -13,14 +13,21 @@ mod checking;
 mod constructed;
 pub(crate) mod expression;
 pub(crate) mod hooks;
+mod limit_range;
 mod matching;
 mod mutating;
 mod params;
+mod pod_security;
 mod policy;
+mod priority;
+mod quota;
 mod reinvocation;
 pub(crate) mod review;
+mod runtime_class;
 mod service;
+mod service_account;
 mod subject;
+mod tolerations;
 mod validating;
 mod webhook;
 
@@ -34,6 +41,7 @@ use serde_json::{Map, Value, json};
 pub(crate) use hooks::Hooks;
 pub(crate) use reinvocation::Reinvocation;
 
+pub use self::quota::KeepQuotasError;
 use crate::admission::expression::Evaluation;
 use crate::admission::policy::{Condition, FailurePolicy};
 use crate::admission::subject::Subject;
@@ -88,11 +96,18 @@ pub(crate) trait Plugin: Debug + Sync {
 /// `DefaultTolerationSeconds`, `DefaultIngressClass`, `MutatingAdmissionPolicy`, `MutatingAdmissionWebhook`,
 /// `ValidatingAdmissionPolicy`, `ValidatingAdmissionWebhook`, `ResourceQuota`. `NamespaceLifecycle`, the first of
 /// all, is part of the write path.
-static CHAIN: [&dyn Plugin; 4] = [
+static CHAIN: [&dyn Plugin; 11] = [
+    &limit_range::LimitRanges,
+    &service_account::ServiceAccount,
+    &pod_security::PodSecurity,
+    &priority::Priority,
+    &tolerations::DefaultTolerations,
+    &runtime_class::RuntimeClass,
     &mutating::MutatingPolicy,
     &webhook::MutatingWebhook,
     &validating::ValidatingPolicy,
     &webhook::ValidatingWebhook,
+    &quota::Quotas,
 ];
 
 /// Lets every plug-in change or refuse a decoded object.
@@ -253,4 +268,15 @@ fn accept(
     convert::to_storage(resource, &mut changed);
     *object = changed;
     Ok(())
+}
+
+/// Whether the write is to a built-in resource, or to one of its subresources.
+pub(crate) fn is_of(attempt: &Attempt<'_>, group: &str, resource: &str) -> bool {
+    let gvr = &attempt.resource.gvr;
+    *gvr.resource == *resource && *gvr.group == *group
+}
+
+/// Whether the write makes a Pod.
+fn is_new_pod(attempt: &Attempt<'_>, operation: Operation) -> bool {
+    operation == Operation::Create && attempt.subresource().is_none() && is_of(attempt, "", "pods")
 }

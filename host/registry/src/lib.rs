@@ -23,6 +23,7 @@ pub mod webhooks;
 mod write;
 
 pub use access::{Access, Asker, Attributes, Decision, Extra, ResourceAttributes, User};
+pub use admission::KeepQuotasError;
 pub use catalog::builtin::PLUGIN_DEFINITION;
 pub use catalog::{
     Catalog, Column, Definition, NameRule, Resource, ScalePaths, Subresource, Traits,

@@ -66,6 +66,9 @@ pub struct Prepared {
     pub before: Option<Arc<Object>>,
     /// Whether the object is removed by the commit, as opposed to marked as terminating.
     pub removed: bool,
+    /// What is answered instead of the object, as something that was created: a POST to a subresource has an answer of
+    /// its own.
+    pub answer: Option<Map<String, Value>>,
     /// Texts for `Warning` headers.
     pub warnings: Vec<String>,
     /// What admission has to say to the audit log: annotations, as key and value.
@@ -430,7 +433,10 @@ impl Registry {
         let resource = &request.target.resource;
         let is_scale = request.target.subresource.as_deref() == Some("scale");
         let stored = committed.filter(|_| !prepared.removed && !is_scale);
-        let object = if let Some(object) = stored {
+        let created = prepared.before.is_none() || prepared.answer.is_some();
+        let object = if let Some(answer) = &prepared.answer {
+            encode(answer)
+        } else if let Some(object) = stored {
             self.present(object, resource)
         } else {
             let mut object = prepared.object;
@@ -451,7 +457,7 @@ impl Registry {
         Written {
             object,
             revision,
-            created: prepared.before.is_none(),
+            created,
             removed: prepared.removed,
             warnings: prepared.warnings,
             audit: prepared.audit,
@@ -518,6 +524,14 @@ impl Registry {
             next
         });
     }
+}
+
+/// The `Status` that answers what was done and has no object to show.
+pub(crate) fn done(code: u16) -> Map<String, Value> {
+    let status = serde_json::json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code,
+    });
+    status.as_object().cloned().unwrap_or_default()
 }
 
 fn encode(object: &Map<String, Value>) -> Bytes {

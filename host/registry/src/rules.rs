@@ -20,7 +20,7 @@ mod net;
 mod network;
 mod node;
 mod pod;
-mod pod_template;
+pub(crate) mod pod_template;
 mod policy;
 mod quota;
 mod rbac;
@@ -33,9 +33,10 @@ use std::fmt::Debug;
 
 use crate::definition::DefinitionRules;
 use crate::field::{Errors, Object};
-use crate::request::Propagation;
+use crate::registry::Prepared;
+use crate::request::{Body, Propagation};
 use crate::status::Status;
-use crate::write::Attempt;
+use crate::write::{Attempt, method_not_allowed};
 
 /// The points at which a kind has a say.
 pub(crate) trait Rules: Debug + Sync {
@@ -78,6 +79,36 @@ pub(crate) trait Rules: Debug + Sync {
 
     /// What a client should know about an object that is stored all the same; `before` is what it replaces.
     fn warn(&self, _object: &Object, _before: Option<&Object>, _warnings: &mut Vec<String>) {}
+
+    /// Makes something else of a POST than an object of this resource; `None` where it is one.
+    fn create_instead(
+        &self,
+        _attempt: &mut Attempt<'_>,
+        _body: &Body,
+    ) -> Option<Result<Prepared, Status>> {
+        None
+    }
+
+    /// Answers a POST to a subresource of the object that the path names.
+    fn create_below(
+        &self,
+        _attempt: &mut Attempt<'_>,
+        _subresource: &str,
+        _body: &Body,
+    ) -> Result<Prepared, Status> {
+        Err(method_not_allowed())
+    }
+
+    /// What is wrong with an object that was changed through a subresource.
+    fn validate_below(
+        &self,
+        _subresource: &str,
+        object: &Object,
+        before: &Object,
+        errors: &mut Errors,
+    ) {
+        self.validate_update(object, before, errors);
+    }
 
     /// Whether changed annotations count as a new generation.
     fn annotations_count(&self) -> bool {
@@ -138,6 +169,7 @@ pub(crate) fn of(group: &str, resource: &str) -> &'static dyn Rules {
         ("events.k8s.io", "events") => &events::NewEvents,
         ("coordination.k8s.io", "leases") => &config::LEASES,
         ("", "pods") => &pod::Pods,
+        ("", "bindings") => &pod::Bindings,
         ("", "podtemplates") => &pod_template::PodTemplates,
         ("", "services") => &service::Services,
         ("", "replicationcontrollers") => &apps::ReplicationControllers,

@@ -13,6 +13,9 @@ mod finish;
 mod patch;
 pub(crate) mod scale;
 
+pub(crate) use body::bad_request;
+pub(crate) use change::Before;
+
 use std::cell::{Cell, RefCell};
 use std::mem::take;
 use std::sync::Arc;
@@ -25,7 +28,7 @@ use crate::admission::{Hooks, Reinvocation};
 use crate::catalog::{Catalog, Resource};
 use crate::field::Object;
 use crate::registry::{Config, OpenQuestions, Prepared, Unprepared};
-use crate::request::{Action, WriteRequest};
+use crate::request::{Action, Body, WriteRequest};
 use crate::status::{Reason, Status};
 use crate::webhooks::{Consultation, Question};
 
@@ -72,18 +75,32 @@ impl Attempt<'_> {
     }
 
     fn act(&mut self) -> Result<Prepared, Status> {
-        if !self.resource.is_stored() {
-            return Err(method_not_allowed());
-        }
-        match (&self.request.action, self.subresource()) {
-            (Action::Create(body), None) => self.create(body),
+        let request = self.request;
+        match (&request.action, request.target.subresource.as_deref()) {
+            (Action::Create(body), None) => self.create_or_instead(body),
+            _ if !self.resource.is_stored() => Err(method_not_allowed()),
+            (Action::Create(body), Some(subresource)) => self.create_below(subresource, body),
             (Action::Delete(options), None) => self.delete(options),
-            (Action::Create(_) | Action::Delete(_), Some(_)) => Err(method_not_allowed()),
+            (Action::Delete(_), Some(_)) => Err(method_not_allowed()),
             (_, Some("scale")) => self.scale(),
             (Action::Update(body), _) => self.update(body),
             (Action::Patch(format, body), _) => self.patch(*format, body),
             (Action::Apply(body), _) => self.apply(body),
         }
+    }
+
+    fn create_or_instead(&mut self, body: &Body) -> Result<Prepared, Status> {
+        let rules = self.resource.rules;
+        match rules.create_instead(self, body) {
+            Some(instead) => instead,
+            None if self.resource.is_stored() => self.create(body),
+            None => Err(method_not_allowed()),
+        }
+    }
+
+    fn create_below(&mut self, subresource: &str, body: &Body) -> Result<Prepared, Status> {
+        let rules = self.resource.rules;
+        rules.create_below(self, subresource, body)
     }
 
     pub(crate) fn subresource(&self) -> Option<&str> {

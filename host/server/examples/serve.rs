@@ -32,6 +32,7 @@ async fn main() -> Result<(), Problem> {
     let registry = Registry::build(config, store, Arc::clone(&clock), Arc::clone(&random))?;
     registry.bootstrap().await?;
     supervisor.spawn("roles", registry.clone().keep_access(supervisor.shutdown()));
+    supervisor.spawn("quotas", registry.clone().keep_quotas(supervisor.shutdown()));
     let authority = identity::make_authority(clock.now())?;
     let names = identity::loopback_names();
     let certificate = identity::make_server_certificate(&authority, &names, clock.now())?;

@@ -1,36 +1,46 @@
 //! Pods: scheduled nowhere here, so that they wait for somebody to set their status.
 
-mod account;
+mod binding;
+mod eviction;
+mod quality;
+mod resize;
+mod status;
+mod update;
 
-use quadrille_object::GroupResource;
-use quadrille_store::Key;
 use serde_json::{Value, json};
+
+pub(crate) use binding::Bindings;
 
 use crate::field::{self, Errors, Object};
 use crate::metadata;
-use crate::rules::{Rules, pod_template};
+use crate::registry::Prepared;
+use crate::request::Body;
+use crate::rules::Rules;
+use crate::rules::pod_template::{self, At, maps_mut};
 use crate::status::Status;
-use crate::write::Attempt;
+use crate::write::{Attempt, method_not_allowed};
 
 /// The rules of Pods.
 #[derive(Debug)]
 pub(crate) struct Pods;
 
-/// What of a Pod's spec may change besides the containers' images.
-const MUTABLE: [&str; 4] =
-    ["activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "schedulingGates"];
-
 impl Rules for Pods {
     fn default(&self, object: &mut Object) {
         let spec = field::map_mut(object, &["spec"]);
         pod_template::spec_defaults(spec);
-        field::default(spec, "enableServiceLinks", true);
-        requests_from_limits(spec);
+        pod_template::pod_defaults(spec);
         field::map_mut(object, &["status"]);
     }
 
     fn before_create(&self, attempt: &Attempt<'_>, object: &mut Object) -> Result<(), Status> {
-        let quality = quality(object);
+        let labels = field::get(object, &["metadata", "labels"]).cloned();
+        let spec = field::map_mut(object, &["spec"]);
+        if spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|s| s < 0)
+        {
+            spec.insert("terminationGracePeriodSeconds".to_owned(), 1.into());
+        }
+        select_like(spec, labels.as_ref());
+        let quality = quality::of(&At::new(spec, "spec"));
         object.insert("status".to_owned(), json!({"phase": "Pending", "qosClass": quality}));
         if gates(object).next().is_some() {
             let status = field::map_mut(object, &["status"]);
@@ -40,18 +50,7 @@ impl Rules for Pods {
                 "message": "Scheduling is blocked due to non-empty scheduling gates",
             }]));
         }
-        let spec = field::map_mut(object, &["spec"]);
-        if spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|s| s < 0)
-        {
-            spec.insert("terminationGracePeriodSeconds".to_owned(), 1.into());
-        }
-        admit_priority(attempt, object)?;
-        let spec = field::map_mut(object, &["spec"]);
-        field::default(spec, "serviceAccountName", "default");
-        let account = spec.get("serviceAccountName").cloned().unwrap_or(Value::Null);
-        spec.insert("serviceAccount".to_owned(), account);
-        admit_tolerations(spec);
-        account::admit(attempt, object)
+        Ok(())
     }
 
     fn before_update(
@@ -60,57 +59,76 @@ impl Rules for Pods {
         object: &mut Object,
         before: &Object,
     ) -> Result<(), Status> {
-        if attempt.subresource() == Some("status") {
-            field::copy(object, before, "spec");
-            if let Some(class) = field::get(before, &["status", "qosClass"]).cloned() {
-                field::map_mut(object, &["status"]).insert("qosClass".to_owned(), class);
+        match attempt.subresource() {
+            Some("status") => {
+                field::copy(object, before, "spec");
+                let owners = field::get(before, &["metadata", "ownerReferences"]).cloned();
+                if let Some(owners) = owners {
+                    metadata::of_mut(object).insert("ownerReferences".to_owned(), owners);
+                }
+                let status = field::map_mut(object, &["status"]);
+                if let Some(class) = field::get(before, &["status", "qosClass"]).cloned() {
+                    field::default(status, "qosClass", class);
+                }
             }
-        } else {
-            // What admission set is not lost when a client does not send it.
-            let (old, spec) = (before.get("spec").cloned(), field::map_mut(object, &["spec"]));
-            for key in ["serviceAccountName", "serviceAccount", "priority", "preemptionPolicy"] {
-                let value = old.as_ref().and_then(|o| o.get(key)).cloned();
-                if let Some(value) = value {
-                    field::default(spec, key, value);
+            Some("resize") => resize::keep(object, before),
+            Some("ephemeralcontainers") => resize::keep_all_but_joined(object, before),
+            _ => {
+                // What admission set is not lost when a client does not send it.
+                let (old, spec) = (before.get("spec").cloned(), field::map_mut(object, &["spec"]));
+                for key in ["serviceAccountName", "serviceAccount", "priority", "preemptionPolicy"]
+                {
+                    let value = old.as_ref().and_then(|o| o.get(key)).cloned();
+                    if let Some(value) = value {
+                        field::default(spec, key, value);
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    fn validate(&self, object: &Object, errors: &mut Errors) {
-        let empty = Object::new();
-        let spec = field::get(object, &["spec"]).and_then(Value::as_object).unwrap_or(&empty);
-        pod_template::validate_spec(spec, "spec", errors);
-        let gates = !field::list(spec, &["schedulingGates"]).is_empty();
-        if gates && field::text(spec, &["nodeName"]).is_some_and(|n| !n.is_empty()) {
-            errors.forbidden(
-                "spec.nodeName",
-                "cannot be set until all schedulingGates have been cleared",
-            );
+    fn create_below(
+        &self,
+        attempt: &mut Attempt<'_>,
+        subresource: &str,
+        body: &Body,
+    ) -> Result<Prepared, Status> {
+        match subresource {
+            "binding" => binding::bind(attempt, body),
+            "eviction" => eviction::evict(attempt, body),
+            _ => Err(method_not_allowed()),
         }
-        // kube-apiserver lists what is wrong with a Pod by field.
-        errors.0.sort_by(|a, b| a.field.cmp(&b.field));
+    }
+
+    fn validate(&self, object: &Object, errors: &mut Errors) {
+        pod_template::validate_pod(object, true, errors);
+        sort(errors);
     }
 
     fn validate_update(&self, object: &Object, before: &Object, errors: &mut Errors) {
-        self.validate(object, errors);
-        let known: Vec<&str> = gates(before).collect();
-        for (index, gate) in gates(object).enumerate().filter(|(_, gate)| !known.contains(gate)) {
-            errors.forbidden(
-                format!("spec.schedulingGates[{index}].name"),
-                &format!("only deletion is allowed, but found new scheduling gate '{gate}'"),
-            );
+        update::validate(object, before, errors);
+        sort(errors);
+    }
+
+    fn validate_below(
+        &self,
+        subresource: &str,
+        object: &Object,
+        before: &Object,
+        errors: &mut Errors,
+    ) {
+        match subresource {
+            "status" => status::validate(object, before, errors),
+            "resize" => resize::validate(object, before, errors),
+            "ephemeralcontainers" => resize::validate_joined(object, before, errors),
+            _ => update::validate(object, before, errors),
         }
-        if fixed(object) != fixed(before) {
-            errors.forbidden(
-                "spec",
-                "pod updates may not change fields other than `spec.containers[*].image`,\
-                 `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only \
-                 additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set \
-                 to 1 if it was previously negative)\n",
-            );
-        }
+        sort(errors);
+    }
+
+    fn warn(&self, object: &Object, _before: Option<&Object>, warnings: &mut Vec<String>) {
+        pod_template::warn_pod(object, warnings);
     }
 
     fn grace_seconds(&self, object: &Object, asked: Option<i64>) -> Option<i64> {
@@ -128,116 +146,50 @@ impl Rules for Pods {
     }
 }
 
+/// kube-apiserver lists what is wrong with a Pod by field.
+fn sort(errors: &mut Errors) {
+    errors.0.sort_by(|a, b| a.field.cmp(&b.field));
+}
+
 fn gates(object: &Object) -> impl Iterator<Item = &str> {
     let gates = field::list(object, &["spec", "schedulingGates"]).iter();
     gates.filter_map(|gate| gate.get("name").and_then(Value::as_str))
 }
 
-/// A Pod's spec less what may change.
-fn fixed(object: &Object) -> Value {
-    let mut spec = object.get("spec").cloned().unwrap_or(Value::Null);
-    if let Some(spec) = spec.as_object_mut() {
-        spec.retain(|key, _| !MUTABLE.contains(&key.as_str()));
-        for list in ["containers", "initContainers"] {
-            let containers = spec.get_mut(list).and_then(Value::as_array_mut);
-            for container in containers.into_iter().flatten().filter_map(Value::as_object_mut) {
-                container.remove("image");
+/// Writes `matchLabelKeys` and `mismatchLabelKeys` out as selectors: this Pod's values of those labels.
+fn select_like(spec: &mut Object, labels: Option<&Value>) {
+    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+    const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+    if let Some(affinity) = spec.get_mut("affinity") {
+        for key in ["podAffinity", "podAntiAffinity"] {
+            let Some(pods) = affinity.get_mut(key).and_then(Value::as_object_mut) else { continue };
+            maps_mut(pods, REQUIRED).for_each(|term| select_labels(term, labels));
+            for weighted in maps_mut(pods, PREFERRED) {
+                let term = weighted.get_mut("podAffinityTerm").and_then(Value::as_object_mut);
+                term.into_iter().for_each(|term| select_labels(term, labels));
             }
         }
     }
-    spec
+    maps_mut(spec, "topologySpreadConstraints").for_each(|c| select_labels(c, labels));
 }
 
-fn requests_from_limits(spec: &mut Object) {
-    for list in ["initContainers", "containers"] {
-        let containers = spec.get_mut(list).and_then(Value::as_array_mut);
-        for container in containers.into_iter().flatten().filter_map(Value::as_object_mut) {
-            let resources = field::map_mut(container, &["resources"]);
-            let Some(limits) = resources.get("limits").and_then(Value::as_object).cloned() else {
-                continue;
-            };
-            let requests = field::map_mut(resources, &["requests"]);
-            for (name, amount) in limits {
-                field::default(requests, &name, amount);
+fn select_labels(term: &mut Object, labels: Option<&Value>) {
+    if field::get(term, &["labelSelector"]).is_none() {
+        return;
+    }
+    let mut added = Vec::new();
+    for (list, operator) in [("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")] {
+        for key in field::list(term, &[list]).iter().filter_map(Value::as_str) {
+            if let Some(value) = labels.and_then(|labels| labels.get(key)) {
+                added.push(json!({"key": key, "operator": operator, "values": [value]}));
             }
         }
     }
-}
-
-/// Guaranteed when every container limits cpu and memory to what it requests; `BestEffort` when none
-/// requests anything.
-fn quality(object: &Object) -> &'static str {
-    let containers = ["containers", "initContainers"];
-    let containers = containers.iter().flat_map(|list| field::list(object, &["spec", list]));
-    let (mut any, mut guaranteed) = (false, true);
-    for container in containers {
-        let of = |kind: &str, name: &str| {
-            container
-                .get("resources")
-                .and_then(|r| r.get(kind))
-                .and_then(|amounts| amounts.get(name))
-        };
-        for name in ["cpu", "memory"] {
-            let (limit, request) = (of("limits", name), of("requests", name));
-            any |= limit.is_some() || request.is_some();
-            guaranteed &= limit.is_some() && (request.is_none() || request == limit);
-        }
+    if added.is_empty() {
+        return;
     }
-    match (any, guaranteed) {
-        (false, _) => "BestEffort",
-        (true, true) => "Guaranteed",
-        (true, false) => "Burstable",
-    }
-}
-
-/// The priority comes from the class alone.
-fn admit_priority(attempt: &Attempt<'_>, object: &mut Object) -> Result<(), Status> {
-    let name = metadata::text(object, "name").to_owned();
-    let forbid = |why: String| Err(Status::forbidden(&attempt.resource.qualified(), &name, &why));
-    let class = field::text(object, &["spec", "priorityClassName"]).unwrap_or_default().to_owned();
-    let (mut priority, mut preemption) = (0, "PreemptLowerPriority".to_owned());
-    match class.as_str() {
-        "" => {}
-        "system-cluster-critical" => priority = 2_000_000_000,
-        "system-node-critical" => priority = 2_000_001_000,
-        class => {
-            let classes = GroupResource::new("scheduling.k8s.io", "priorityclasses");
-            let Some(found) = attempt.view.get(&Key::new(classes, "", class)) else {
-                return forbid(format!("no PriorityClass with name {class} was found"));
-            };
-            let found = crate::write::parse(&found)?;
-            priority = field::integer(&found, &["value"]).unwrap_or(0);
-            let policy = field::text(&found, &["preemptionPolicy"]).map(str::to_owned);
-            preemption = policy.unwrap_or(preemption);
-        }
-    }
-    let spec = field::map_mut(object, &["spec"]);
-    if let Some(given) = field::integer(spec, &["priority"]).filter(|given| *given != priority) {
-        return forbid(format!(
-            "the integer value of priority ({given}) must not be provided in pod spec; priority admission \
-             controller computed {priority} from the given PriorityClass name"
-        ));
-    }
-    field::default(spec, "priority", priority);
-    field::default(spec, "preemptionPolicy", preemption);
-    Ok(())
-}
-
-/// A Pod stays five minutes on a node that is gone, unless it says otherwise.
-fn admit_tolerations(spec: &mut Object) {
-    const SECONDS: i64 = 300;
-    let mut tolerations = field::list(spec, &["tolerations"]).to_vec();
-    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        let covers = |toleration: &Value| {
-            let text = |key: &str| toleration.get(key).and_then(Value::as_str).unwrap_or_default();
-            (text("key") == key || text("key").is_empty())
-                && (text("effect") == "NoExecute" || text("effect").is_empty())
-        };
-        if !tolerations.iter().any(covers) {
-            tolerations.push(json!({
-                "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS,
-            }));
-        }
-    }
-    spec.insert("tolerations".to_owned(), tolerations.into());
+    let selector = field::map_mut(term, &["labelSelector"]);
+    let mut expressions = field::list(selector, &["matchExpressions"]).to_vec();
+    expressions.append(&mut added);
+    selector.insert("matchExpressions".to_owned(), expressions.into());
 }

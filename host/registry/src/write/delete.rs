@@ -24,9 +24,19 @@ const ORPHAN: &str = "orphan";
 impl Attempt<'_> {
     pub(crate) fn delete(&mut self, options: &DeleteOptions) -> Result<Prepared, Status> {
         let before = Before::of(self.find()?)?;
+        let object = before.object.clone();
+        self.delete_changed(before, object, options)
+    }
+
+    /// Deletes an object that is changed on its way out.
+    pub(crate) fn delete_changed(
+        &mut self,
+        before: Before,
+        mut object: Object,
+        options: &DeleteOptions,
+    ) -> Result<Prepared, Status> {
         self.check_preconditions(options, &before)?;
         self.resource.rules.before_delete(self, &before.object)?;
-        let mut object = before.object.clone();
         admission::mutate(self, &mut object, Some(&before.object), Operation::Delete)?;
         admission::validate(self, &before.object, Some(&before.object), Operation::Delete)?;
         self.propagate(options, &mut object);

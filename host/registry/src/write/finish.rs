@@ -37,7 +37,14 @@ impl Attempt<'_> {
         }
         match before {
             None => self.resource.rules.validate(object, &mut errors),
-            Some(before) => self.resource.rules.validate_update(object, before, &mut errors),
+            Some(before) => match self.subresource() {
+                None | Some("scale") => {
+                    self.resource.rules.validate_update(object, before, &mut errors);
+                }
+                Some(below) => {
+                    self.resource.rules.validate_below(below, object, before, &mut errors);
+                }
+            },
         }
         if errors.0.is_empty() {
             return Ok(());
@@ -86,10 +93,11 @@ impl Attempt<'_> {
             removed: outcome == Outcome::Removed,
             warnings: std::mem::take(&mut self.warnings),
             audit: std::mem::take(&mut self.audit),
+            answer: None,
         })
     }
 
-    fn put(
+    pub(crate) fn put(
         &self,
         key: &quadrille_store::Key,
         expect: Expect,
