@@ -4,6 +4,7 @@ use std::future::{Future, Ready, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::future::Either;
 use http::header::{ACCEPT, HeaderValue, USER_AGENT};
@@ -21,6 +22,7 @@ use crate::authorization::Authorizer;
 use crate::config::Config;
 use crate::extension::{Insight, PluginUploads};
 use crate::impersonation::{self, Persona};
+use crate::metrics::{Label, Metrics};
 use crate::negotiate::{Encoding, Shape, Source, Wanted, negotiate};
 use crate::openapi::Documents;
 use crate::params::Params;
@@ -46,6 +48,7 @@ pub(crate) struct App {
     pub(crate) routes: RouteCache,
     pub(crate) audit: AuditIds,
     pub(crate) documents: Documents,
+    pub(crate) metrics: Metrics,
 }
 
 /// The other end of a connection.
@@ -132,26 +135,30 @@ impl App {
         caller: &Arc<Caller>,
     ) -> Responding {
         let (parts, body) = request.into_parts();
-        if let Some(answer) = self.quick(&parts, caller) {
+        let begun = self.clock.monotonic();
+        if let Some(answer) = self.quick(&parts, caller, begun) {
             return Either::Left(ready(self.finish(&parts, answer)));
         }
         let (app, caller) = (Arc::clone(self), Arc::clone(caller));
         Either::Right(Box::pin(async move {
             tokio::task::yield_now().await;
-            let mut body = body;
-            let answer = app.respond(&parts, &mut body, &caller).await;
+            let (mut body, label, present) =
+                (body, Label::default(), app.metrics.requests().enter());
+            let answer = app.respond(&parts, &mut body, &caller, &label).await;
             // Who is known and sends too much is heard out, so that the refusal arrives over HTTP/2 too.
             let too_large = answer.as_ref().is_err_and(|status| status.code == 413);
             if (parts.version < Version::HTTP_2 || too_large) && !body.is_end_stream() {
                 verbs::body::discard(&app, body, too_large).await;
             }
             let answer = answer.unwrap_or_else(|status| present::refusal(&parts, &status));
+            app.metrics.count(&label, answer.status().as_u16(), app.clock.monotonic() - begun);
+            drop(present);
             app.finish(&parts, answer)
         }))
     }
 
     /// GET of one object as JSON; `None` for everything else.
-    fn quick(&self, parts: &Parts, caller: &Caller) -> Option<Answer> {
+    fn quick(&self, parts: &Parts, caller: &Caller, begun: Duration) -> Option<Answer> {
         if parts.method != Method::GET || parts.uri.query().is_some() {
             return None;
         }
@@ -188,10 +195,13 @@ impl App {
             return None;
         }
         let found = verbs::get::object(self, resource, &path.namespace, name);
-        Some(match found {
+        let answer = match found {
             Ok(bytes) => crate::answer::json_bytes(http::StatusCode::OK, bytes),
             Err(status) => refusal(&status),
-        })
+        };
+        let took = self.clock.monotonic() - begun;
+        self.metrics.count_of("get", Some(resource), answer.status().as_u16(), took);
+        Some(answer)
     }
 
     async fn respond(
@@ -199,6 +209,7 @@ impl App {
         parts: &Parts,
         body: &mut Incoming,
         caller: &Caller,
+        label: &Label,
     ) -> Result<Answer, Status> {
         let certified = caller.certified.as_ref();
         let mut user = self.authenticator.user(&parts.headers, certified).await?;
@@ -237,7 +248,10 @@ impl App {
         }
         let routes = self.routes.current(&self.registry);
         let resource = match routes.find(path.group, path.version, &path.resource) {
-            Found::Resource(resource) => resource,
+            Found::Resource(resource) => {
+                label.set(verb, Some(resource));
+                resource
+            }
             Found::NoResource => return Err(no_such_resource()),
             Found::NoVersion => return Ok(no_such_path()),
         };

@@ -9,7 +9,7 @@ use std::task::{Context, Waker};
 
 use futures_util::FutureExt as _;
 use futures_util::future::Map;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
@@ -22,6 +22,7 @@ use crate::app::{App, Caller, Responding};
 use crate::certificate;
 use crate::gather::Gather;
 use crate::stall;
+use crate::websocket::{self, Slot};
 
 /// What a client may send ahead on one stream: a whole request body of the usual size.
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -54,7 +55,8 @@ pub(crate) async fn serve(app: Arc<App>, tls: TlsAcceptor, socket: TcpStream, pe
         address: peer.ip().to_string().into(),
         certified: certificate.and_then(|certificate| certificate::user(certificate)),
     };
-    let service = Service { app: Arc::clone(&app), caller: Arc::new(caller) };
+    let slot = Slot::default();
+    let service = Service { app: Arc::clone(&app), caller: Arc::new(caller), slot: slot.clone() };
     let io = TokioIo::new(stream);
     let limits = &app.config.limits;
     let result = if is_h2 {
@@ -77,8 +79,8 @@ pub(crate) async fn serve(app: Arc<App>, tls: TlsAcceptor, socket: TcpStream, pe
             .header_read_timeout(limits.head_timeout)
             .half_close(false)
             .max_buf_size(limits.header_bytes_max as usize);
-        let connection = builder.serve_connection(io, service);
-        let serving = drain(&app, connection, http1::Connection::graceful_shutdown);
+        let connection = builder.serve_connection(io, service).with_upgrades();
+        let serving = drain(&app, connection, http1::UpgradeableConnection::graceful_shutdown);
         let (clock, timeout) = (Arc::clone(&app.clock), limits.stall_timeout);
         let served = stall::cut_when_stalled(clock, timeout, serving).await;
         served.unwrap_or_else(|| {
@@ -88,6 +90,10 @@ pub(crate) async fn serve(app: Arc<App>, tls: TlsAcceptor, socket: TcpStream, pe
     };
     if let Err(error) = result {
         tracing::debug!(%peer, error = %error, "connection ended early");
+        return;
+    }
+    if let Some(socket) = slot.take() {
+        socket.run(&app).await;
     }
 }
 
@@ -116,6 +122,7 @@ where
 struct Service {
     app: Arc<App>,
     caller: Arc<Caller>,
+    slot: Slot,
 }
 
 type Answering = Map<Responding, fn(Answer) -> Result<Response<Body>, Infallible>>;
@@ -125,7 +132,11 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     type Error = Infallible;
     type Future = Answering;
 
-    fn call(&self, request: Request<Incoming>) -> Answering {
+    fn call(&self, mut request: Request<Incoming>) -> Answering {
+        if request.version() == Version::HTTP_11 && websocket::is_asked(request.headers()) {
+            websocket::take_token(request.headers_mut());
+            request.extensions_mut().insert(self.slot.clone());
+        }
         self.app.handle(request, &self.caller).map(Ok)
     }
 }

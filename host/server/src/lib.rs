@@ -24,6 +24,7 @@ mod gather;
 mod gzip;
 mod impersonation;
 mod jwt;
+mod metrics;
 mod negotiate;
 mod openapi;
 mod params;
@@ -37,6 +38,7 @@ mod table;
 mod token;
 mod verbs;
 mod webhook;
+mod websocket;
 mod yaml;
 
 pub use accounts::AccountTokens;

@@ -125,6 +125,7 @@ impl Server {
         let app = Arc::new(App {
             audit: AuditIds::new(parts.random.as_ref()),
             documents: crate::openapi::Documents::default(),
+            metrics: crate::metrics::Metrics::default(),
             config,
             authenticator: Authenticator {
                 tokens: parts.tokens,

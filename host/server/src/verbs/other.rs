@@ -22,6 +22,10 @@ pub(crate) async fn answer(app: &App, parts: &Parts, path: &str) -> Result<Answe
     match path {
         "/version" => Ok(version(app)),
         "/.well-known/openid-configuration" | "/openid/v1/jwks" => Ok(issuer(app, path)),
+        "/metrics" => {
+            let revision = app.registry.store().revision();
+            Ok(text(StatusCode::OK, app.metrics.text(revision.0)))
+        }
         "/healthz" | "/livez" | "/readyz" => Ok(health(app, parts, path)),
         _ => match check(app, path) {
             Some((_, true)) => Ok(text(StatusCode::OK, "ok")),

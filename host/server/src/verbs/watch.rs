@@ -24,9 +24,10 @@ use super::{get, options};
 use crate::answer::{Answer, Body, answer, failure_without_reason};
 use crate::app::{App, ResourceRequest};
 use crate::forms::TableRows;
-use crate::framing::Framing;
+use crate::framing::{Content, Framing};
+use crate::metrics::Present;
 use crate::negotiate::{MetaVersion, Shape};
-use crate::{past, shape};
+use crate::{past, shape, websocket};
 
 /// How much is sent at once at most.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -54,7 +55,12 @@ pub(crate) fn watch(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, 
         present = snapshot.list(&Query::whole(list::range(request, &selectors)));
         present.retain(|object| selectors.match_object(object));
     }
-    let framing = Framing::of(request.wanted.encoding);
+    let handshake = websocket::handshake(request.parts)?;
+    let encoding = request.wanted.encoding;
+    let framing = match &handshake {
+        Some(handshake) => Framing::Messages(Content { encoding, base64: handshake.base64 }),
+        None => Framing::of(encoding),
+    };
     let filter = ChangeFilter { resource: Some(request.resource.group_resource()) };
     let now = app.clock.monotonic();
     let limits = &app.config.limits;
@@ -77,13 +83,17 @@ pub(crate) fn watch(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, 
         next_bookmark: now + limits.bookmark_interval,
         sent_at: None,
         ended: false,
+        _present: app.metrics.watches().enter(),
     };
     let content_type = framing.content_type();
     let pieces = stream::unfold(watcher, |mut watcher| async move {
         let piece = watcher.next().await?;
         Some((piece, watcher))
     });
-    Ok(answer(StatusCode::OK, content_type, Body::pieces(pieces)))
+    Ok(match handshake {
+        Some(handshake) => handshake.accept(Box::pin(pieces)),
+        None => answer(StatusCode::OK, content_type, Body::pieces(pieces)),
+    })
 }
 
 /// A random part of a duration, so that the watches of a crowd do not all end at once.
@@ -108,6 +118,7 @@ struct Watcher {
     next_bookmark: Duration,
     sent_at: Option<Duration>,
     ended: bool,
+    _present: Present,
 }
 
 /// What a watch waits for.
