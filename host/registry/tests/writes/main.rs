@@ -2,4 +2,5 @@
 
 mod definitions;
 mod objects;
+mod policies;
 mod support;
