@@ -9,9 +9,9 @@ pub const PER_CALL_LIMIT: u64 = 1_000_000;
 pub const OBJECT_BUDGET: u64 = 10_000_000;
 /// The most that all match conditions of one webhook or binding may cost for one object.
 pub const MATCH_CONDITIONS_BUDGET: u64 = OBJECT_BUDGET / 4;
-/// The most that a rule of a CustomResourceDefinition may be estimated to cost.
+/// The most that a rule of a `CustomResourceDefinition` may be estimated to cost.
 pub const RULE_ESTIMATE_LIMIT: u64 = 10_000_000;
-/// The most that all rules of a CustomResourceDefinition's schema may be estimated to cost.
+/// The most that all rules of a `CustomResourceDefinition`'s schema may be estimated to cost.
 pub const SCHEMA_ESTIMATE_LIMIT: u64 = 100_000_000;
 /// The longest text, in bytes, that a message expression may give.
 pub const MESSAGE_BYTES_MAX: usize = 5 * 1024;

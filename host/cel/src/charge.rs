@@ -39,7 +39,7 @@ pub(crate) fn size(value: &Value<'_>) -> u64 {
         Value::Bytes(bytes) => bytes.len() as u64,
         Value::List(list) => list.len() as u64,
         Value::Map(map) => map.len() as u64,
-        Value::Object(object) => object.iter().len() as u64,
+        Value::Object(object) => object.fields().len() as u64,
         Value::Optional(Some(value)) => size(value),
         Value::Opaque(Opaque::Ip(address)) => {
             if address.is_ipv4() {
@@ -198,7 +198,7 @@ fn traversal(value: &Value<'_>, left: &mut u64) -> u64 {
         Value::List(list) => {
             list.iter().fold(0, |sum: u64, item| sum.saturating_add(traversal(&item, left)))
         }
-        Value::Map(map) => map.iter().fold(0, |sum: u64, (key, value)| {
+        Value::Map(map) => map.entries().fold(0, |sum: u64, (key, value)| {
             let key = traversal(&key.value(), left);
             sum.saturating_add(key).saturating_add(traversal(&value, left))
         }),

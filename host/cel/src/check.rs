@@ -150,7 +150,7 @@ impl Checker<'_> {
             Type::Optional(inner) => (self.inference.known(inner), true),
             _ => (operand_type, false),
         };
-        let ty = self.field_of(expr.id, inner, field);
+        let ty = self.field_of(expr.id, &inner, field);
         match mode {
             Select::Test => Type::Bool,
             Select::Optional => Type::optional(ty),
@@ -159,15 +159,15 @@ impl Checker<'_> {
         }
     }
 
-    fn field_of(&mut self, id: Id, ty: Type, field: &str) -> Type {
+    fn field_of(&mut self, id: Id, ty: &Type, field: &str) -> Type {
         match ty {
-            Type::Map(_, value) => (*value).clone(),
+            Type::Map(_, value) => (**value).clone(),
             Type::Object(object) => match object.field(field) {
                 Some(field) => field.declared.ty.clone(),
                 None => self.fail(id, format!("undefined field '{field}'")),
             },
             Type::Param(_) => {
-                self.inference.assignable(&ty, &Type::Dyn);
+                self.inference.assignable(ty, &Type::Dyn);
                 Type::Dyn
             }
             Type::Dyn => Type::Dyn,
@@ -184,7 +184,7 @@ impl Checker<'_> {
                 let shadowed = self.locals.iter().any(|(local, _)| **local == *prefix);
                 if !shadowed && let Some(overloads) = FUNCTIONS.get(name.as_str()) {
                     let types = self.each(args);
-                    return self.resolve(id, &name, overloads, types, Style::Global);
+                    return self.resolve(id, &name, overloads, &types, Style::Global);
                 }
             }
             let mut types = vec![self.expr(target)];
@@ -192,7 +192,7 @@ impl Checker<'_> {
             let Some(overloads) = FUNCTIONS.get(function) else {
                 return self.fail(id, undeclared(function));
             };
-            let ty = self.resolve(id, function, overloads, types, Style::Member);
+            let ty = self.resolve(id, function, overloads, &types, Style::Member);
             self.literal_argument(function, args.first());
             return ty;
         }
@@ -204,7 +204,7 @@ impl Checker<'_> {
             return self.logical(id, function, overloads, args);
         }
         let types = self.each(args);
-        let ty = self.resolve(id, function, overloads, types, Style::Global);
+        let ty = self.resolve(id, function, overloads, &types, Style::Global);
         self.literal_argument(function, args.last());
         ty
     }
@@ -223,7 +223,7 @@ impl Checker<'_> {
         let mut whole = self.expr(&args[0]);
         for arg in &args[1..] {
             let types = vec![whole, self.expr(arg)];
-            whole = self.resolve(id, function, overloads, types, Style::Global);
+            whole = self.resolve(id, function, overloads, &types, Style::Global);
         }
         whole
     }
@@ -233,7 +233,7 @@ impl Checker<'_> {
         id: Id,
         function: &str,
         overloads: &'static [Overload],
-        types: Vec<Type>,
+        types: &[Type],
         style: Style,
     ) -> Type {
         if types.iter().any(|ty| matches!(ty, Type::Error)) {
@@ -247,7 +247,7 @@ impl Checker<'_> {
                 continue;
             }
             let (wanted, gives) = self.inference.fresh(&overload.args, &overload.result);
-            if !self.inference.all_assignable(&types, &wanted) {
+            if !self.inference.all_assignable(types, &wanted) {
                 continue;
             }
             found.push(overload);
@@ -424,7 +424,7 @@ impl Checker<'_> {
         };
         if let Some((function, types)) = condition {
             let overloads = FUNCTIONS.get(function).map_or(&[][..], Vec::as_slice);
-            if matches!(self.resolve(id, function, overloads, types, Style::Global), Type::Error) {
+            if matches!(self.resolve(id, function, overloads, &types, Style::Global), Type::Error) {
                 return Type::Error;
             }
         }

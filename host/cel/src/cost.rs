@@ -1,7 +1,7 @@
 //! What an expression can cost, before it ever runs: from the sizes that schemas allow.
 //!
 //! Owns the walk over the checked tree and what is known of sizes on the way; the estimates of single functions
-//! are in `calls`. The numbers decide which rules a CustomResourceDefinition may have, so that even where a
+//! are in `calls`. The numbers decide which rules a `CustomResourceDefinition` may have, so that even where a
 //! rule is rough (a part whose place in the schema was lost counts as the root) it is kept as Kubernetes has it.
 //! Must not know of values.
 

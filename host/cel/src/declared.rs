@@ -1,7 +1,7 @@
 //! What a schema says of JSON: its type in expressions, how lists and maps merge and compare, how large each
 //! part can become.
 //!
-//! Owns the sizes that cost estimates rest on, derived from OpenAPI schemas as Kubernetes derives them. Must
+//! Owns the sizes that cost estimates rest on, derived from `OpenAPI` schemas as Kubernetes derives them. Must
 //! not know of validation: a value that does not fit its declaration is seen as the JSON it is.
 
 use std::collections::BTreeMap;
@@ -121,7 +121,7 @@ impl Declared {
         }
     }
 
-    /// The declaration that a structural schema (OpenAPI v3, as in a CustomResourceDefinition) makes, its
+    /// The declaration that a structural schema (`OpenAPI` v3, as in a `CustomResourceDefinition`) makes, its
     /// object types named after `name`. `None` when the schema exposes nothing to expressions.
     ///
     /// At the root of a resource `apiVersion`, `kind` and the names in `metadata` are there without a schema.

@@ -4,7 +4,7 @@
 //! which logical operators may absorb, and a limit that was hit, which nothing absorbs. Must not know of
 //! evaluation itself.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// One complaint about an expression, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +58,7 @@ fn write_issue(text: &mut String, lines: &[&str], issue: &Issue) {
     let (line, column) = place(lines, issue.offset as usize);
     let message = &issue.message;
     let place = format!("{}:{}", line + 1, column + 1);
-    text.push_str(&format!("ERROR: <input>:{place}: {message}"));
+    write!(text, "ERROR: <input>:{place}: {message}").expect("writing into memory cannot fail");
     let Some(source) = lines.get(line) else { return };
     text.push_str("\n | ");
     text.push_str(&source.replace('\t', " "));

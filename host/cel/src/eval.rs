@@ -245,7 +245,7 @@ impl<'a, 'm> Machine<'a, 'm> {
             }
             Binary::Add => self.charge(charge::addition(left, right))?,
             Binary::Subtract | Binary::Multiply | Binary::Divide | Binary::Modulo => {
-                self.charge(1)?
+                self.charge(1)?;
             }
         }
         ops::arithmetic(operator, left, right)
@@ -405,7 +405,7 @@ impl<'a, 'm> Machine<'a, 'm> {
         state: &mut FoldState<'a>,
     ) -> Result<()> {
         let depth = self.locals.len();
-        for (key, value) in map.iter() {
+        for (key, value) in map.entries() {
             self.locals.truncate(depth);
             self.locals.push(key.value());
             if fold.pair {
@@ -591,7 +591,7 @@ impl<'a> FoldState<'a> {
             }
             Self::Map { entries, whole: true } => match value? {
                 Value::Map(map) => {
-                    for (key, value) in map.iter() {
+                    for (key, value) in map.entries() {
                         insert(entries, &key.value(), value)?;
                     }
                 }

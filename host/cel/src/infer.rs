@@ -153,11 +153,11 @@ impl Inference {
         }
         match (left, right) {
             (Type::Null, other) | (other, Type::Null) => nullable(other),
-            (Type::List(left), Type::List(right)) => self.agree(left, right),
+            (Type::List(left), Type::List(right))
+            | (Type::Optional(left), Type::Optional(right)) => self.agree(left, right),
             (Type::Map(key, value), Type::Map(key2, value2)) => {
                 self.agree(key, key2) && self.agree(value, value2)
             }
-            (Type::Optional(left), Type::Optional(right)) => self.agree(left, right),
             (Type::Type(_), Type::Type(_)) => true,
             (left, right) => left == right,
         }

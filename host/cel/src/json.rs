@@ -83,14 +83,14 @@ fn write_at(value: &Value<'_>, depth: usize) -> Result<Json, EvalError> {
             Json::Array(items.collect::<Result<_, _>>()?)
         }
         Value::Map(map) => {
-            let entries = map.iter().map(|(key, value)| {
+            let entries = map.entries().map(|(key, value)| {
                 let key = crate::library::display(&key.value());
                 Ok((key, write_at(&value, depth + 1)?))
             });
             Json::Object(entries.collect::<Result<_, EvalError>>()?)
         }
         Value::Object(object) => {
-            let fields = object.iter().into_iter();
+            let fields = object.fields().into_iter();
             let fields =
                 fields.map(|(name, value)| Ok((name.to_owned(), write_at(&value, depth + 1)?)));
             Json::Object(fields.collect::<Result<_, EvalError>>()?)

@@ -4,14 +4,15 @@
 //! of expressions and costs.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use crate::declared::ListKind;
 use crate::error::EvalError;
 use crate::eval::{ELEMENTS_MAX, TEXT_BYTES_MAX};
 use crate::plan::Binary;
 use crate::time::Duration;
-use crate::value::{List, Map, Object, Opaque, Value};
+use crate::value::{Key, List, Map, Object, Opaque, Value};
 
 type Result<T> = std::result::Result<T, EvalError>;
 
@@ -26,17 +27,17 @@ pub(crate) fn equal(left: &Value<'_>, right: &Value<'_>, steps: &mut u64) -> Res
         return Err(EvalError::CostLimit);
     }
     Ok(match (left, right) {
-        (Value::Null, Value::Null) => true,
+        (Value::Null, Value::Null) | (Value::Optional(None), Value::Optional(None)) => true,
         (Value::Bool(left), Value::Bool(right)) => left == right,
-        (Value::String(left), Value::String(right)) => **left == **right,
+        (Value::String(left), Value::String(right)) | (Value::Type(left), Value::Type(right)) => {
+            **left == **right
+        }
         (Value::Bytes(left), Value::Bytes(right)) => left == right,
         (Value::Duration(left), Value::Duration(right)) => left == right,
         (Value::Timestamp(left), Value::Timestamp(right)) => left == right,
-        (Value::Type(left), Value::Type(right)) => **left == **right,
         (Value::List(left), Value::List(right)) => return lists(left, right, steps),
         (Value::Map(left), Value::Map(right)) => return maps(left, right, steps),
         (Value::Object(left), Value::Object(right)) => return objects(left, right, steps),
-        (Value::Optional(None), Value::Optional(None)) => true,
         (Value::Optional(Some(left)), Value::Optional(Some(right))) => {
             return equal(left, right, steps);
         }
@@ -64,24 +65,38 @@ fn lists(left: &List<'_>, right: &List<'_>, steps: &mut u64) -> Result<bool> {
     Ok(true)
 }
 
-/// Sets, and lists whose elements have keys: each element has its equal on the other side.
-fn unordered(left: &List<'_>, right: &List<'_>, _: &ListKind, steps: &mut u64) -> Result<bool> {
-    'elements: for element in left.iter() {
-        for other in right.iter() {
-            if equal(&element, &other, steps)? {
-                continue 'elements;
-            }
+/// What tells an element of a set, or of a list with keys, from the others.
+type Identity<'a> = Vec<Option<Key<'a>>>;
+
+fn identity<'a>(kind: &ListKind, element: &Value<'a>) -> Identity<'a> {
+    match kind {
+        ListKind::Atomic => Vec::new(),
+        ListKind::Set => vec![element.key()],
+        ListKind::Map(keys) => {
+            keys.iter().map(|key| property(element, key).and_then(|value| value.key())).collect()
         }
-        return Ok(false);
     }
-    Ok(true)
+}
+
+/// Sets, and lists whose elements have keys: each element has its equal on the other side, in any order.
+fn unordered(left: &List<'_>, right: &List<'_>, kind: &ListKind, steps: &mut u64) -> Result<bool> {
+    let mut present: BTreeMap<Identity<'_>, Value<'_>> =
+        left.iter().map(|element| (identity(kind, &element), element)).collect();
+    for element in right.iter() {
+        *steps += 1;
+        let Some(found) = present.remove(&identity(kind, &element)) else { return Ok(false) };
+        if !equal(&found, &element, steps)? {
+            return Ok(false);
+        }
+    }
+    Ok(present.is_empty())
 }
 
 fn maps(left: &Map<'_>, right: &Map<'_>, steps: &mut u64) -> Result<bool> {
     if left.len() != right.len() {
         return Ok(false);
     }
-    for ((key, left), (key2, right)) in left.iter().zip(right.iter()) {
+    for ((key, left), (key2, right)) in left.entries().zip(right.entries()) {
         if key != key2 || !equal(&left, &right, steps)? {
             return Ok(false);
         }
@@ -90,13 +105,28 @@ fn maps(left: &Map<'_>, right: &Map<'_>, steps: &mut u64) -> Result<bool> {
 }
 
 fn objects(left: &Object<'_>, right: &Object<'_>, steps: &mut u64) -> Result<bool> {
-    let (mut left, mut right) = (left.iter(), right.iter());
-    if left.len() != right.len() {
+    let (mut known, mut known2) = (left.fields(), right.fields());
+    if known.len() != known2.len() {
         return Ok(false);
     }
-    left.sort_by_key(|(name, _)| *name);
-    right.sort_by_key(|(name, _)| *name);
-    for ((name, left), (name2, right)) in left.iter().zip(&right) {
+    known.sort_by_key(|(name, _)| *name);
+    known2.sort_by_key(|(name, _)| *name);
+    if let (Object::Json { properties, .. }, Object::Json { properties: others, .. }) =
+        (left, right)
+        && (properties.len() > known.len() || others.len() > known.len())
+    {
+        // What is not declared is compared as JSON.
+        let unknown = properties.iter().filter(|(name, _)| {
+            known.binary_search_by_key(&name.as_str(), |(name, _)| *name).is_err()
+        });
+        *steps += properties.len() as u64;
+        if properties.len() != others.len()
+            || !unknown.into_iter().all(|(name, value)| others.get(name) == Some(value))
+        {
+            return Ok(false);
+        }
+    }
+    for ((name, left), (name2, right)) in known.iter().zip(&known2) {
         if name != name2 || !equal(left, right, steps)? {
             return Ok(false);
         }
@@ -273,7 +303,7 @@ fn add<'a>(left: &Value<'a>, right: &Value<'a>) -> Result<Value<'a>> {
             .ok_or_else(overflow),
         (Value::Timestamp(time), Value::Duration(span))
         | (Value::Duration(span), Value::Timestamp(time)) => {
-            time.add(*span).map(Value::Timestamp).ok_or_else(late)
+            time.later(*span).map(Value::Timestamp).ok_or_else(late)
         }
         _ => Err(EvalError::no_such_overload()),
     }
@@ -285,58 +315,24 @@ fn joined<'a>(left: &List<'a>, right: &List<'a>) -> Result<Value<'a>> {
     if left.len() + right.len() > ELEMENTS_MAX {
         return Err(EvalError::CostLimit);
     }
-    if left.is_empty() && *left.kind() == ListKind::Atomic {
-        return Ok(Value::List(right.clone()));
-    }
+    let kind = left.kind();
     let mut all: Vec<Value<'a>> = left.iter().collect();
-    let mut steps = 0;
-    'elements: for element in right.iter() {
-        match left.kind() {
-            ListKind::Atomic => {}
-            ListKind::Set => {
-                for present in &all {
-                    if equal(present, &element, &mut steps)? {
-                        continue 'elements;
-                    }
-                }
-            }
-            ListKind::Map(keys) => {
-                for present in &mut all {
-                    if same_keys(keys, present, &element, &mut steps)? {
-                        *present = element;
-                        continue 'elements;
-                    }
-                }
+    if *kind == ListKind::Atomic {
+        all.extend(right.iter());
+        return Ok(Value::list(all));
+    }
+    let mut places: BTreeMap<Identity<'a>, usize> =
+        all.iter().enumerate().map(|(place, element)| (identity(kind, element), place)).collect();
+    for element in right.iter() {
+        match places.entry(identity(kind, &element)) {
+            Entry::Occupied(place) => all[*place.get()] = element,
+            Entry::Vacant(place) => {
+                place.insert(all.len());
+                all.push(element);
             }
         }
-        all.push(element);
     }
-    let (kind, element) = match left {
-        List::Json { kind, element, .. } => (*kind, Some(*element)),
-        List::Built(_) => (&ListKind::Atomic, None),
-    };
-    let _ = (kind, element);
-    Ok(Value::List(List::Built(Arc::new(all))))
-}
-
-fn same_keys(
-    keys: &[String],
-    left: &Value<'_>,
-    right: &Value<'_>,
-    steps: &mut u64,
-) -> Result<bool> {
-    for key in keys {
-        let (left, right) = (property(left, key), property(right, key));
-        let same = match (&left, &right) {
-            (Some(left), Some(right)) => equal(left, right, steps)?,
-            (None, None) => true,
-            _ => false,
-        };
-        if !same {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    Ok(Value::list(all))
 }
 
 fn property<'a>(value: &Value<'a>, name: &str) -> Option<Value<'a>> {
@@ -355,7 +351,7 @@ fn subtract<'a>(left: &Value<'a>, right: &Value<'a>) -> Result<Value<'a>> {
             .map(|span| Value::Duration(Duration(span)))
             .ok_or_else(overflow),
         (Value::Timestamp(time), Value::Duration(span)) => {
-            let earlier = time.sub(*span).map(Value::Timestamp);
+            let earlier = time.earlier(*span).map(Value::Timestamp);
             earlier.ok_or_else(|| EvalError::new("timestamp overflow"))
         }
         (Value::Timestamp(left), Value::Timestamp(right)) => {

@@ -338,7 +338,7 @@ impl Parser {
             | Token::String(_)
             | Token::Bytes(_) => {
                 self.at += 1;
-                let literal = self.literal(token, offset, "")?;
+                let literal = self.literal(&token, offset, "")?;
                 Ok(Expr { id: self.id(offset), kind: Kind::Literal(literal) })
             }
         }
@@ -352,7 +352,7 @@ impl Parser {
             "-" if self.number_follows() => {
                 self.at += 1;
                 let token = self.peek().clone();
-                self.literal(token, offset, "-")?
+                self.literal(&token, offset, "-")?
             }
             "(" => {
                 self.at += 1;
@@ -447,8 +447,8 @@ impl Parser {
         self.above(offset, &below, Kind::Struct { name, fields })
     }
 
-    fn literal(&mut self, token: Token, offset: u32, sign: &str) -> Parsed<Literal> {
-        let read = match &token {
+    fn literal(&mut self, token: &Token, offset: u32, sign: &str) -> Parsed<Literal> {
+        let read = match token {
             Token::Int(digits) => int(sign, digits).map(Literal::Int).ok_or("invalid int literal"),
             Token::Uint(digits) => uint(digits).map(Literal::Uint).ok_or("invalid uint literal"),
             Token::Float(digits) => {

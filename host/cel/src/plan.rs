@@ -107,10 +107,8 @@ impl Planner<'_> {
                 Node::Select { operand: self.boxed(operand), field: Arc::clone(field), mode: *mode }
             }
             Kind::Call { function, target, args } => {
-                let args: Vec<&Expr> = match self.is_namespace(expr) {
-                    true => args.iter().collect(),
-                    false => target.iter().map(|target| &**target).chain(args).collect(),
-                };
+                let target = target.as_deref().filter(|_| !self.is_namespace(expr));
+                let args: Vec<&Expr> = target.into_iter().chain(args).collect();
                 self.call(expr, function, &args)
             }
             Kind::List(elements) => {

@@ -150,12 +150,12 @@ impl Timestamp {
     }
 
     /// Later by a span.
-    pub fn add(self, span: Duration) -> Option<Self> {
+    pub fn later(self, span: Duration) -> Option<Self> {
         Self::from_nanos(self.nanos_since() + i128::from(span.0))
     }
 
     /// Earlier by a span.
-    pub fn sub(self, span: Duration) -> Option<Self> {
+    pub fn earlier(self, span: Duration) -> Option<Self> {
         Self::from_nanos(self.nanos_since() - i128::from(span.0))
     }
 

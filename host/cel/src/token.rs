@@ -187,14 +187,12 @@ impl<'s> Lexer<'s> {
             Ok(text) => String::from_utf8(text).ok().map(Token::String),
             Err(()) => None,
         };
-        match token {
-            Some(token) => self.push(token, whole),
-            None => {
-                let message = "Syntax error: invalid string literal escape".to_owned();
-                self.issues.push(Issue { offset: self.offset, message });
-                self.push(Token::String(String::new()), whole);
-            }
-        }
+        let Some(token) = token else {
+            let message = "Syntax error: invalid string literal escape".to_owned();
+            self.issues.push(Issue { offset: self.offset, message });
+            return self.push(Token::String(String::new()), whole);
+        };
+        self.push(token, whole);
     }
 }
 

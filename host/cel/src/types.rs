@@ -43,6 +43,7 @@ pub enum Type {
     /// A value that may be absent.
     Optional(Arc<Type>),
     /// The type of a type.
+    #[expect(clippy::enum_variant_names, reason = "the language calls the type of types so")]
     Type(Arc<Type>),
     /// One of Kubernetes' own types.
     Opaque(OpaqueType),

@@ -286,7 +286,7 @@ impl<'a> Map<'a> {
     }
 
     /// All entries in the keys' order.
-    pub fn iter(&self) -> Box<dyn Iterator<Item = (Key<'a>, Value<'a>)> + '_> {
+    pub fn entries(&self) -> Box<dyn Iterator<Item = (Key<'a>, Value<'a>)> + '_> {
         match self {
             Self::Json { entries, value } => Box::new(entries.iter().map(|(key, found)| {
                 (Key::String(Text::Borrowed(key.as_str())), json::view(found, value))
@@ -350,11 +350,11 @@ impl<'a> Object<'a> {
     }
 
     /// The fields that are set and declared, by their names in JSON.
-    pub fn iter(&self) -> Vec<(&'a str, Value<'a>)> {
+    pub fn fields(&self) -> Vec<(&'a str, Value<'a>)> {
         match self {
             Self::Json { properties, ty } => {
                 let set = |field: &'a crate::types::Field| {
-                    let found = properties.get(&field.property)?;
+                    let found = properties.get(&field.property).filter(|found| !found.is_null())?;
                     Some((field.property.as_str(), json::view(found, &field.declared)))
                 };
                 ty.fields.values().filter_map(set).collect()

@@ -19,9 +19,10 @@ fn root_of(schema: &Json) -> SchemaRoot {
 fn environment(schema: &Json, root: SchemaRoot, optional: bool) -> (Environment, Declared) {
     let declared =
         Declared::of_schema(schema, root, "self").expect("schemas with rules are exposed");
-    let old = match optional {
-        true => Declared::of_type(Type::optional(declared.ty.clone())),
-        false => declared.clone(),
+    let old = if optional {
+        Declared::of_type(Type::optional(declared.ty.clone()))
+    } else {
+        declared.clone()
     };
     let environment =
         Environment::new().declared("self", declared.clone()).declared("oldSelf", old);
@@ -74,7 +75,8 @@ fn problems(schema: &Json, root: SchemaRoot, value: &Json, found: &mut Vec<Strin
         let optional = rule.get("optionalOldSelf").and_then(Json::as_bool).unwrap_or(false);
         let (environment, declared) = environment(schema, root, optional);
         let compile = |source: &str| -> Program {
-            environment.compile(source).unwrap_or_else(|error| panic!("{source}: {error}"))
+            let program = environment.compile(source).map_err(|error| error.to_string());
+            program.expect("rules of recorded objects were accepted")
         };
         let program = compile(text(rule, "rule"));
         if program.uses("oldSelf") && !optional {
@@ -106,10 +108,14 @@ fn problems(schema: &Json, root: SchemaRoot, value: &Json, found: &mut Vec<Strin
         }
     }
     if let (Some(part), Some(items)) = (schema.get("items"), value.as_array()) {
-        items.iter().for_each(|item| problems(part, root_of(part), item, found));
+        for item in items {
+            problems(part, root_of(part), item, found);
+        }
     }
     if let (Some(part), Some(entries)) = (schema.get("additionalProperties"), value.as_object()) {
-        entries.values().for_each(|inner| problems(part, root_of(part), inner, found));
+        for inner in entries.values() {
+            problems(part, root_of(part), inner, found);
+        }
     }
 }
 

@@ -130,7 +130,7 @@ impl<'e> Estimator<'e> {
             Cost::Split => {
                 let most = exprs.get(2).and_then(|count| whole(count));
                 let cost = size(0).scaled(2.0 * TRAVERSAL);
-                Call::sized(cost, SizeEstimate::up_to(most.unwrap_or(size(0).max)))
+                Call::sized(cost, SizeEstimate::up_to(most.unwrap_or_else(|| size(0).max)))
             }
             Cost::Join => {
                 let joined = self.joined(exprs, parts);
@@ -156,10 +156,28 @@ impl<'e> Estimator<'e> {
             Cost::Selector => Call::of(selector(size(1))),
             Cost::Validate => Call::of(size(1).scaled(TRAVERSAL).scaled(FORMAT_PATTERN * PATTERN)),
             Cost::Contains { range, text } => Call::of(containing(range, text, size(1))),
+            Cost::Sets(_)
+            | Cost::Slice
+            | Cost::Range
+            | Cost::Reverse
+            | Cost::Flatten
+            | Cost::SelfCompare(_) => self.of_lists(overload, exprs, &size),
+        }
+    }
+
+    /// Functions that build lists from lists, or compare each element with each.
+    fn of_lists(
+        &self,
+        overload: &Overload,
+        exprs: &[&Expr],
+        size: &dyn Fn(usize) -> SizeEstimate,
+    ) -> Call {
+        let exactly = CostEstimate::exactly;
+        match overload.cost {
             Cost::Sets(factor) => Call::of(size(0).times(size(1)).scaled(factor).plus(exactly(1))),
             Cost::Slice => {
                 let from = exprs.get(1).and_then(|from| whole(from)).unwrap_or(0);
-                let to = exprs.get(2).and_then(|to| whole(to)).unwrap_or(size(0).max);
+                let to = exprs.get(2).and_then(|to| whole(to)).unwrap_or_else(|| size(0).max);
                 allocating(1.0, SizeEstimate::exactly(to.saturating_sub(from)))
             }
             Cost::Range => {
@@ -182,6 +200,7 @@ impl<'e> Estimator<'e> {
                     if text && overload.name != "distinct" { 2.0 + TRAVERSAL } else { 2.0 };
                 allocating(factor, size(place).times(size(place)))
             }
+            _ => Call::of(exactly(1)),
         }
     }
 

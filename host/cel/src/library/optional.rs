@@ -35,7 +35,7 @@ fn is_zero(value: &Value<'_>) -> bool {
         Value::Duration(span) => span.0 == 0,
         Value::List(list) => list.is_empty(),
         Value::Map(map) => map.is_empty(),
-        Value::Object(object) => object.iter().is_empty(),
+        Value::Object(object) => object.fields().is_empty(),
         Value::Timestamp(_) | Value::Optional(Some(_)) | Value::Type(_) | Value::Opaque(_) => false,
     }
 }

@@ -102,7 +102,8 @@ fn translated(pattern: &str) -> String {
                 };
                 if let Some((_, class)) = CLASSES.iter().find(|(name, _)| *name == escaped) {
                     let plain = in_class && !class.starts_with('^');
-                    out.push_str(&if plain { (*class).to_owned() } else { format!("[{class}]") });
+                    let (open, close) = if plain { ("", "") } else { ("[", "]") };
+                    out.extend([open, class, close]);
                 } else if escaped == 'b' && !in_class {
                     out.push_str("(?-u:\\b)");
                 } else {

@@ -293,14 +293,14 @@ fn one(out: &mut String, verb: char, precision: Option<usize>, value: &Value<'_>
         ('f', Value::Double(number)) => out.push_str(&fixed(*number, precision.unwrap_or(6))),
         ('e', Value::Double(number)) => out.push_str(&scientific(*number, precision.unwrap_or(6))),
         ('b', Value::Int(number)) => out.push_str(&signed(*number, |n| format!("{n:b}"))),
-        ('b', Value::Uint(number)) => out.push_str(&format!("{number:b}")),
+        ('b', Value::Uint(number)) => written(out, format_args!("{number:b}")),
         ('b', Value::Bool(flag)) => out.push_str(if *flag { "1" } else { "0" }),
         ('o', Value::Int(number)) => out.push_str(&signed(*number, |n| format!("{n:o}"))),
-        ('o', Value::Uint(number)) => out.push_str(&format!("{number:o}")),
+        ('o', Value::Uint(number)) => written(out, format_args!("{number:o}")),
         ('x', Value::Int(number)) => out.push_str(&signed(*number, |n| format!("{n:x}"))),
         ('X', Value::Int(number)) => out.push_str(&signed(*number, |n| format!("{n:X}"))),
-        ('x', Value::Uint(number)) => out.push_str(&format!("{number:x}")),
-        ('X', Value::Uint(number)) => out.push_str(&format!("{number:X}")),
+        ('x', Value::Uint(number)) => written(out, format_args!("{number:x}")),
+        ('X', Value::Uint(number)) => written(out, format_args!("{number:X}")),
         ('x', Value::String(text)) => hex(out, text.as_bytes()),
         ('X', Value::String(text)) => upper_hex(out, text.as_bytes()),
         ('x', Value::Bytes(bytes)) => hex(out, bytes),
@@ -321,6 +321,10 @@ fn one(out: &mut String, verb: char, precision: Option<usize>, value: &Value<'_>
     Ok(())
 }
 
+fn written(out: &mut String, what: std::fmt::Arguments<'_>) {
+    std::fmt::write(out, what).expect("writing into memory cannot fail");
+}
+
 fn signed(number: i64, digits: impl Fn(u64) -> String) -> String {
     let sign = if number < 0 { "-" } else { "" };
     format!("{sign}{}", digits(number.unsigned_abs()))
@@ -328,13 +332,13 @@ fn signed(number: i64, digits: impl Fn(u64) -> String) -> String {
 
 fn hex(out: &mut String, bytes: &[u8]) {
     for byte in bytes {
-        out.push_str(&format!("{byte:02x}"));
+        written(out, format_args!("{byte:02x}"));
     }
 }
 
 fn upper_hex(out: &mut String, bytes: &[u8]) {
     for byte in bytes {
-        out.push_str(&format!("{byte:02X}"));
+        written(out, format_args!("{byte:02X}"));
     }
 }
 
@@ -382,7 +386,7 @@ fn write(out: &mut String, value: &Value<'_>, depth: usize) -> Result<()> {
         Value::Map(map) => {
             out.push('{');
             let mut entries: Vec<(String, Value<'_>)> = map
-                .iter()
+                .entries()
                 .map(|(key, value): (Key<'_>, _)| (display(&key.value()), value))
                 .collect();
             entries.sort_by(|left, right| left.0.cmp(&right.0));

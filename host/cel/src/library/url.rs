@@ -1,6 +1,7 @@
 //! URLs: absolute ones, and absolute paths.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::{Result, text};
@@ -96,22 +97,19 @@ fn scheme_end(text: &str) -> Option<usize> {
 
 fn check_authority(authority: &str) -> std::result::Result<(), String> {
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let port = match host.strip_prefix('[') {
-        Some(inside) => {
-            let (address, after) = inside.split_once(']').ok_or("missing ']' in host")?;
-            let address = address.split_once('%').map_or(address, |(address, _)| address);
-            if address.parse::<std::net::Ipv6Addr>().is_err() {
-                return Err(format!("invalid host: ParseAddr({address:?}): unable to parse IP"));
-            }
-            after
+    let port = if let Some(inside) = host.strip_prefix('[') {
+        let (address, after) = inside.split_once(']').ok_or("missing ']' in host")?;
+        let address = address.split_once('%').map_or(address, |(address, _)| address);
+        if address.parse::<std::net::Ipv6Addr>().is_err() {
+            return Err(format!("invalid host: ParseAddr({address:?}): unable to parse IP"));
         }
-        None => {
-            if host.contains([' ', '<', '>', '"', '\\', '^', '`', '{', '|', '}']) {
-                let bad = host.chars().find(|c| " <>\"\\^`{|}".contains(*c)).unwrap_or(' ');
-                return Err(format!("invalid character {:?} in host name", bad.to_string()));
-            }
-            host.rfind(':').map_or("", |place| &host[place..])
+        after
+    } else {
+        if host.contains([' ', '<', '>', '"', '\\', '^', '`', '{', '|', '}']) {
+            let bad = host.chars().find(|c| " <>\"\\^`{|}".contains(*c)).unwrap_or(' ');
+            return Err(format!("invalid character {:?} in host name", bad.to_string()));
         }
+        host.rfind(':').map_or("", |place| &host[place..])
     };
     let digits = port.strip_prefix(':').unwrap_or(port);
     if digits.bytes().all(|byte| byte.is_ascii_digit())
@@ -160,7 +158,7 @@ fn escaped_path(path: &str) -> String {
         if plain {
             escaped.push(char::from(byte));
         } else {
-            escaped.push_str(&format!("%{byte:02X}"));
+            write!(escaped, "%{byte:02X}").expect("writing into memory cannot fail");
         }
     }
     escaped
