@@ -151,7 +151,11 @@ impl App {
                 verbs::body::discard(&app, body, too_large).await;
             }
             let answer = answer.unwrap_or_else(|status| present::refusal(&parts, &status));
-            app.metrics.count(&label, answer.status().as_u16(), app.clock.monotonic() - begun);
+            app.metrics.count(
+                &label,
+                answer.status().as_u16(),
+                app.clock.monotonic().saturating_sub(begun),
+            );
             drop(present);
             app.finish(&parts, answer)
         }))
@@ -199,7 +203,7 @@ impl App {
             Ok(bytes) => crate::answer::json_bytes(http::StatusCode::OK, bytes),
             Err(status) => refusal(&status),
         };
-        let took = self.clock.monotonic() - begun;
+        let took = self.clock.monotonic().saturating_sub(begun);
         self.metrics.count_of("get", Some(resource), answer.status().as_u16(), took);
         Some(answer)
     }

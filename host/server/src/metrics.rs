@@ -61,11 +61,13 @@ struct Durations {
     micros: AtomicU64,
 }
 
+/// Counters by group, then by resource.
+type ByResource = HashMap<Arc<str>, HashMap<Arc<str>, Arc<Counters>>>;
+
 /// Everything that is counted.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    /// By group, then by resource.
-    resources: RwLock<HashMap<Arc<str>, HashMap<Arc<str>, Arc<Counters>>>>,
+    resources: RwLock<ByResource>,
     others: Counters,
     durations: ByVerb<Durations>,
     requests: Gauge,
