@@ -101,7 +101,7 @@ fn warnings(policy: &Object, catalog: &Catalog, view: &dyn View) -> Vec<Value> {
         for (order, (path, why)) in problems(spec, declared).into_iter().enumerate() {
             let Some(why) = why else { continue };
             let (_, text) = found.entry(order).or_insert_with(|| (path, String::new()));
-            text.push_str(&format!("{kind}: {why}\n"));
+            text.extend([kind, ": ", &why, "\n"]);
         }
     }
     let warning = |(path, text): (String, String)| json!({"fieldRef": path, "warning": text});

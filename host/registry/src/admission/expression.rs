@@ -60,7 +60,7 @@ impl Scope {
     /// # Errors
     /// With kube-apiserver's words for what is wrong.
     pub(crate) fn compile(&self, text: &str, returns: Returns) -> Result<Program, String> {
-        self.compile_in(self.environment(Type::Dyn), text, returns)
+        compile_in(self.environment(Type::Dyn), text, returns)
     }
 
     /// The same against a known type of object.
@@ -72,7 +72,7 @@ impl Scope {
     ) -> Result<Program, String> {
         let environment = self.environment(object.ty.clone());
         let environment = environment.declared("object", object.clone());
-        self.compile_in(environment.declared("oldObject", object.clone()), text, returns)
+        compile_in(environment.declared("oldObject", object.clone()), text, returns)
     }
 
     /// Adds a variable; later expressions may name it.
@@ -107,42 +107,41 @@ impl Scope {
         }
         environment
     }
+}
 
-    fn compile_in(
-        &self,
-        mut environment: Environment,
-        text: &str,
-        returns: Returns,
-    ) -> Result<Program, String> {
-        if matches!(returns, Returns::Configuration | Returns::JsonPatch | Returns::Any) {
-            for object in constructed::types_in(text) {
-                environment = environment.object(object);
-            }
+fn compile_in(
+    mut environment: Environment,
+    text: &str,
+    returns: Returns,
+) -> Result<Program, String> {
+    if matches!(returns, Returns::Configuration | Returns::JsonPatch | Returns::Any) {
+        for object in constructed::types_in(text) {
+            environment = environment.object(object);
         }
-        let program = environment.compile(text);
-        let program = program.map_err(|error| format!("compilation failed: {error}"))?;
-        let found = program.result_type();
-        let fits = match returns {
-            Returns::Any => true,
-            Returns::Bool => *found == Type::Bool,
-            Returns::Text => *found == Type::String,
-            Returns::TextOrNull => matches!(found, Type::String | Type::Null),
-            Returns::Configuration => constructed::is_object(found),
-            Returns::JsonPatch => constructed::is_patch(found),
-        };
-        if fits {
-            return Ok(program);
-        }
-        let wanted = match returns {
-            Returns::Bool => "bool",
-            Returns::Text => "string",
-            Returns::TextOrNull => "one of [string null_type]",
-            Returns::Configuration => "Object",
-            Returns::JsonPatch => "list(JSONPatch)",
-            Returns::Any => "any",
-        };
-        Err(format!("must evaluate to {wanted} but got {found}"))
     }
+    let program = environment.compile(text);
+    let program = program.map_err(|error| format!("compilation failed: {error}"))?;
+    let found = program.result_type();
+    let fits = match returns {
+        Returns::Any => true,
+        Returns::Bool => *found == Type::Bool,
+        Returns::Text => *found == Type::String,
+        Returns::TextOrNull => matches!(found, Type::String | Type::Null),
+        Returns::Configuration => constructed::is_object(found),
+        Returns::JsonPatch => constructed::is_patch(found),
+    };
+    if fits {
+        return Ok(program);
+    }
+    let wanted = match returns {
+        Returns::Bool => "bool",
+        Returns::Text => "string",
+        Returns::TextOrNull => "one of [string null_type]",
+        Returns::Configuration => "Object",
+        Returns::JsonPatch => "list(JSONPatch)",
+        Returns::Any => "any",
+    };
+    Err(format!("must evaluate to {wanted} but got {found}"))
 }
 
 /// An expression that was compiled when its policy was stored.

@@ -62,12 +62,12 @@ impl Reference {
             return Ok((host.to_owned(), self.port));
         }
         let port = port.get("name").and_then(Value::as_str).unwrap_or_default();
-        self.from_slices(port, view)
-            .or_else(|| self.from_endpoints(port, view))
+        self.slice_address(port, view)
+            .or_else(|| self.endpoint_address(port, view))
             .ok_or_else(|| format!("no endpoints available for service \"{name}\""))
     }
 
-    fn from_slices(&self, port: &str, view: &dyn View) -> Option<(String, u16)> {
+    fn slice_address(&self, port: &str, view: &dyn View) -> Option<(String, u16)> {
         let range = Range {
             resource: GroupResource::new("discovery.k8s.io", "endpointslices"),
             namespace: Some((&*self.namespace).into()),
@@ -90,7 +90,7 @@ impl Reference {
         })
     }
 
-    fn from_endpoints(&self, port: &str, view: &dyn View) -> Option<(String, u16)> {
+    fn endpoint_address(&self, port: &str, view: &dyn View) -> Option<(String, u16)> {
         let key = Key::new(GroupResource::new("", "endpoints"), &*self.namespace, &*self.name);
         let endpoints = read(&*view.get(&key)?).ok()?;
         field::list(&endpoints, &["subsets"]).iter().find_map(|subset| {

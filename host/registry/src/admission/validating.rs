@@ -151,7 +151,6 @@ fn evaluate(
         policy.validations.iter().map(|validation| run.truth(&validation.expression)).collect();
     for (index, (validation, judged)) in policy.validations.iter().zip(judged).enumerate() {
         match judged {
-            Ok(true) => {}
             Ok(false) => {
                 let message = message(validation, &mut run);
                 act(policy, binding, (index, validation.reason, &message), verdict);
@@ -159,7 +158,7 @@ fn evaluate(
             Err(why) if policy.failure == FailurePolicy::Fail => {
                 act(policy, binding, (index, Reason::Invalid, &why), verdict);
             }
-            Err(_) => {}
+            Ok(true) | Err(_) => {}
         }
     }
     annotate(policy, binding, evaluation, verdict, annotations);

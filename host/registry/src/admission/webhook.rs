@@ -164,16 +164,6 @@ impl Webhook {
         })
     }
 
-    /// The answer, if it was given already; a question that is still open is noted, and consent assumed. What is
-    /// asked after an open question of a mutating webhook would be about an object that is not to be.
-    fn consult(&self, attempt: &mut Attempt<'_>, question: Question) -> Option<Outcome> {
-        let known = attempt.consultation.and_then(|known| known.answer(&question.key)).cloned();
-        if known.is_none() && !attempt.questions.iter().any(|open| open.mutating) {
-            attempt.questions.push(question);
-        }
-        known
-    }
-
     /// Notes what the answer says; a call that failed and may fail answers nothing.
     fn follow(
         &self,
@@ -214,6 +204,16 @@ impl Webhook {
     }
 }
 
+/// The answer, if it was given already; a question that is still open is noted, and consent assumed. What is
+/// asked after an open question of a mutating webhook would be about an object that is not to be.
+fn consult(attempt: &mut Attempt<'_>, question: Question) -> Option<Outcome> {
+    let known = attempt.consultation.and_then(|known| known.answer(&question.key)).cloned();
+    if known.is_none() && !attempt.questions.iter().any(|open| open.mutating) {
+        attempt.questions.push(question);
+    }
+    known
+}
+
 /// The plug-in for mutating webhooks.
 #[derive(Debug)]
 pub(crate) struct MutatingWebhook;
@@ -244,7 +244,7 @@ impl Plugin for MutatingWebhook {
                 let shown = subject.seen_as(&resource);
                 let question = webhook.question(attempt, &subject, &shown, round);
                 let scope = (shown.object, resource);
-                let Some(outcome) = webhook.consult(attempt, question) else { continue };
+                let Some(outcome) = consult(attempt, question) else { continue };
                 let place = format!("round_{round}_index_{index}");
                 if let Some(answer) = webhook.follow(attempt, outcome, &place)? {
                     next = patched(webhook, attempt, answer, scope, &place)?;
@@ -324,7 +324,7 @@ impl Plugin for ValidatingWebhook {
         }
         let mut outcomes = Vec::with_capacity(questions.len());
         for (index, webhook, question) in questions {
-            outcomes.push((index, webhook, webhook.consult(attempt, question)));
+            outcomes.push((index, webhook, consult(attempt, question)));
         }
         for (index, webhook, outcome) in outcomes {
             let Some(outcome) = outcome else { continue };

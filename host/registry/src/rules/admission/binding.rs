@@ -22,8 +22,7 @@ impl Rules for ValidatingBindings {
         let Some(spec) = object.get("spec") else { return };
         validate_reference(spec, errors);
         if let Some(of) = given(spec, "matchResources") {
-            // kube-apiserver spells the path so.
-            matching::validate_resources(of, "spec.matchResouces", errors);
+            matching::validate_resources(of, "spec.matchResources", errors);
         }
         validate_actions(list(spec, "validationActions"), "spec.validationActions", errors);
     }

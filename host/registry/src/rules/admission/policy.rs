@@ -236,16 +236,13 @@ fn validate_validation(validation: &Value, at: &str, scope: &Scope, errors: &mut
     {
         errors.invalid(format!("{at}.messageExpression"), &dynamic.into(), &why);
     }
-    let (message, broken) = (of("message"), |text: &str| text.contains(['\n', '\r']));
+    let message = of("message");
     let at_message = format!("{at}.message");
     if !message.is_empty() && message.trim().is_empty() {
-        let why = "message must be non-empty if specified";
+        let why = "must be non-empty if specified";
         errors.invalid(at_message, &message.into(), why);
-    } else if broken(message.trim()) {
+    } else if message.trim().contains(['\n', '\r']) {
         errors.invalid(at_message, &message.into(), "must not contain line breaks");
-    } else if broken(expression.trim()) && message.is_empty() && dynamic.is_empty() {
-        let why = "must be specified if expression contains line breaks";
-        errors.required(at_message, why);
     }
     if let Some(reason) = given(validation, "reason")
         && !reason.as_str().is_some_and(|text| REASONS.contains(&text))

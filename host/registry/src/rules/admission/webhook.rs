@@ -29,6 +29,7 @@ pub(crate) struct Webhooks {
 
 /// What is asked of a configuration; an update may leave wrong what was wrong.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "independent of each other")]
 struct Strictness {
     side_effects: bool,
     review_versions: bool,

@@ -1,0 +1,115 @@
+//! Runs whose writes admission webhooks want to see. The webhooks answer in the process; over the network they are
+//! tested with the server.
+
+use std::sync::{Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use quadrille_kit::clock::BoxFuture;
+use quadrille_registry::{WebhookEndpoint, WebhookReply, Webhooks};
+
+use super::*;
+
+/// Answers by path and remembers the names it was asked about.
+#[derive(Debug, Default)]
+struct Clerk {
+    asked: Mutex<Vec<String>>,
+}
+
+impl Clerk {
+    fn asked(&self) -> Vec<String> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        asked.sort();
+        asked
+    }
+}
+
+impl Webhooks for Clerk {
+    fn post<'a>(
+        &'a self,
+        endpoint: &'a WebhookEndpoint,
+        body: bytes::Bytes,
+    ) -> BoxFuture<'a, WebhookReply> {
+        let review: Value = serde_json::from_slice(&body).expect("a review");
+        let name = review.pointer("/request/name").and_then(Value::as_str).unwrap_or_default();
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(name.to_owned());
+        let uid = review.pointer("/request/uid").cloned();
+        let response = if endpoint.url.contains("/deny") {
+            json!({"uid": uid, "allowed": false, "status": {"message": "no"}})
+        } else {
+            let patch = json!([{"op": "add", "path": "/data/stamp", "value": "yes"}]).to_string();
+            let patch = STANDARD.encode(patch);
+            json!({"uid": uid, "allowed": true, "patchType": "JSONPatch", "patch": patch})
+        };
+        let kind = "AdmissionReview";
+        let review =
+            json!({"apiVersion": "admission.k8s.io/v1", "kind": kind, "response": response});
+        Box::pin(async move { Ok(bytes::Bytes::from(review.to_string())) })
+    }
+}
+
+/// A host with one mutating webhook for new `ConfigMaps` that do not make a run.
+async fn host(path: &str) -> (Host, Arc<Clerk>) {
+    let host = Host::new(false).await;
+    let clerk = Arc::new(Clerk::default());
+    host.registry.set_webhooks(Arc::<Clerk>::clone(&clerk));
+    let group = "admissionregistration.k8s.io";
+    let resource = host.resource(group, "v1", "MutatingWebhookConfiguration");
+    let configuration = json!({"metadata": {"name": "m"}, "webhooks": [{
+        "name": "clerk.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+        "clientConfig": {"url": format!("https://clerk.example.com{path}")},
+        "objectSelector": {"matchExpressions": [{"key": "run", "operator": "DoesNotExist"}]},
+        "rules": [{
+            "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"],
+            "operations": ["CREATE"],
+        }],
+    }]});
+    host.create(&resource, "", configuration).await;
+    (host, clerk)
+}
+
+#[tokio::test]
+async fn a_run_is_made_again_with_the_answers_and_writes_what_they_changed() {
+    let (host, clerk) = host("/stamp").await;
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&tries);
+    let reconciler = native(move |request, overlay| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        for side in ["left", "right"] {
+            put(overlay, &format!("{}-{side}", request.key.name), &json!({"n": "1"}))?;
+        }
+        Ok(Outcome::Done)
+    });
+    host.runtime.add(spec("twins"), reconciler).expect("new");
+    host.map("a", runnable()).await;
+    host.settle().await;
+    let runs = host.runtime.runs(None, None, 10);
+    assert_eq!((runs.len(), &runs[0].end), (1, &RunEnd::Done { requeue: None }), "{runs:?}");
+    assert_eq!(runs[0].writes.len(), 2, "one transaction all the same");
+    assert_eq!(tries.load(Ordering::SeqCst), 2, "once to ask, once with all answers");
+    assert_eq!(clerk.asked(), ["a-left", "a-right"], "each write was asked about once");
+    let mut uids = Vec::new();
+    for side in ["a-left", "a-right"] {
+        let object = host.value(&map_key(side));
+        assert_eq!(object["data"], json!({"n": "1", "stamp": "yes"}));
+        uids.push(object["metadata"]["uid"].clone());
+    }
+    assert_ne!(uids[0], uids[1], "two objects, two uids");
+}
+
+#[tokio::test]
+async fn a_refusal_reaches_the_reconciler() {
+    let (host, _) = host("/deny").await;
+    let reconciler = native(|request, overlay| {
+        put(overlay, &format!("{}-out", request.key.name), &json!({"n": "1"}))
+            .map_err(|failure| Failure::Permanent(format!("{failure:?}")))?;
+        Ok(Outcome::Done)
+    });
+    host.runtime.add(spec("refused"), reconciler).expect("new");
+    host.map("a", runnable()).await;
+    let settled = host.settle().await;
+    let message = settled.stuck[0].message.clone().unwrap_or_default();
+    let wanted = "admission webhook \\\"clerk.example.com\\\" denied the request: no";
+    assert!(message.contains(wanted), "{message}");
+    assert!(host.get(&map_key("a-out")).is_none());
+}
