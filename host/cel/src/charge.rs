@@ -171,9 +171,30 @@ pub(crate) fn before(cost: Cost, args: &[Value<'_>]) -> u64 {
     }
 }
 
+/// Going over very long texts, which no function does for nothing; of what people write it is nothing.
+pub(crate) fn long_texts(args: &[Value<'_>]) -> u64 {
+    let length = |value: &Value<'_>| match value {
+        Value::String(text) => text.len() as u64 / 1000,
+        Value::Bytes(bytes) => bytes.len() as u64 / 1000,
+        _ => 0,
+    };
+    args.iter().map(length).sum()
+}
+
+/// Compiling a pattern that is no literal.
+pub(crate) fn pattern(text: &str) -> u64 {
+    256 + 8 * text.len() as u64
+}
+
 /// A call, when its result is there.
-pub(crate) fn after(cost: Cost, result: &Value<'_>) -> u64 {
+pub(crate) fn after(cost: Cost, args: &[Value<'_>], result: &Value<'_>) -> u64 {
     match cost {
+        // What Kubernetes takes from the arguments alone, though the result can be much larger.
+        Cost::Replace | Cost::Quote => {
+            let paid = args.iter().map(size).fold(1000, u64::saturating_add);
+            scaled(size(result).saturating_sub(paid), TRAVERSAL)
+        }
+        Cost::Flatten => size(result) / 16,
         Cost::Join => scaled(size(result), 2.0 * TRAVERSAL),
         Cost::Slice | Cost::Range => size(result),
         _ => 0,

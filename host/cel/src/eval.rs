@@ -280,7 +280,7 @@ impl<'a, 'm> Machine<'a, 'm> {
     pub(crate) fn equal(&mut self, left: &Value<'_>, right: &Value<'_>) -> Result<bool> {
         let mut steps = 0;
         let equal = ops::equal(left, right, &mut steps);
-        self.charge(steps / 32)?;
+        self.charge(steps / ops::STEPS_PER_UNIT)?;
         equal
     }
 
@@ -469,14 +469,14 @@ impl<'a, 'm> Machine<'a, 'm> {
             let message = format!("no such overload: {}({})", call.name, types.join(", "));
             return Err(EvalError::new(message));
         };
-        self.charge(charge::before(overload.cost, args))?;
+        self.charge(charge::before(overload.cost, args).saturating_add(charge::long_texts(args)))?;
         let result = match (&call.pattern, overload.run) {
             (Some(pattern), _) => library::with_pattern(&call.name, pattern, args),
             (None, Run::Pure(run)) => run(args),
             (None, Run::Host(run)) => run(self, args),
             (None, Run::Operator) => Err(EvalError::no_such_overload()),
         }?;
-        self.charge(charge::after(overload.cost, &result))?;
+        self.charge(charge::after(overload.cost, args, &result))?;
         Ok(result)
     }
 
@@ -485,7 +485,7 @@ impl<'a, 'm> Machine<'a, 'm> {
         if let Some((_, found)) = self.patterns.iter().find(|(known, _)| known == text) {
             return Ok(found.clone());
         }
-        self.charge(100 + text.len() as u64)?;
+        self.charge(charge::pattern(text))?;
         let regex = library::regex_of(text)?;
         if self.patterns.len() == PATTERNS_MAX {
             self.patterns.remove(0);

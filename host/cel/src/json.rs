@@ -2,8 +2,6 @@
 //!
 //! Owns what a declared type makes of a scalar. Must not know of expressions.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
@@ -16,6 +14,8 @@ use crate::value::{Text, Value};
 
 /// A value deeper than this has no JSON; no expression builds one that deep from an object that was accepted.
 const DEPTH_MAX: usize = 256;
+/// A value with more parts has no JSON: a request has fewer.
+const PARTS_MAX: usize = 2_000_000;
 
 /// Sees JSON as it is declared; what does not fit its declaration is seen as what it is.
 pub(crate) fn view<'a>(json: &'a Json, declared: &'a Declared) -> Value<'a> {
@@ -61,46 +61,54 @@ pub(crate) fn whole(number: f64) -> Option<i64> {
 }
 
 pub(crate) fn write(value: &Value<'_>) -> Result<Json, EvalError> {
-    write_at(value, 0)
+    Writer { parts: 0 }.write(value, 0)
 }
 
-fn write_at(value: &Value<'_>, depth: usize) -> Result<Json, EvalError> {
-    if depth > DEPTH_MAX {
-        return Err(EvalError::new("value is nested too deeply"));
+/// Values share parts that JSON writes out, so that what is written is counted.
+struct Writer {
+    parts: usize,
+}
+
+impl Writer {
+    fn write(&mut self, value: &Value<'_>, depth: usize) -> Result<Json, EvalError> {
+        self.parts += 1;
+        if depth > DEPTH_MAX || self.parts > PARTS_MAX {
+            return Err(EvalError::new("value is too large for JSON"));
+        }
+        Ok(match value {
+            Value::Null | Value::Optional(None) => Json::Null,
+            Value::Bool(flag) => Json::Bool(*flag),
+            Value::Int(number) => Json::from(*number),
+            Value::Uint(number) => Json::from(*number),
+            Value::Double(number) => write_double(*number)?,
+            Value::String(text) => Json::String(text.to_string()),
+            Value::Bytes(bytes) => Json::String(STANDARD.encode(bytes)),
+            Value::Duration(span) => Json::String(span.to_string()),
+            Value::Timestamp(time) => Json::String(time.to_string()),
+            Value::List(list) => {
+                let items = list.iter().map(|item| self.write(&item, depth + 1));
+                Json::Array(items.collect::<Result<_, _>>()?)
+            }
+            Value::Map(map) => {
+                let entries = map.entries().map(|(key, value)| {
+                    let key = crate::library::display(&key.value());
+                    Ok((key, self.write(&value, depth + 1)?))
+                });
+                Json::Object(entries.collect::<Result<_, EvalError>>()?)
+            }
+            Value::Object(object) => {
+                let fields = object.fields().into_iter();
+                let fields = fields
+                    .map(|(name, value)| Ok((name.to_owned(), self.write(&value, depth + 1)?)));
+                Json::Object(fields.collect::<Result<_, EvalError>>()?)
+            }
+            Value::Optional(Some(value)) => self.write(value, depth + 1)?,
+            Value::Type(_) | Value::Opaque(_) => {
+                let name = value.type_name();
+                return Err(EvalError::new(format!("type conversion error from '{name}' to JSON")));
+            }
+        })
     }
-    Ok(match value {
-        Value::Null | Value::Optional(None) => Json::Null,
-        Value::Bool(flag) => Json::Bool(*flag),
-        Value::Int(number) => Json::from(*number),
-        Value::Uint(number) => Json::from(*number),
-        Value::Double(number) => write_double(*number)?,
-        Value::String(text) => Json::String(text.to_string()),
-        Value::Bytes(bytes) => Json::String(STANDARD.encode(bytes)),
-        Value::Duration(span) => Json::String(span.to_string()),
-        Value::Timestamp(time) => Json::String(time.to_string()),
-        Value::List(list) => {
-            let items = list.iter().map(|item| write_at(&item, depth + 1));
-            Json::Array(items.collect::<Result<_, _>>()?)
-        }
-        Value::Map(map) => {
-            let entries = map.entries().map(|(key, value)| {
-                let key = crate::library::display(&key.value());
-                Ok((key, write_at(&value, depth + 1)?))
-            });
-            Json::Object(entries.collect::<Result<_, EvalError>>()?)
-        }
-        Value::Object(object) => {
-            let fields = object.fields().into_iter();
-            let fields =
-                fields.map(|(name, value)| Ok((name.to_owned(), write_at(&value, depth + 1)?)));
-            Json::Object(fields.collect::<Result<_, EvalError>>()?)
-        }
-        Value::Optional(Some(value)) => write_at(&Arc::clone(value), depth + 1)?,
-        Value::Type(_) | Value::Opaque(_) => {
-            let name = value.type_name();
-            return Err(EvalError::new(format!("type conversion error from '{name}' to JSON")));
-        }
-    })
 }
 
 fn write_double(number: f64) -> Result<Json, EvalError> {

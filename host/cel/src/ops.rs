@@ -16,8 +16,10 @@ use crate::value::{Key, List, Map, Object, Opaque, Value};
 
 type Result<T> = std::result::Result<T, EvalError>;
 
+/// How many parts of values are compared for one unit of cost.
+pub(crate) const STEPS_PER_UNIT: u64 = 16;
 /// More parts than an evaluation can pay for.
-const STEPS_MAX: u64 = 32 * crate::budget::PER_CALL_LIMIT;
+const STEPS_MAX: u64 = STEPS_PER_UNIT * crate::budget::PER_CALL_LIMIT;
 
 /// Whether two values are equal; values of different types are not, except for numbers. Counts the parts
 /// that were looked at.
@@ -57,12 +59,22 @@ fn lists(left: &List<'_>, right: &List<'_>, steps: &mut u64) -> Result<bool> {
     if *kind != ListKind::Atomic {
         return unordered(left, right, kind, steps);
     }
+    if let (List::Built(left), List::Built(right)) = (left, right) {
+        return all_equal(left.iter().zip(right.iter()), steps);
+    }
     for (left, right) in left.iter().zip(right.iter()) {
         if !equal(&left, &right, steps)? {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+fn all_equal<'v, 'a: 'v, 'b: 'v>(
+    mut pairs: impl Iterator<Item = (&'v Value<'a>, &'v Value<'b>)>,
+    steps: &mut u64,
+) -> Result<bool> {
+    pairs.try_fold(true, |so_far, (left, right)| Ok(so_far && equal(left, right, steps)?))
 }
 
 /// What tells an element of a set, or of a list with keys, from the others.
@@ -95,6 +107,11 @@ fn unordered(left: &List<'_>, right: &List<'_>, kind: &ListKind, steps: &mut u64
 fn maps(left: &Map<'_>, right: &Map<'_>, steps: &mut u64) -> Result<bool> {
     if left.len() != right.len() {
         return Ok(false);
+    }
+    if let (Map::Built(left), Map::Built(right)) = (left, right) {
+        return Ok(
+            left.keys().eq(right.keys()) && all_equal(left.values().zip(right.values()), steps)?
+        );
     }
     for ((key, left), (key2, right)) in left.entries().zip(right.entries()) {
         if key != key2 || !equal(&left, &right, steps)? {

@@ -13,7 +13,7 @@ use crate::signature::Run::Host;
 use crate::value::Value;
 
 /// A compiled pattern may take so much memory.
-const PATTERN_BYTES_MAX: usize = 512 * 1024;
+const PATTERN_BYTES_MAX: usize = 256 * 1024;
 /// A pattern may nest so deep.
 const NEST_MAX: u32 = 200;
 
