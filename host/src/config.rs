@@ -25,6 +25,9 @@ pub(crate) struct Config {
     /// How long a stop may wait for requests and runs; default `"10s"`. Longer lets slow clients finish,
     /// shorter ends sooner.
     pub(crate) drain_timeout: Text<Duration>,
+    /// How long an Event is kept after its last write; default `"1h"`, and `"0s"` keeps Events for good. Events take
+    /// memory and disk until then.
+    pub(crate) event_ttl: Text<Duration>,
     /// How much history is kept.
     pub(crate) history: History,
     /// What runs are bounded by.
@@ -58,6 +61,7 @@ impl Default for Config {
             listen_beyond_loopback: false,
             token_auth_file: None,
             drain_timeout: Text(Duration::from_secs(10)),
+            event_ttl: Text(Duration::from_hours(1)),
             history: History::default(),
             runs: Runs::default(),
         }

@@ -73,6 +73,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<bool> {
 fn runtime_config(config: &Config) -> quadrille_runtime::Config {
     quadrille_runtime::Config {
         slots: config.runs.parallelism,
+        event_life: Some(config.event_ttl.0).filter(|life| !life.is_zero()),
         ..quadrille_runtime::Config::default()
     }
 }

@@ -1,11 +1,14 @@
-//! The controllers that are part of every host: the garbage collector and the namespace life-cycle.
+//! The controllers that are part of every host: the garbage collector, the namespace life-cycle, the protection of volumes
+//! and the expiry of Events.
 //!
 //! They are one loop over the changes, apart from the runs: their work is many small deletions, which they put into
 //! few large transactions. What they write has a system cause, and they count for `settled` as every controller.
 
 mod batch;
 mod collector;
+mod expiry;
 mod namespaces;
+mod protection;
 
 use std::sync::Arc;
 
@@ -15,7 +18,9 @@ use crate::runtime::{Gauge, Runtime, Shared};
 use crate::trigger::TriggerError;
 use batch::Batch;
 use collector::Collector;
+use expiry::Expiry;
 use namespaces::Namespaces;
+use protection::Protection;
 
 /// Starts them.
 pub(crate) fn start(runtime: &Runtime) {
@@ -32,6 +37,8 @@ async fn keep_house(shared: Arc<Shared>, gauge: Arc<Gauge>) -> Result<(), Trigge
         let mut house = House {
             collector: Collector::of(&snapshot, &catalog),
             namespaces: Namespaces::of(&snapshot),
+            protection: Protection::of(&snapshot),
+            expiry: Expiry::of(&snapshot, shared.config.event_life),
         };
         let after = quadrille_store::View::revision(&snapshot);
         shared.report(&gauge, after, house.pending());
@@ -54,6 +61,8 @@ async fn keep_house(shared: Arc<Shared>, gauge: Arc<Gauge>) -> Result<(), Trigge
 struct House {
     collector: Collector,
     namespaces: Namespaces,
+    protection: Protection,
+    expiry: Expiry,
 }
 
 impl House {
@@ -64,9 +73,15 @@ impl House {
         changes: &mut ChangeStream,
     ) -> ChangesError {
         loop {
-            let idle = self.collector.pending() + self.namespaces.pending() == 0;
+            let idle = self.pending() == 0;
             let batch = match changes.try_next() {
-                Ok(None) if idle => changes.next().await.map(Some),
+                Ok(None) if idle => {
+                    let wait = self.expiry.wait(shared.clock.now());
+                    tokio::select! {
+                        batch = changes.next() => batch.map(Some),
+                        () = shared.clock.sleep(wait) => Ok(None),
+                    }
+                }
                 other => other,
             };
             match batch {
@@ -78,18 +93,13 @@ impl House {
                     for change in &batch.changes {
                         self.collector.look_at(change, &catalog);
                         self.namespaces.look_at(change);
+                        self.protection.look_at(change);
+                        self.expiry.look_at(change);
                     }
                     shared.report(gauge, batch.through, self.pending());
                 }
                 Ok(None) => {
-                    let mut batch = Batch::new(shared);
-                    self.namespaces.work(&mut batch);
-                    let part = if batch.is_empty() {
-                        self.collector.work(&mut batch);
-                        "garbage-collector"
-                    } else {
-                        "namespace-lifecycle"
-                    };
+                    let (batch, part) = self.work(shared);
                     self.commit(shared, batch, part).await;
                     self.namespaces.furnish(shared).await;
                     shared.report(gauge, gauge_position(gauge), self.pending());
@@ -98,8 +108,27 @@ impl House {
         }
     }
 
+    /// The next batch: of the first part that has something to do.
+    fn work(&mut self, shared: &Shared) -> (Batch, &'static str) {
+        let mut batch = Batch::new(shared);
+        self.namespaces.work(&mut batch);
+        if !batch.is_empty() {
+            return (batch, "namespace-lifecycle");
+        }
+        self.protection.work(&mut batch);
+        if !batch.is_empty() {
+            return (batch, "volume-protection");
+        }
+        self.collector.work(&mut batch);
+        if !batch.is_empty() {
+            return (batch, "garbage-collector");
+        }
+        self.expiry.work(&mut batch, shared.clock.now());
+        (batch, "event-expiry")
+    }
+
     fn pending(&self) -> usize {
-        self.collector.pending() + self.namespaces.pending()
+        self.collector.pending() + self.namespaces.pending() + self.protection.pending()
     }
 
     async fn commit(&mut self, shared: &Arc<Shared>, batch: Batch, part: &'static str) {
@@ -108,6 +137,8 @@ impl House {
         } else {
             self.collector.retry();
             self.namespaces.retry();
+            self.protection.retry();
+            self.expiry.retry();
         }
     }
 }

@@ -47,6 +47,8 @@ pub struct Config {
     pub records_max: usize,
     /// Whether the host's own controllers run: garbage collector, namespace life-cycle, default objects.
     pub builtin: bool,
+    /// How long an Event lives after its last write; default one hour, `None` keeps Events for good.
+    pub event_life: Option<Duration>,
 }
 
 impl Default for Config {
@@ -61,6 +63,7 @@ impl Default for Config {
             limits: OverlayLimits::default(),
             records_max: 4096,
             builtin: true,
+            event_life: Some(Duration::from_hours(1)),
         }
     }
 }

@@ -4,12 +4,13 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::Config;
+use crate::config::{Config, Text};
 use crate::{host, output};
 
 /// Arguments of `serve`.
@@ -27,6 +28,9 @@ pub(crate) struct Args {
     /// Further tokens: CSV lines of token, user, uid and "groups".
     #[arg(long, value_name = "FILE", env = "QUADRILLE_TOKEN_AUTH_FILE")]
     token_auth_file: Option<PathBuf>,
+    /// How long an Event is kept after its last write, such as 1h; 0s keeps Events for good.
+    #[arg(long, value_name = "DURATION", env = "QUADRILLE_EVENT_TTL")]
+    event_ttl: Option<Text<Duration>>,
     /// A configuration file in TOML; flags and environment go before it.
     #[arg(long, value_name = "FILE", env = "QUADRILLE_CONFIG")]
     config: Option<PathBuf>,
@@ -77,6 +81,7 @@ fn config(args: &Args) -> anyhow::Result<Config> {
     config.listen = args.listen.unwrap_or(config.listen);
     config.listen_beyond_loopback |= args.listen_beyond_loopback;
     config.token_auth_file = args.token_auth_file.clone().or(config.token_auth_file);
+    config.event_ttl = args.event_ttl.unwrap_or(config.event_ttl);
     config.check()?;
     Ok(config)
 }

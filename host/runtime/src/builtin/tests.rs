@@ -1,5 +1,7 @@
 //! Garbage collection and the namespace life-cycle, on the real registry and a store in memory.
 
+use std::time::Duration;
+
 use quadrille_object::GroupResource;
 use quadrille_registry::Propagation;
 use quadrille_store::{Key, View};
@@ -107,4 +109,54 @@ async fn a_namespace_is_furnished_emptied_and_goes() {
     host.patch(&host.maps(), &held, json!({"metadata": {"finalizers": null}})).await;
     host.settle().await;
     assert!(host.get(&key).is_none() && host.registry.store().snapshot().get(&held).is_none());
+}
+
+#[tokio::test]
+async fn a_claim_goes_when_no_placed_pod_mounts_it() {
+    let host = Host::new(true).await;
+    let claims = host.resource("", "v1", "PersistentVolumeClaim");
+    let key = Key::new(GroupResource::new("", "persistentvolumeclaims"), "default", "c");
+    let spec =
+        json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    host.create(&claims, "default", json!({"metadata": {"name": "c"}, "spec": spec})).await;
+    let volume = json!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}});
+    let pods = host.resource("", "v1", "Pod");
+    let spec = json!({
+        "nodeName": "n", "volumes": [volume], "containers": [{"name": "a", "image": "a:1"}],
+        "terminationGracePeriodSeconds": 0,
+    });
+    host.create(&pods, "default", json!({"metadata": {"name": "p"}, "spec": spec})).await;
+    host.delete(&claims, &key, None).await;
+    host.settle().await;
+    assert!(host.get(&key).is_some_and(|c| c.meta.deleted_at.is_some()), "it is mounted");
+    let pod = Key::new(GroupResource::new("", "pods"), "default", "p");
+    host.patch(&pods, &pod, json!({"metadata": {"labels": {"a": "b"}}})).await;
+    host.delete(&pods, &pod, None).await;
+    host.settle().await;
+    assert!(host.get(&pod).is_none() && host.get(&key).is_none(), "nobody mounts it");
+}
+
+#[tokio::test]
+async fn events_expire_an_hour_after_their_last_write() {
+    let host = Host::new(true).await;
+    let events = host.resource("", "v1", "Event");
+    let key = |name: &str| Key::new(GroupResource::new("", "events"), "default", name);
+    for name in ["old", "renewed"] {
+        let object =
+            json!({"metadata": {"name": name}, "involvedObject": {"namespace": "default"}});
+        host.create(&events, "default", object).await;
+    }
+    host.settle().await;
+    host.clock.advance(Duration::from_mins(40));
+    host.patch(&events, &key("renewed"), json!({"reason": "again"})).await;
+    host.settle().await;
+    host.clock.advance(Duration::from_mins(30));
+    for _ in 0..200_000 {
+        if host.get(&key("old")).is_none() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(host.get(&key("old")).is_none(), "an hour is over");
+    assert!(host.get(&key("renewed")).is_some(), "it was written half an hour ago");
 }

@@ -1,0 +1,112 @@
+//! Events expire: a while after its last write, an Event is deleted.
+//!
+//! When each is due is kept in memory; after a restart it follows from the times that the Events themselves tell. Expired
+//! Events are deleted as every object is, in batches, so that watchers see them go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use quadrille_object::{GroupResource, Timestamp};
+use quadrille_store::{Change, Key, Object, Query, Range, Snapshot, View};
+use serde_json::Value;
+
+use super::batch::{BATCH_MAX, Batch};
+
+/// Expired Events wait this long for others, so that a sweep finds more than one.
+const GATHER: Duration = Duration::from_secs(1);
+/// The longest wait for the next sweep; it only bounds how late a jump of the wall clock is seen.
+const WAIT_MAX: Duration = Duration::from_mins(10);
+
+#[derive(Debug)]
+pub(super) struct Expiry {
+    /// How long an Event lives; `None` keeps it for good.
+    life: Option<Duration>,
+    /// By when it is due.
+    due: BTreeSet<(Timestamp, Key)>,
+    by_key: BTreeMap<Key, Timestamp>,
+    looking: Vec<(Timestamp, Key)>,
+}
+
+fn events() -> GroupResource {
+    GroupResource::new("", "events")
+}
+
+impl Expiry {
+    pub(super) fn of(snapshot: &Snapshot, life: Option<Duration>) -> Self {
+        let (due, by_key) = (BTreeSet::new(), BTreeMap::new());
+        let mut this = Self { life, due, by_key, looking: Vec::new() };
+        if life.is_some() {
+            for event in snapshot.list(&Query::whole(Range::all(events()))) {
+                this.note(&event.key, last_written(&event));
+            }
+        }
+        this
+    }
+
+    pub(super) fn look_at(&mut self, change: &Change) {
+        let key = change.key();
+        if self.life.is_none() || key.resource != events() {
+            return;
+        }
+        self.forget(key);
+        if change.after().is_some() {
+            self.note(key, change.at);
+        }
+    }
+
+    fn note(&mut self, key: &Key, written: Timestamp) {
+        let life = self.life.unwrap_or_default();
+        let micros = i64::try_from(life.as_micros()).unwrap_or(i64::MAX);
+        let at = Timestamp(written.0.saturating_add(micros));
+        self.by_key.insert(key.clone(), at);
+        self.due.insert((at, key.clone()));
+    }
+
+    fn forget(&mut self, key: &Key) {
+        if let Some(at) = self.by_key.remove(key) {
+            self.due.remove(&(at, key.clone()));
+        }
+    }
+
+    /// How long until the next sweep has something to do.
+    pub(super) fn wait(&self, now: Timestamp) -> Duration {
+        let Some((at, _)) = self.due.first() else { return WAIT_MAX };
+        let micros = u64::try_from(at.0.saturating_sub(now.0)).unwrap_or(0);
+        (Duration::from_micros(micros) + GATHER).min(WAIT_MAX)
+    }
+
+    /// Deletes what is due, as much as a batch takes.
+    pub(super) fn work(&mut self, batch: &mut Batch, now: Timestamp) {
+        self.looking.clear();
+        while batch.len() < BATCH_MAX && self.due.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((at, key)) = self.due.pop_first() else { break };
+            self.by_key.remove(&key);
+            if let Some(event) = batch.view().get(&key) {
+                batch.delete(&event, None);
+            }
+            self.looking.push((at, key));
+        }
+    }
+
+    /// Nothing was committed: tries again.
+    pub(super) fn retry(&mut self) {
+        for (at, key) in self.looking.drain(..) {
+            self.by_key.entry(key.clone()).or_insert(at);
+            self.due.insert((at, key));
+        }
+    }
+}
+
+/// The latest time that an Event tells of itself.
+fn last_written(event: &Object) -> Timestamp {
+    let value: Value = serde_json::from_slice(&event.bytes).unwrap_or_default();
+    let places = [
+        "/metadata/creationTimestamp",
+        "/firstTimestamp",
+        "/lastTimestamp",
+        "/eventTime",
+        "/series/lastObservedTime",
+    ];
+    let times = places.iter().filter_map(|place| value.pointer(place)?.as_str());
+    times.filter_map(Timestamp::parse_rfc3339).max().unwrap_or(Timestamp(0))
+}
