@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 mod builtin;
 mod duration;
+mod kinds;
 mod pod;
 
 use duration::human_duration;

@@ -140,6 +140,7 @@ pub fn supported(group: &str, kind: &str) -> Option<&'static [&'static str]> {
             &["metadata.name", "metadata.namespace", "status.replicas"]
         }
         ("batch", "Job") => &["metadata.name", "metadata.namespace", "status.successful"],
+        ("resource.k8s.io", "ResourceSlice") => &["metadata.name", "spec.nodeName", "spec.driver"],
         ("certificates.k8s.io", "CertificateSigningRequest") => {
             &["metadata.name", "spec.signerName"]
         }

@@ -1,7 +1,9 @@
 //! Devices and the claims on them (`resource.k8s.io`). Nothing here hands devices out.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
+use quadrille_cel::{Declared, Environment, ObjectType, OpaqueType, Type};
 use quadrille_object::validate_name;
 use serde_json::Value;
 
@@ -16,6 +18,7 @@ const REQUESTS_MAX: usize = 32;
 const ALTERNATIVES_MAX: usize = 8;
 const DEVICES_MAX: usize = 128;
 const EXPRESSION_BYTES_MAX: usize = 10 * 1024;
+const DRIVER_BYTES_MAX: u64 = 63;
 
 /// The rules of classes of devices.
 pub(crate) static DEVICE_CLASSES: KindRules = KindRules {
@@ -48,7 +51,37 @@ fn validate_selectors(at: &str, holder: &Object, errors: &mut Errors) {
             errors.required(at, "");
         } else if expression.len() > EXPRESSION_BYTES_MAX {
             errors.too_long(at, EXPRESSION_BYTES_MAX);
+        } else {
+            validate_expression(&at, expression, errors);
         }
+    }
+}
+
+/// What an expression sees: the device that may be chosen.
+static DEVICE: LazyLock<Environment> = LazyLock::new(|| {
+    let values = |of| Declared::map(Declared::map(of, None), None);
+    let quantity = Declared::of_type(Type::Opaque(OpaqueType::Quantity));
+    let fields = [
+        ("driver", Declared::string(Some(DRIVER_BYTES_MAX))),
+        ("attributes", values(Declared::dynamic())),
+        ("capacity", values(quantity)),
+        ("allowMultipleAllocations", Declared::of_type(Type::Bool)),
+    ];
+    let fields = fields.map(|(name, declared)| (name.to_owned(), declared));
+    let device = ObjectType::new("kubernetes.DRADevice", fields);
+    Environment::new().declared("device", Declared::object(device)).bindings()
+});
+
+fn validate_expression(at: &str, expression: &str, errors: &mut Errors) {
+    match DEVICE.compile(expression) {
+        Err(error) => {
+            let why = format!("compilation failed: {error}");
+            errors.invalid(at, &expression.into(), &why);
+        }
+        Ok(program) if !matches!(program.result_type(), Type::Bool | Type::Dyn) => {
+            errors.invalid(at, &expression.into(), "must evaluate to bool");
+        }
+        Ok(_) => {}
     }
 }
 

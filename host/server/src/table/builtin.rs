@@ -6,10 +6,11 @@
 use quadrille_object::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{age, pod};
+use super::kinds::{few, three};
+use super::{age, kinds, pod};
 
-const NONE: &str = "<none>";
-const UNKNOWN: &str = "<unknown>";
+pub(super) const NONE: &str = "<none>";
+pub(super) const UNKNOWN: &str = "<unknown>";
 
 /// One cell; a column without a rule is `<none>`.
 pub(super) fn cell(resource: &str, column: &str, object: &Value, now: Timestamp) -> Value {
@@ -26,7 +27,7 @@ pub(super) fn cell(resource: &str, column: &str, object: &Value, now: Timestamp)
         | "replicationcontrollers" => workload_cell(resource, column, object),
         "horizontalpodautoscalers" => autoscaler_cell(column, object),
         "ingresses" => ingress_cell(column, object),
-        _ => None,
+        _ => kinds::cell(resource, column, object),
     };
     of_kind
         .or_else(|| by_path(resource, column, object))
@@ -34,15 +35,15 @@ pub(super) fn cell(resource: &str, column: &str, object: &Value, now: Timestamp)
         .unwrap_or_else(|| json!(NONE))
 }
 
-fn text<'a>(object: &'a Value, pointer: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> Option<&'a str> {
     object.pointer(pointer).and_then(Value::as_str)
 }
 
-fn number(object: &Value, pointer: &str) -> i64 {
+pub(super) fn number(object: &Value, pointer: &str) -> i64 {
     object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0)
 }
 
-fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
+pub(super) fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
     object.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
@@ -50,7 +51,7 @@ fn time(object: &Value, pointer: &str) -> Option<Timestamp> {
     text(object, pointer).and_then(Timestamp::parse_rfc3339)
 }
 
-fn joined(items: impl Iterator<Item = String>) -> String {
+pub(super) fn joined(items: impl Iterator<Item = String>) -> String {
     items.collect::<Vec<_>>().join(",")
 }
 
@@ -208,29 +209,17 @@ fn other(resource: &str, column: &str, object: &Value) -> Option<Value> {
         ("rolebindings" | "clusterrolebindings", "ServiceAccounts") => {
             json!(subjects("ServiceAccount", true))
         }
-        ("persistentvolumeclaims" | "persistentvolumes", "Access Modes") => {
-            let modes = list(object, "/spec/accessModes");
-            let bound =
-                text(object, "/spec/volumeName").is_some() || resource == "persistentvolumes";
-            json!(if bound { joined(modes.iter().filter_map(access_mode)) } else { String::new() })
-        }
         ("networkpolicies", "Pod-Selector") => json!(selector(object.pointer("/spec/podSelector"))),
         ("endpointslices", "Ports") => {
-            let ports = list(object, "/ports").iter().filter_map(|p| p.get("port")?.as_i64());
-            json!(or_unset(joined(ports.map(|port| port.to_string()))))
+            let ports = list(object, "/ports").iter();
+            let number = |p: &Value| p.get("port").and_then(Value::as_i64);
+            let ports = ports.map(|p| number(p).map_or_else(|| "*".to_owned(), |n| n.to_string()));
+            json!(or_unset(three(ports)))
         }
         ("endpointslices", "Endpoints") => {
             let addresses = list(object, "/endpoints").iter().flat_map(|e| list(e, "/addresses"));
-            json!(or_unset(joined(addresses.filter_map(|a| Some(a.as_str()?.to_owned())))))
+            json!(or_unset(three(addresses.filter_map(|a| Some(a.as_str()?.to_owned())))))
         }
-        (_, "ParamKind") => {
-            let part = |field: &str| text(object, &format!("/spec/paramKind/{field}"));
-            json!(match (part("apiVersion"), part("kind")) {
-                (Some(version), Some(kind)) => format!("{version}/{kind}"),
-                _ => "<unset>".to_owned(),
-            })
-        }
-        (_, "ParamRef") => json!(param_ref(object)),
         ("podtemplates", "Pod Labels") => {
             json!(selector(object.pointer("/template/metadata/labels")))
         }
@@ -256,19 +245,6 @@ fn param_ref(object: &Value) -> String {
 
 fn or_unset(text: String) -> String {
     if text.is_empty() { "<unset>".to_owned() } else { text }
-}
-
-fn access_mode(mode: &Value) -> Option<String> {
-    Some(
-        match mode.as_str()? {
-            "ReadWriteOnce" => "RWO",
-            "ReadOnlyMany" => "ROX",
-            "ReadWriteMany" => "RWX",
-            "ReadWriteOncePod" => "RWOP",
-            other => other,
-        }
-        .to_owned(),
-    )
 }
 
 fn pod_cell(column: &str, object: &Value) -> Option<Value> {
@@ -398,7 +374,7 @@ fn event_cell(column: &str, object: &Value, now: Timestamp) -> Option<Value> {
 }
 
 /// The status of a condition, if it has the type.
-fn condition<'a>(object: &'a Value, wanted: &str) -> Option<&'a str> {
+pub(super) fn condition<'a>(object: &'a Value, wanted: &str) -> Option<&'a str> {
     let of_type =
         list(object, "/status/conditions").iter().find(|c| text(c, "/type") == Some(wanted))?;
     text(of_type, "/status")
@@ -506,30 +482,60 @@ fn autoscaler_cell(column: &str, object: &Value) -> Option<Value> {
     })
 }
 
+/// What is and what shall be, of the first two metrics.
 fn autoscaler_targets(object: &Value) -> String {
-    let target = |metric: &Value| {
-        let name = text(metric, "/resource/name")?;
-        let wanted =
-            match metric.pointer("/resource/target/averageUtilization").and_then(Value::as_i64) {
-                Some(percent) => format!("{percent}%"),
-                None => text(metric, "/resource/target/averageValue")?.to_owned(),
-            };
-        Some(format!("{name}: {UNKNOWN}/{wanted}"))
+    const SHOWN_MAX: usize = 2;
+    let current = list(object, "/status/currentMetrics");
+    let metrics = list(object, "/spec/metrics").iter().enumerate();
+    let all = metrics.filter_map(|(at, metric)| autoscaler_target(metric, current.get(at)));
+    let shown = few(all, SHOWN_MAX, ", ");
+    if shown.is_empty() { NONE.to_owned() } else { shown }
+}
+
+fn autoscaler_target(metric: &Value, current: Option<&Value>) -> Option<String> {
+    let source = match text(metric, "/type")? {
+        "Resource" => "resource",
+        "ContainerResource" => "containerResource",
+        "Pods" => "pods",
+        "Object" => "object",
+        "External" => "external",
+        _ => return None,
     };
-    let all =
-        list(object, "/spec/metrics").iter().filter_map(target).collect::<Vec<_>>().join(", ");
-    if all.is_empty() { NONE.to_owned() } else { all }
+    let target = |field: &str| metric.pointer(&format!("/{source}/target/{field}"));
+    let is = |field: &str| {
+        let found = current.and_then(|c| c.pointer(&format!("/{source}/current/{field}")));
+        match found.filter(|value| !value.is_null()) {
+            Some(Value::Number(percent)) => format!("{percent}%"),
+            Some(value) => value.as_str().unwrap_or_default().to_owned(),
+            None => UNKNOWN.to_owned(),
+        }
+    };
+    let amount = |field: &str| target(field).and_then(Value::as_str);
+    let of_load = matches!(source, "resource" | "containerResource");
+    if of_load {
+        let name = text(metric, &format!("/{source}/name")).unwrap_or_default();
+        return Some(match amount("averageValue") {
+            Some(wanted) => format!("{name}: {}/{wanted}", is("averageValue")),
+            None => {
+                let wanted = target("averageUtilization").and_then(Value::as_i64);
+                let wanted = wanted.map_or_else(|| "<auto>".to_owned(), |w| format!("{w}%"));
+                format!("{name}: {}/{wanted}", is("averageUtilization"))
+            }
+        });
+    }
+    Some(match (amount("averageValue"), source) {
+        (Some(wanted), "pods") => format!("{}/{wanted}", is("averageValue")),
+        (Some(wanted), _) => format!("{}/{wanted} (avg)", is("averageValue")),
+        (None, _) => format!("{}/{}", is("value"), amount("value").unwrap_or_default()),
+    })
 }
 
 fn ingress_cell(column: &str, object: &Value) -> Option<Value> {
     Some(json!(match column {
         "Class" => text(object, "/spec/ingressClassName").unwrap_or(NONE).to_owned(),
         "Hosts" => {
-            let hosts = joined(
-                list(object, "/spec/rules")
-                    .iter()
-                    .filter_map(|r| Some(text(r, "/host")?.to_owned())),
-            );
+            let rules = list(object, "/spec/rules").iter();
+            let hosts = three(rules.filter_map(|r| Some(text(r, "/host")?.to_owned())));
             if hosts.is_empty() { "*".to_owned() } else { hosts }
         }
         "Address" => {

@@ -52,3 +52,35 @@ fn columns_of_other_kinds_follow_their_rules() {
     check("events", "Object", &event, &json!("pod/p"));
     check("events", "Last Seen", &event, &json!("5s"));
 }
+
+#[test]
+fn long_lists_are_cut_and_counted() {
+    let address = |n: usize| json!({"ip": format!("10.0.0.{n}")});
+    let many: Vec<Value> = (1..6).map(address).collect();
+    let object = json!({"subsets": [{"addresses": many, "ports": [{"port": 80}]}]});
+    let wanted = json!("10.0.0.1:80,10.0.0.2:80,10.0.0.3:80 + 2 more...");
+    check("endpoints", "Endpoints", &object, &wanted);
+    check("endpoints", "Endpoints", &json!({}), &json!("<none>"));
+    let slice = json!({"endpoints": [{"addresses": ["a", "b"]}], "ports": [{"port": 1}, {}]});
+    check("endpointslices", "Endpoints", &slice, &json!("a,b"));
+    check("endpointslices", "Ports", &slice, &json!("1,*"));
+}
+
+#[test]
+fn metrics_show_what_is_and_what_shall_be() {
+    let cpu = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": 80}}});
+    let pods = json!({"type": "Pods", "pods": {"target": {"averageValue": "10"}}});
+    let object = json!({"spec": {"metrics": [cpu, pods, cpu]}, "status": {"currentMetrics": [
+        {"type": "Resource", "resource": {"current": {"averageUtilization": 12}}},
+    ]}});
+    let wanted = json!("cpu: 12%/80%, <unknown>/10 + 1 more...");
+    check("horizontalpodautoscalers", "Targets", &object, &wanted);
+}
+
+#[test]
+fn a_quota_is_written_in_two_columns() {
+    let object =
+        json!({"status": {"hard": {"limits.cpu": "2", "pods": "5"}, "used": {"pods": "1"}}});
+    check("resourcequotas", "Request", &object, &json!("pods: 1/5"));
+    check("resourcequotas", "Limit", &object, &json!("limits.cpu: 0/2"));
+}
