@@ -121,6 +121,8 @@ pub struct Status {
     pub details: Option<Box<StatusDetails>>,
     /// What the client is warned of all the same; headers of the answer, not part of its body.
     pub warnings: Vec<String>,
+    /// What admission has to say to the audit log about the refusal: annotations, as key and value.
+    pub audit: Vec<(String, String)>,
 }
 
 impl Status {
@@ -132,6 +134,7 @@ impl Status {
             message: message.into(),
             details: None,
             warnings: Vec::new(),
+            audit: Vec::new(),
         }
     }
 

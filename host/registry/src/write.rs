@@ -67,8 +67,8 @@ impl Attempt<'_> {
     pub(crate) fn decide(mut self) -> Result<Prepared, Unprepared> {
         let decided = self.act();
         if self.questions.is_empty() {
-            let warnings = &mut self.warnings;
-            return Ok(decided.map_err(|status| Status { warnings: take(warnings), ..status })?);
+            let (warnings, audit) = (take(&mut self.warnings), take(&mut self.audit));
+            return Ok(decided.map_err(|status| Status { warnings, audit, ..status })?);
         }
         let assumed = decided.ok().map(Box::new);
         Err(Unprepared::Asks(OpenQuestions { questions: self.questions, assumed }))

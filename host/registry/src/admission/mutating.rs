@@ -226,12 +226,11 @@ impl Invocation<'_> {
     ) -> Result<T, String> {
         let subject = Subject::new(attempt, object, before, operation);
         let shown = subject.seen_as(&self.resource);
-        let request = subject.request(&shown);
         let namespace = super::namespace_object(attempt, &subject);
         see(&Evaluation {
             object: &shown.object,
             old_object: &shown.old_object,
-            request: &request,
+            request: &shown.request,
             params: &self.params,
             namespace: &namespace,
             variables: &self.policy.variables,

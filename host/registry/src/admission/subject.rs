@@ -3,7 +3,7 @@
 //! A subject is made once per pass of the chain and only when there is somebody to look at it. Objects are shown in
 //! the version that was asked for; [`Subject::seen_as`] shows them in another one.
 
-use std::borrow::Cow;
+use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
 
 use quadrille_object::{Gvk, Gvr, Meta};
@@ -34,6 +34,8 @@ pub(crate) struct Subject<'a> {
     /// The new state in the stored form; `None` for a deletion.
     object: Option<&'a Object>,
     before: Option<&'a Object>,
+    /// The versions in which somebody has looked at it.
+    shown: RefCell<Vec<Arc<Shown>>>,
     labels: OnceLock<Meta>,
     labels_before: OnceLock<Meta>,
 }
@@ -43,12 +45,12 @@ pub(crate) struct Subject<'a> {
 pub(crate) struct Shown {
     /// The resource as which it is seen.
     pub(crate) resource: Gvr,
-    /// The kind of the objects.
-    pub(crate) kind: Gvk,
     /// The new state; null for a deletion.
     pub(crate) object: Value,
     /// The state before; null for a create.
     pub(crate) old_object: Value,
+    /// The `AdmissionRequest`, less its uid and objects.
+    pub(crate) request: Value,
 }
 
 impl<'a> Subject<'a> {
@@ -59,10 +61,7 @@ impl<'a> Subject<'a> {
         operation: Operation,
     ) -> Self {
         let resource = attempt.resource;
-        let name = match attempt.name() {
-            "" => metadata::text(object, "name").to_owned(),
-            name => name.to_owned(),
-        };
+        let name = name_of(attempt, object);
         let is_namespace = resource.gvr.group.is_empty() && *resource.gvr.resource == *"namespaces";
         let namespace =
             if is_namespace { name.as_str().into() } else { Arc::clone(attempt.namespace()) };
@@ -77,6 +76,7 @@ impl<'a> Subject<'a> {
             options: options_of(attempt, operation),
             object: (operation != Operation::Delete).then_some(object),
             before,
+            shown: RefCell::default(),
             labels: OnceLock::new(),
             labels_before: OnceLock::new(),
         }
@@ -100,41 +100,50 @@ impl<'a> Subject<'a> {
     }
 
     /// The kind of the body: the subresource's own, where it has one.
-    pub(crate) fn kind(&self, of: &Resource) -> Gvk {
+    fn kind(&self, of: &Resource) -> Gvk {
         let sub = of.subresource(self.subresource);
         sub.map_or_else(|| of.kind.clone(), |sub| sub.kind.clone())
     }
 
-    /// The objects as another version of the resource has them.
-    pub(crate) fn seen_as(&self, resource: &Resource) -> Shown {
+    /// The objects as a version of the resource has them.
+    pub(crate) fn seen_as(&self, resource: &Resource) -> Arc<Shown> {
+        let mut known = self.shown.borrow_mut();
+        if let Some(shown) = known.iter().find(|shown| shown.resource == resource.gvr) {
+            return Arc::clone(shown);
+        }
+        let shown = Arc::new(self.show(resource));
+        known.push(Arc::clone(&shown));
+        shown
+    }
+
+    fn show(&self, resource: &Resource) -> Shown {
         let show = |object: Option<&Object>| match object {
             None => Value::Null,
-            Some(object) => Value::Object(self.shown(resource, object).into_owned()),
+            Some(object) => Value::Object(self.shown(resource, object)),
         };
         Shown {
             resource: resource.gvr.clone(),
-            kind: self.kind(resource),
             object: show(self.object),
             old_object: show(self.before),
+            request: self.request(resource),
         }
     }
 
-    fn shown<'o>(&self, resource: &Resource, object: &'o Object) -> Cow<'o, Object> {
+    fn shown(&self, resource: &Resource, object: &Object) -> Object {
         if self.subresource == "scale" {
-            return Cow::Owned(scale::scale_of(resource, object));
+            return scale::scale_of(resource, object);
         }
         let mut shown = object.clone();
         convert::from_storage(resource, &mut shown);
-        Cow::Owned(shown)
+        shown
     }
 
-    /// The `AdmissionRequest`, less its uid and objects.
-    pub(crate) fn request(&self, shown: &Shown) -> Value {
+    fn request(&self, resource: &Resource) -> Value {
         let own = &self.resource.gvr;
         let user = self.actor;
         let mut request = json!({
-            "kind": kind_value(&shown.kind),
-            "resource": resource_value(&shown.resource),
+            "kind": kind_value(&self.kind(resource)),
+            "resource": resource_value(&resource.gvr),
             "requestKind": kind_value(&self.kind(self.resource)),
             "requestResource": resource_value(own),
             "operation": self.operation.name(),
@@ -152,6 +161,9 @@ impl<'a> Subject<'a> {
             of.insert("subResource".to_owned(), self.subresource.into());
             of.insert("requestSubResource".to_owned(), self.subresource.into());
         }
+        if !user.extra.is_empty() {
+            of["userInfo"]["extra"] = json!(*user.extra);
+        }
         if !user.uid.is_empty() {
             of["userInfo"]["uid"] = (*user.uid).into();
         }
@@ -168,6 +180,18 @@ impl Operation {
             Self::Delete => "DELETE",
         }
     }
+}
+
+/// The name in the path or body; an object whose name is generated has none for whoever looks.
+fn name_of(attempt: &Attempt<'_>, object: &Object) -> String {
+    if !attempt.name().is_empty() {
+        return attempt.name().to_owned();
+    }
+    let Action::Create(body) = &attempt.request.action else {
+        return metadata::text(object, "name").to_owned();
+    };
+    let name = body.value.pointer("/metadata/name").and_then(Value::as_str);
+    name.unwrap_or_default().to_owned()
 }
 
 fn kind_value(kind: &Gvk) -> Value {

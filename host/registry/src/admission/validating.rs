@@ -88,7 +88,6 @@ fn judge(attempt: &Attempt<'_>, subject: &Subject<'_>, bound: &Bound, verdict: &
         Err(unknown) => return verdict.misconfigured(policy, None, &unknown.0),
     };
     let shown = subject.seen_as(&resource);
-    let request = subject.request(&shown);
     let namespace = super::namespace_object(attempt, subject);
     let mut annotations: Vec<(String, Vec<String>)> = Vec::new();
     for binding in &bound.bindings {
@@ -114,7 +113,7 @@ fn judge(attempt: &Attempt<'_>, subject: &Subject<'_>, bound: &Bound, verdict: &
             let evaluation = Evaluation {
                 object: &shown.object,
                 old_object: &shown.old_object,
-                request: &request,
+                request: &shown.request,
                 params,
                 namespace: &namespace,
                 variables: &policy.variables,

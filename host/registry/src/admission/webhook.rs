@@ -102,11 +102,10 @@ impl Webhook {
             return Ok(Some(resource));
         }
         let shown = subject.seen_as(&resource);
-        let request = subject.request(&shown);
         let evaluation = Evaluation {
             object: &shown.object,
             old_object: &shown.old_object,
-            request: &request,
+            request: &shown.request,
             params: &Value::Null,
             namespace: &Value::Null,
             variables: &[],
@@ -120,14 +119,8 @@ impl Webhook {
     }
 
     /// What the webhook is asked.
-    fn question(
-        &self,
-        attempt: &Attempt<'_>,
-        subject: &Subject<'_>,
-        shown: &Shown,
-        round: usize,
-    ) -> Question {
-        let mut request = subject.request(shown);
+    fn question(&self, attempt: &Attempt<'_>, shown: &Shown, round: usize) -> Question {
+        let mut request = shown.request.clone();
         for (key, object) in [("object", &shown.object), ("oldObject", &shown.old_object)] {
             request[key] = object.clone();
         }
@@ -242,8 +235,8 @@ impl Plugin for MutatingWebhook {
                 }
                 webhook.check_dry_run(&subject)?;
                 let shown = subject.seen_as(&resource);
-                let question = webhook.question(attempt, &subject, &shown, round);
-                let scope = (shown.object, resource);
+                let question = webhook.question(attempt, &shown, round);
+                let scope = (Arc::clone(&shown), resource);
                 let Some(outcome) = consult(attempt, question) else { continue };
                 let place = format!("round_{round}_index_{index}");
                 if let Some(answer) = webhook.follow(attempt, outcome, &place)? {
@@ -272,7 +265,7 @@ fn patched(
     webhook: &Webhook,
     attempt: &mut Attempt<'_>,
     answer: Answer,
-    (shown, resource): (Value, Arc<Resource>),
+    (shown, resource): (Arc<Shown>, Arc<Resource>),
     place: &str,
 ) -> Result<Option<(Value, Arc<Resource>)>, Status> {
     let (configuration, name) = (&webhook.configuration, &webhook.name);
@@ -285,7 +278,7 @@ fn patched(
         "configuration": configuration, "webhook": name, "patch": patch, "patchType": "JSONPatch",
     });
     attempt.audit.push((format!("patch.webhook.admission.k8s.io/{place}"), mark.to_string()));
-    let mut value = shown;
+    let mut value = shown.object.clone();
     if value.is_null() {
         return Err(internal(&format!(
             "admission webhook {name:?} attempted to modify the object, which is not supported for this operation"
@@ -319,7 +312,7 @@ impl Plugin for ValidatingWebhook {
                 let Some(resource) = webhook.wants(attempt, &subject)? else { continue };
                 webhook.check_dry_run(&subject)?;
                 let shown = subject.seen_as(&resource);
-                questions.push((index, webhook, webhook.question(attempt, &subject, &shown, 0)));
+                questions.push((index, webhook, webhook.question(attempt, &shown, 0)));
             }
         }
         let mut outcomes = Vec::with_capacity(questions.len());

@@ -4,6 +4,7 @@
 
 mod binding;
 mod matching;
+mod permission;
 mod policy;
 mod webhook;
 

@@ -1,6 +1,6 @@
 //! Claims about validating and mutating admission policies.
 
-use quadrille_registry::{Action, Body, Reason, WriteOptions};
+use quadrille_registry::{Action, Actor, Body, Reason, WriteOptions};
 use serde_json::{Value, json};
 
 use crate::support::{DEFINITION, Host, Place, deployment, version, widgets};
@@ -261,4 +261,50 @@ async fn the_status_of_a_policy_says_what_its_kinds_do_not_have() {
     let text = warning["warning"].as_str().unwrap_or_default();
     assert!(text.starts_with("apps/v1, Kind=Deployment: "), "{text}");
     assert!(text.contains("undefined field 'frob'"), "{text}");
+}
+
+#[tokio::test]
+async fn a_refusal_tells_the_audit_log_too() {
+    let host = Host::start().await;
+    let spec = json!({
+        "matchConstraints": rules("", "v1", "configmaps"),
+        "validations": [{"expression": "false", "message": "never"}],
+    });
+    host.validating(spec, json!({"validationActions": ["Deny", "Audit"]})).await;
+    let refused = host.create(MAP, map(json!({}))).await.expect_err("refused");
+    let keys: Vec<&str> = refused.audit.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["validation.policy.admission.k8s.io/validation_failure"]);
+}
+
+#[tokio::test]
+async fn who_may_not_read_the_parameters_may_not_write_the_policy() {
+    let host = Host::start().await;
+    let alice = || Actor {
+        user: "alice".into(),
+        groups: ["system:authenticated".into()].into(),
+        ..Actor::default()
+    };
+    let policy = json!({
+        "apiVersion": GROUP, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": "p"},
+        "spec": {
+            "matchConstraints": rules("", "v1", "configmaps"),
+            "paramKind": {"apiVersion": "v1", "kind": "Secret"},
+            "validations": [{"expression": "true"}],
+        },
+    });
+    let place = (GROUP, "ValidatingAdmissionPolicy", "", "");
+    let create = |actor| {
+        let action = Action::Create(Body::from(policy.clone()));
+        host.write_as(actor, place, action, WriteOptions::default())
+    };
+    let refused = create(alice()).await.expect_err("alice cannot read Secrets");
+    assert_eq!(refused.reason, Reason::Invalid);
+    let details = refused.details.expect("details");
+    let causes: Vec<_> =
+        details.causes.iter().map(|c| (c.field.as_str(), c.reason.as_str())).collect();
+    assert_eq!(causes, [("spec.paramKind", "FieldValueForbidden")]);
+    let groups = ["system:masters".into(), "system:authenticated".into()];
+    create(Actor { groups: groups.into(), ..alice() })
+        .await
+        .expect("whoever may do everything may");
 }

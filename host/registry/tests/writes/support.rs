@@ -55,6 +55,17 @@ impl Host {
         options: WriteOptions,
     ) -> Result<Written, Status> {
         let actor = Actor { client: "tester/1.0 (test)".into(), ..Actor::default() };
+        self.write_as(actor, place, action, options).await
+    }
+
+    /// Writes as somebody.
+    pub(crate) async fn write_as(
+        &self,
+        actor: Actor,
+        place: Place<'_>,
+        action: Action,
+        options: WriteOptions,
+    ) -> Result<Written, Status> {
         let request = WriteRequest { target: self.target(place), action, options, actor };
         self.registry.submit(&request, Cause::Request(RequestCause::default())).await
     }

@@ -4,8 +4,11 @@ use quadrille_object::validate_name;
 use serde_json::Value;
 
 use crate::field::{self, Errors, Object};
-use crate::rules::admission::{given, list, matching, text};
+use crate::rules::admission::policy::is_valid;
+use crate::rules::admission::{given, list, matching, permission, text};
 use crate::rules::{Rules, pod_template};
+use crate::status::Status;
+use crate::write::Attempt;
 
 const ACTIONS: [&str; 3] = ["Audit", "Deny", "Warn"];
 
@@ -16,6 +19,25 @@ pub(crate) struct ValidatingBindings;
 impl Rules for ValidatingBindings {
     fn default(&self, object: &mut Object) {
         matching::default_in(field::map_mut(object, &["spec"]), "matchResources");
+    }
+
+    fn before_create(&self, attempt: &Attempt<'_>, object: &mut Object) -> Result<(), Status> {
+        if !is_valid(self, object) {
+            return Ok(());
+        }
+        permission::check_reference(attempt, "validatingadmissionpolicies", object, None)
+    }
+
+    fn before_update(
+        &self,
+        attempt: &Attempt<'_>,
+        object: &mut Object,
+        before: &Object,
+    ) -> Result<(), Status> {
+        if !is_valid(self, object) {
+            return Ok(());
+        }
+        permission::check_reference(attempt, "validatingadmissionpolicies", object, Some(before))
     }
 
     fn validate(&self, object: &Object, errors: &mut Errors) {
@@ -35,6 +57,25 @@ pub(crate) struct MutatingBindings;
 impl Rules for MutatingBindings {
     fn default(&self, object: &mut Object) {
         matching::default_in(field::map_mut(object, &["spec"]), "matchResources");
+    }
+
+    fn before_create(&self, attempt: &Attempt<'_>, object: &mut Object) -> Result<(), Status> {
+        if !is_valid(self, object) {
+            return Ok(());
+        }
+        permission::check_reference(attempt, "mutatingadmissionpolicies", object, None)
+    }
+
+    fn before_update(
+        &self,
+        attempt: &Attempt<'_>,
+        object: &mut Object,
+        before: &Object,
+    ) -> Result<(), Status> {
+        if !is_valid(self, object) {
+            return Ok(());
+        }
+        permission::check_reference(attempt, "mutatingadmissionpolicies", object, Some(before))
     }
 
     fn validate(&self, object: &Object, errors: &mut Errors) {

@@ -10,8 +10,11 @@ use crate::field::{self, Errors, Object};
 use crate::metadata;
 use crate::rules::Rules;
 use crate::rules::admission::{
-    FAILURE_POLICIES, REINVOCATION_POLICIES, given, list, matching, required_one_of, text,
+    FAILURE_POLICIES, REINVOCATION_POLICIES, given, list, matching, permission, required_one_of,
+    text,
 };
+use crate::status::Status;
+use crate::write::Attempt;
 
 const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
 const PATCH_TYPES: [&str; 2] = ["ApplyConfiguration", "JSONPatch"];
@@ -25,6 +28,25 @@ pub(crate) struct ValidatingPolicies;
 impl Rules for ValidatingPolicies {
     fn default(&self, object: &mut Object) {
         default(object);
+    }
+
+    fn before_create(&self, attempt: &Attempt<'_>, object: &mut Object) -> Result<(), Status> {
+        if !is_valid(self, object) {
+            return Ok(());
+        }
+        permission::check_kind(attempt, object, None)
+    }
+
+    fn before_update(
+        &self,
+        attempt: &Attempt<'_>,
+        object: &mut Object,
+        before: &Object,
+    ) -> Result<(), Status> {
+        if attempt.subresource().is_some() || !is_valid(self, object) {
+            return Ok(());
+        }
+        permission::check_kind(attempt, object, Some(before))
     }
 
     fn complete(&self, object: &mut Object) {
@@ -50,6 +72,25 @@ impl Rules for MutatingPolicies {
         default(object);
     }
 
+    fn before_create(&self, attempt: &Attempt<'_>, object: &mut Object) -> Result<(), Status> {
+        if !is_valid(self, object) {
+            return Ok(());
+        }
+        permission::check_kind(attempt, object, None)
+    }
+
+    fn before_update(
+        &self,
+        attempt: &Attempt<'_>,
+        object: &mut Object,
+        before: &Object,
+    ) -> Result<(), Status> {
+        if attempt.subresource().is_some() || !is_valid(self, object) {
+            return Ok(());
+        }
+        permission::check_kind(attempt, object, Some(before))
+    }
+
     fn validate(&self, object: &Object, errors: &mut Errors) {
         validate_mutating(object, true, errors);
     }
@@ -57,6 +98,18 @@ impl Rules for MutatingPolicies {
     fn validate_update(&self, object: &Object, before: &Object, errors: &mut Errors) {
         validate_mutating(object, !same_conditions(object, before), errors);
     }
+}
+
+/// Permissions are asked for when nothing else is wrong.
+pub(super) fn is_valid(rules: &dyn Rules, object: &Object) -> bool {
+    // Without parameters nobody is asked, and the expressions need not be compiled twice.
+    let asks =
+        ["paramKind", "paramRef"].iter().any(|key| field::get(object, &["spec", key]).is_some());
+    let mut errors = Errors::default();
+    if asks {
+        rules.validate(object, &mut errors);
+    }
+    errors.0.is_empty()
 }
 
 fn default(object: &mut Object) {
