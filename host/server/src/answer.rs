@@ -124,6 +124,13 @@ pub(crate) fn text(code: StatusCode, text: impl Into<Bytes>) -> Answer {
     answer(code, TEXT, Body::Whole(text.into()))
 }
 
+/// 204: there is nothing to say.
+pub(crate) fn empty() -> Answer {
+    let mut answer = text(StatusCode::NO_CONTENT, Bytes::new());
+    answer.headers_mut().remove(CONTENT_TYPE);
+    answer
+}
+
 /// The 404 of a path that nothing is served at.
 pub(crate) fn no_such_path() -> Answer {
     text(StatusCode::NOT_FOUND, "404 page not found\n")

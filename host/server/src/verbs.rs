@@ -8,6 +8,7 @@ pub(crate) mod list;
 pub(crate) mod options;
 pub(crate) mod other;
 pub(crate) mod plugin;
+pub(crate) mod pod;
 pub(crate) mod review;
 pub(crate) mod token_request;
 pub(crate) mod watch;
@@ -28,6 +29,9 @@ pub(crate) async fn answer(
 ) -> Result<Answer, Status> {
     if request.parts.method == Method::HEAD {
         return Err(method_not_allowed());
+    }
+    if let Some(answer) = pod::answer(app, &request) {
+        return answer;
     }
     match request.verb {
         "get" => get::get(app, &request),

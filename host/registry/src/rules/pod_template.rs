@@ -26,7 +26,10 @@ use serde_json::Value;
 pub(crate) use annotation::MIRROR;
 pub(crate) use at::At;
 pub(crate) use check::{Within, validate_pod, validate_template};
-pub(crate) use defaults::{maps_mut, pod_defaults, spec_defaults, template_defaults};
+pub(crate) use claim::validate as validate_claim;
+pub(crate) use defaults::{
+    claim_defaults, maps_mut, pod_defaults, spec_defaults, template_defaults,
+};
 pub(crate) use overall::{Amounts, add as add_amounts, amounts, of_pod};
 pub(crate) use probe::validate_number as validate_port;
 pub(crate) use resource::is_extended;

@@ -20,6 +20,7 @@ impl Attempt<'_> {
         let Some(paths) = self.resource.scale.clone() else { return Err(self.not_found()) };
         let before = Before::of(self.find()?)?;
         let current = scale_of(self.resource, &before.object);
+        let current_replicas = field::integer(&current, &["spec", "replicas"]).unwrap_or(0);
         let wanted = self.wanted_scale(current)?;
         self.check_scale(&wanted)?;
         let replicas = field::integer(&wanted, &["spec", "replicas"]).unwrap_or(0);
@@ -28,17 +29,35 @@ impl Attempt<'_> {
             for key in ["apiVersion", "kind"] {
                 field::copy(&mut config, &before.object, key);
             }
-            set(&mut config, &paths, replicas);
-            let mut object = shape::apply(self, Some(&before.object), &config)?;
+            if self.applies_replicas() {
+                set(&mut config, &paths, replicas);
+            }
+            // A Scale does not show zero replicas: to whoever applies one, any number is new.
+            let mut live = before.object.clone();
+            if current_replicas == 0 {
+                unset(&mut live, &paths);
+            }
+            let mut object = shape::apply(self, Some(&live), &config)?;
+            if !self.applies_replicas() {
+                set(&mut object, &paths, current_replicas);
+            }
+            forget_times(&mut object);
             self.complete(&mut object, Nulls::Keep);
             return self.replace(before, object);
         }
         let mut object = before.object.clone();
         set(&mut object, &paths, replicas);
         shape::manage(self, &mut object, Some(&before.object));
+        forget_times(&mut object);
         let given = metadata::text(&wanted, "resourceVersion").to_owned();
         metadata::of_mut(&mut object).insert("resourceVersion".to_owned(), given.into());
         self.replace(before, object)
+    }
+
+    /// Whether the applied configuration names a number of replicas.
+    fn applies_replicas(&self) -> bool {
+        let Action::Apply(body) = &self.request.action else { return false };
+        body.value.pointer("/spec/replicas").is_some_and(|replicas| !replicas.is_null())
     }
 
     fn wanted_scale(&self, current: Object) -> Result<Object, Status> {
@@ -86,6 +105,22 @@ pub(crate) fn set(object: &mut Object, paths: &ScalePaths, replicas: i64) {
     let Some((last, parents)) = paths.spec_replicas.split_last() else { return };
     let parents: Vec<&str> = parents.iter().map(String::as_str).collect();
     field::map_mut(object, &parents).insert(last.clone(), replicas.into());
+}
+
+fn unset(object: &mut Object, paths: &ScalePaths) {
+    let Some((last, parents)) = paths.spec_replicas.split_last() else { return };
+    let parents: Vec<&str> = parents.iter().map(String::as_str).collect();
+    field::map_mut(object, &parents).remove(last);
+}
+
+/// What was set through the subresource is noted without a time.
+fn forget_times(object: &mut Object) {
+    let entries = metadata::of_mut(object).get_mut("managedFields").and_then(Value::as_array_mut);
+    for entry in entries.into_iter().flatten().filter_map(Value::as_object_mut) {
+        if field::text(entry, &["subresource"]) == Some("scale") {
+            entry.remove("time");
+        }
+    }
 }
 
 /// An object as a Scale.

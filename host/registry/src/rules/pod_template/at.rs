@@ -156,6 +156,12 @@ impl Errors {
         }
     }
 
+    /// Something that is not allowed as a whole, without showing it.
+    pub(crate) fn invalid_alone(&mut self, field: impl Into<String>, why: &str) {
+        let message = format!("Invalid value: {why}");
+        self.0.push(FieldError::new(FieldErrorKind::Invalid, field, message));
+    }
+
     /// A text that must be an IP address.
     pub(crate) fn address(&mut self, field: String, address: &str) {
         if !is_address(address) {
