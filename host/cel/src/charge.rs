@@ -101,6 +101,15 @@ pub(crate) fn fold_start(kind: FoldKind) -> u64 {
     }
 }
 
+/// Looking whether a loop is decided.
+pub(crate) fn fold_condition(kind: FoldKind) -> u64 {
+    match kind {
+        FoldKind::All => 2,
+        FoldKind::Exists => 3,
+        FoldKind::ExistsOne | FoldKind::List | FoldKind::Map | FoldKind::MapEntry => 0,
+    }
+}
+
 /// Each turn, beside what the macro's own expressions cost.
 pub(crate) fn fold_step(kind: FoldKind) -> u64 {
     match kind {

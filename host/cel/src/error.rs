@@ -42,10 +42,10 @@ impl CompileError {
         Self { text, issues }
     }
 
-    /// For an expression that is refused before anything is read of it.
+    /// For an expression that is refused as a whole: the place is none.
     pub(crate) fn whole(message: String) -> Self {
         let issue = Issue { offset: 0, message };
-        Self { text: format!("ERROR: <input>:1:1: {}", issue.message), issues: vec![issue] }
+        Self { text: format!("ERROR: <input>:-1:0: {}", issue.message), issues: vec![issue] }
     }
 
     /// The problems one by one.

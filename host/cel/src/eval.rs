@@ -3,20 +3,22 @@
 //! Owns evaluation order, which errors logical operators absorb, loops and what each step costs. Operators on
 //! values are in `ops`, functions in `library`. Must not know of types.
 
+mod fold;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use regex::Regex;
 
-use crate::ast::{FoldKind, Literal, Select, Unwraps};
+use crate::ast::{Literal, Select, Unwraps};
 use crate::budget::{Budget, PER_CALL_LIMIT};
 use crate::charge;
 use crate::error::EvalError;
 use crate::library::{self, Decision, Question};
 use crate::ops;
-use crate::plan::{Binary, Call, Node, PlannedFold, Unary};
+use crate::plan::{Binary, Call, Node, Unary};
 use crate::signature::{Overload, Run, fits};
-use crate::value::{Key, List, Map, Object, Text, Value};
+use crate::value::{Key, List, Object, Text, Value};
 
 type Result<T> = std::result::Result<T, EvalError>;
 
@@ -363,83 +365,6 @@ impl<'a, 'm> Machine<'a, 'm> {
         Ok(result)
     }
 
-    fn fold(&mut self, fold: &'a PlannedFold) -> Result<Value<'a>> {
-        let range = self.eval(&fold.range)?;
-        let depth = self.locals.len();
-        let mut state = FoldState::new(fold.kind);
-        self.charge(charge::fold_start(fold.kind))?;
-        let result = match &range {
-            Value::List(list) => self.over_list(fold, list, &mut state),
-            Value::Map(map) => self.over_map(fold, map, &mut state),
-            _ => Err(EvalError::no_such_overload()),
-        };
-        self.locals.truncate(depth);
-        result?;
-        state.result()
-    }
-
-    fn over_list(
-        &mut self,
-        fold: &'a PlannedFold,
-        list: &List<'a>,
-        state: &mut FoldState<'a>,
-    ) -> Result<()> {
-        let depth = self.locals.len();
-        for (place, element) in list.iter().enumerate() {
-            let key = fold.pair.then(|| Value::Int(i64::try_from(place).unwrap_or(i64::MAX)));
-            self.locals.truncate(depth);
-            self.locals.extend(key.clone());
-            self.locals.push(element);
-            let key = || key.as_ref().and_then(Value::key);
-            if self.step(fold, key, state)? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn over_map(
-        &mut self,
-        fold: &'a PlannedFold,
-        map: &Map<'a>,
-        state: &mut FoldState<'a>,
-    ) -> Result<()> {
-        let depth = self.locals.len();
-        for (key, value) in map.entries() {
-            self.locals.truncate(depth);
-            self.locals.push(key.value());
-            if fold.pair {
-                self.locals.push(value);
-            }
-            if self.step(fold, || Some(key.clone()), state)? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// One turn of a loop; says whether the loop is decided.
-    fn step(
-        &mut self,
-        fold: &'a PlannedFold,
-        key: impl FnOnce() -> Option<Key<'a>>,
-        state: &mut FoldState<'a>,
-    ) -> Result<bool> {
-        if let Some(filter) = &fold.filter {
-            match self.eval(filter)? {
-                Value::Bool(true) => {}
-                Value::Bool(false) => {
-                    self.charge(1)?;
-                    return Ok(false);
-                }
-                _ => return Err(EvalError::no_such_overload()),
-            }
-        }
-        let value = self.eval(&fold.body);
-        self.charge(charge::fold_step(fold.kind))?;
-        state.add(value, key)
-    }
-
     // Functions.
 
     fn call(&mut self, call: &'a Call) -> Result<Value<'a>> {
@@ -526,89 +451,4 @@ fn insert<'a>(
         return Err(EvalError::CostLimit);
     }
     Ok(())
-}
-
-/// What a loop has found so far.
-enum FoldState<'a> {
-    /// `all` and `exists`: the value that decides, and the first failure.
-    Any {
-        decides: bool,
-        decided: bool,
-        failure: Option<EvalError>,
-    },
-    Count(u64),
-    List(Vec<Value<'a>>),
-    Map {
-        entries: BTreeMap<Key<'a>, Value<'a>>,
-        whole: bool,
-    },
-}
-
-impl<'a> FoldState<'a> {
-    fn new(kind: FoldKind) -> Self {
-        match kind {
-            FoldKind::All => Self::Any { decides: false, decided: false, failure: None },
-            FoldKind::Exists => Self::Any { decides: true, decided: false, failure: None },
-            FoldKind::ExistsOne => Self::Count(0),
-            FoldKind::List => Self::List(Vec::new()),
-            FoldKind::Map => Self::Map { entries: BTreeMap::new(), whole: false },
-            FoldKind::MapEntry => Self::Map { entries: BTreeMap::new(), whole: true },
-        }
-    }
-
-    fn add(
-        &mut self,
-        value: Result<Value<'a>>,
-        key: impl FnOnce() -> Option<Key<'a>>,
-    ) -> Result<bool> {
-        match self {
-            Self::Any { decides, decided, failure } => match value {
-                Ok(Value::Bool(flag)) => {
-                    *decided = flag == *decides;
-                    return Ok(*decided);
-                }
-                Err(error) if error.is_limit() => return Err(error),
-                Err(error) => {
-                    failure.get_or_insert(error);
-                }
-                Ok(_) => {
-                    failure.get_or_insert_with(EvalError::no_such_overload);
-                }
-            },
-            Self::Count(count) => match value? {
-                Value::Bool(flag) => *count += u64::from(flag),
-                _ => return Err(EvalError::no_such_overload()),
-            },
-            Self::List(list) => {
-                if list.len() == ELEMENTS_MAX {
-                    return Err(EvalError::CostLimit);
-                }
-                list.push(value?);
-            }
-            Self::Map { entries, whole: false } => {
-                let key = key().ok_or_else(EvalError::no_such_overload)?;
-                insert(entries, &key.value(), value?)?;
-            }
-            Self::Map { entries, whole: true } => match value? {
-                Value::Map(map) => {
-                    for (key, value) in map.entries() {
-                        insert(entries, &key.value(), value)?;
-                    }
-                }
-                _ => return Err(EvalError::no_such_overload()),
-            },
-        }
-        Ok(false)
-    }
-
-    fn result(self) -> Result<Value<'a>> {
-        match self {
-            Self::Any { decides, decided: true, .. } => Ok(Value::Bool(decides)),
-            Self::Any { failure: Some(failure), .. } => Err(failure),
-            Self::Any { decides, .. } => Ok(Value::Bool(!decides)),
-            Self::Count(count) => Ok(Value::Bool(count == 1)),
-            Self::List(list) => Ok(Value::list(list)),
-            Self::Map { entries, .. } => Ok(Value::map(entries)),
-        }
-    }
 }

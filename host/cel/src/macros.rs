@@ -81,6 +81,10 @@ impl Parser {
         mut args: Vec<Expr>,
     ) -> Parsed<Expr> {
         let pair = two_variables(name, args.len());
+        if matches!(name, "map" | "filter") && !matches!(args[0].kind, Kind::Ident(_)) {
+            let offset = self.offset_of(&args[0]);
+            return self.fail(offset, "argument is not an identifier");
+        }
         let var = self.variable(&args[0])?;
         let var2 = if pair { Some(self.variable(&args[1])?) } else { None };
         if var2.as_ref() == Some(&var) {

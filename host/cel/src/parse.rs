@@ -14,8 +14,15 @@ const DEPTH_MAX: usize = 250;
 /// As many characters as an expression may have.
 const LENGTH_MAX: usize = 100_000;
 
+/// What an operand begins with, as errors list it: after what may stand there besides.
 const PRIMARY: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, \
     NUM_UINT, STRING, BYTES, IDENTIFIER}";
+const FIRST_ARGUMENT: &str = "{'[', '{', '(', ')', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, \
+    NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
+const FIRST_ELEMENT: &str = "{'[', ']', '{', '(', '.', ',', '-', '!', '?', 'true', 'false', 'null', \
+    NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
+const FIRST_ENTRY: &str = "{'[', '{', '}', '(', '.', ',', '-', '!', '?', 'true', 'false', 'null', \
+    NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
 
 /// A problem was noted; nothing more can be read.
 pub(crate) struct Halt;
@@ -36,13 +43,20 @@ pub(crate) fn parse(source: &str, bindings: bool) -> Result<Ast, CompileError> {
         tokens,
         at: 0,
         depth: 0,
+        open: 0,
         offsets: Vec::new(),
         heights: Vec::new(),
         issues,
+        recovering: false,
+        too_deep: false,
         bindings,
     };
     let root = parser.whole();
-    let Parser { offsets, issues, .. } = parser;
+    let Parser { offsets, issues, too_deep, .. } = parser;
+    if too_deep {
+        let limit = format!("expression recursion limit exceeded: {DEPTH_MAX}");
+        return Err(CompileError::whole(limit));
+    }
     match root {
         Ok(root) if issues.is_empty() => Ok(Ast { root, offsets }),
         Ok(_) | Err(Halt) => Err(CompileError::new(source, issues)),
@@ -54,10 +68,15 @@ pub(crate) struct Parser {
     tokens: Vec<Placed>,
     at: usize,
     depth: usize,
+    /// How many brackets are open.
+    open: usize,
     offsets: Vec<u32>,
     /// How high the tree below each node is.
     heights: Vec<u16>,
     issues: Vec<Issue>,
+    /// Whether a syntax error was noted and nothing has fitted since: what follows from it is not noted.
+    recovering: bool,
+    too_deep: bool,
     /// Whether `cel.bind` is there.
     pub(crate) bindings: bool,
 }
@@ -87,7 +106,7 @@ impl Parser {
     fn whole(&mut self) -> Parsed<Expr> {
         let root = self.expression()?;
         if self.peek() != &Token::End {
-            return self.unexpected("<EOF>");
+            return self.unexpected(&["<EOF>"], "<EOF>");
         }
         Ok(root)
     }
@@ -112,7 +131,9 @@ impl Parser {
 
     fn take(&mut self, mark: &str) -> bool {
         let found = self.is(mark);
-        self.at += usize::from(found);
+        if found {
+            self.advance();
+        }
         found
     }
 
@@ -120,7 +141,20 @@ impl Parser {
         if self.take(mark) {
             return Ok(());
         }
-        self.unexpected(&format!("'{mark}'"))
+        self.unexpected(&[mark], &format!("'{mark}'"))
+    }
+
+    /// The bracket that closes.
+    fn close(&mut self, mark: &'static str) -> Parsed<()> {
+        self.expect(mark)?;
+        self.open -= 1;
+        Ok(())
+    }
+
+    /// Goes on by a token that fits.
+    fn advance(&mut self) {
+        self.at += 1;
+        self.recovering = false;
     }
 
     pub(crate) fn fail<T>(&mut self, offset: u32, message: impl Into<String>) -> Parsed<T> {
@@ -128,19 +162,42 @@ impl Parser {
         Err(Halt)
     }
 
-    /// The token here does not fit: it is one too many, when what is wanted comes right after it.
-    fn unexpected<T>(&mut self, wanted: &str) -> Parsed<T> {
-        let Placed { offset, text, .. } = self.placed().clone();
-        let next = self.tokens.get(self.at + 1);
-        let follows = next.is_some_and(|next| wanted.trim_matches('\'') == next.text);
-        let message = if follows {
-            format!("Syntax error: extraneous input '{text}' expecting {wanted}")
-        } else if wanted.starts_with('\'') && self.peek() == &Token::End {
-            format!("Syntax error: missing {wanted} at '{text}'")
+    fn note(&mut self, message: &str) {
+        if !self.recovering {
+            let message = format!("Syntax error: {message}");
+            self.issues.push(Issue { offset: self.offset(), message });
+        }
+        self.recovering = true;
+    }
+
+    /// The token here does not fit: it is one too many, when what is wanted comes right after it; or what is
+    /// wanted is missing, when what is here could follow it.
+    fn unexpected<T>(&mut self, wanted: &[&str], shown: &str) -> Parsed<T> {
+        let text = self.placed().text.clone();
+        let next = self.tokens.get(self.at + 1).map(|next| next.text.as_str());
+        let closes = matches!(wanted, [")" | "]" | "}"]);
+        if next.is_some_and(|next| wanted.contains(&next)) {
+            self.note(&format!("extraneous input '{text}' expecting {shown}"));
+        } else if closes && self.peek() == &Token::End && self.open == 1 {
+            self.note(&format!("missing {shown} at '{text}'"));
         } else {
-            format!("Syntax error: mismatched input '{text}' expecting {wanted}")
-        };
-        self.fail(offset, message)
+            self.note(&format!("mismatched input '{text}' expecting {shown}"));
+        }
+        Err(Halt)
+    }
+
+    /// What is here begins no operand. If it is one token too many, the operand after it is read; otherwise
+    /// something stands in for the operand, so that further errors are found.
+    fn no_operand(&mut self, expecting: &str) -> Parsed<Expr> {
+        let Placed { text, offset, .. } = self.placed().clone();
+        let next = self.tokens.get(self.at + 1).map(|placed| &placed.token);
+        if self.peek() != &Token::End && next.is_some_and(begins_operand) {
+            self.note(&format!("extraneous input '{text}' expecting {expecting}"));
+            self.advance();
+            return self.primary(PRIMARY);
+        }
+        self.note(&format!("mismatched input '{text}' expecting {expecting}"));
+        Ok(Expr { id: self.id(offset), kind: Kind::Literal(Literal::Null) })
     }
 
     // Nodes.
@@ -160,15 +217,16 @@ impl Parser {
     pub(crate) fn above(&mut self, offset: u32, below: &[Id], kind: Kind) -> Parsed<Expr> {
         let height = below.iter().map(|id| self.heights[*id]).max().unwrap_or(0) + 1;
         if usize::from(height) > DEPTH_MAX {
-            return self.too_deep(offset);
+            return self.too_deep();
         }
         let id = self.id(offset);
         self.heights[id] = height;
         Ok(Expr { id, kind })
     }
 
-    fn too_deep<T>(&mut self, offset: u32) -> Parsed<T> {
-        self.fail(offset, format!("expression recursion limit exceeded: {DEPTH_MAX}"))
+    fn too_deep<T>(&mut self) -> Parsed<T> {
+        self.too_deep = true;
+        Err(Halt)
     }
 
     pub(crate) fn call(&mut self, offset: u32, function: &str, args: Vec<Expr>) -> Parsed<Expr> {
@@ -183,15 +241,19 @@ impl Parser {
     // Grammar.
 
     fn expression(&mut self) -> Parsed<Expr> {
+        self.expression_in(PRIMARY)
+    }
+
+    /// An expression where something else might have stood, too.
+    fn expression_in(&mut self, expecting: &str) -> Parsed<Expr> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            let offset = self.offset();
-            return self.too_deep(offset);
+            return self.too_deep();
         }
-        let condition = self.operators(0)?;
+        let condition = self.operators(0, expecting)?;
         let offset = self.offset();
         let whole = if self.take("?") {
-            let yes = self.operators(0)?;
+            let yes = self.operators(0, PRIMARY)?;
             self.expect(":")?;
             let no = self.expression()?;
             self.call(offset, "_?_:_", vec![condition, yes, no])?
@@ -202,8 +264,8 @@ impl Parser {
         Ok(whole)
     }
 
-    fn operators(&mut self, power_min: u8) -> Parsed<Expr> {
-        let mut left = self.unary()?;
+    fn operators(&mut self, power_min: u8, expecting: &str) -> Parsed<Expr> {
+        let mut left = self.unary(expecting)?;
         loop {
             let Token::Mark(mark) = *self.peek() else { return Ok(left) };
             let Some((power, function)) = binary(mark).filter(|(power, _)| *power > power_min)
@@ -211,8 +273,8 @@ impl Parser {
                 return Ok(left);
             };
             let offset = self.offset();
-            self.at += 1;
-            let right = self.operators(power)?;
+            self.advance();
+            let right = self.operators(power, PRIMARY)?;
             left = if power <= 2 {
                 self.logical(offset, function, left, right)?
             } else {
@@ -236,7 +298,7 @@ impl Parser {
         }
     }
 
-    fn unary(&mut self) -> Parsed<Expr> {
+    fn unary(&mut self, expecting: &str) -> Parsed<Expr> {
         let offset = self.offset();
         for (mark, function) in [("!", "!_"), ("-", "-_")] {
             if !self.is(mark) || (mark == "-" && self.number_follows()) {
@@ -244,16 +306,16 @@ impl Parser {
             }
             let mut count = 0;
             while self.is(mark) && !(mark == "-" && count > 0 && self.number_follows()) {
-                self.at += 1;
+                self.advance();
                 count += 1;
             }
-            let operand = self.member()?;
+            let operand = self.member(PRIMARY)?;
             if count % 2 == 0 {
                 return Ok(operand);
             }
             return self.call(offset, function, vec![operand]);
         }
-        self.member()
+        self.member(expecting)
     }
 
     /// Whether the minus here is the sign of a literal.
@@ -262,16 +324,17 @@ impl Parser {
         matches!(next, Some(Token::Int(_) | Token::Float(_)))
     }
 
-    fn member(&mut self) -> Parsed<Expr> {
-        let mut operand = self.primary()?;
+    fn member(&mut self, expecting: &str) -> Parsed<Expr> {
+        let mut operand = self.primary(expecting)?;
         loop {
             let offset = self.offset();
             if self.take(".") {
                 operand = self.field(offset, operand)?;
             } else if self.take("[") {
+                self.open += 1;
                 let optional = self.take("?");
                 let index = self.expression()?;
-                self.expect("]")?;
+                self.close("]")?;
                 let function = if optional { "_[?_]" } else { "_[_]" };
                 operand = self.call(offset, function, vec![operand, index])?;
             } else if self.is("{") && qualified(&operand).is_some() {
@@ -282,6 +345,16 @@ impl Parser {
         }
     }
 
+    /// What follows a dot is no name.
+    fn not_viable<T>(&mut self) -> Parsed<T> {
+        let text = match self.peek() {
+            Token::End => String::new(),
+            _ => self.placed().text.clone(),
+        };
+        self.note(&format!("no viable alternative at input '.{text}'"));
+        Err(Halt)
+    }
+
     /// What follows a dot.
     fn field(&mut self, dot: u32, operand: Expr) -> Parsed<Expr> {
         let optional = self.take("?");
@@ -289,9 +362,9 @@ impl Parser {
         let name = match token {
             Token::Ident(name) => name,
             Token::Quoted(_) => return self.fail(offset, "unsupported syntax: '`'"),
-            _ => return self.unexpected("IDENTIFIER"),
+            _ => return self.not_viable(),
         };
-        self.at += 1;
+        self.advance();
         let open = self.offset();
         if !optional && self.take("(") {
             let args = self.arguments()?;
@@ -312,68 +385,66 @@ impl Parser {
         if self.take(")") {
             return Ok(args);
         }
-        loop {
+        self.open += 1;
+        args.push(self.expression_in(FIRST_ARGUMENT)?);
+        while self.take(",") {
             args.push(self.expression()?);
-            if self.take(",") {
-                continue;
-            }
-            self.expect(")")?;
-            return Ok(args);
         }
+        self.close(")")?;
+        Ok(args)
     }
 
-    fn primary(&mut self) -> Parsed<Expr> {
+    fn primary(&mut self, expecting: &str) -> Parsed<Expr> {
         let Placed { token, offset, .. } = self.placed().clone();
         match token {
-            Token::Mark(mark) => self.marked(mark, offset),
+            Token::Mark(mark) => self.marked(mark, offset, expecting),
             Token::Ident(name) => {
-                self.at += 1;
+                self.advance();
                 self.named(offset, &name)
             }
             Token::Quoted(_) => self.fail(offset, "unsupported syntax: '`'"),
-            Token::End => self.unexpected(PRIMARY),
+            Token::End => self.no_operand(expecting),
             Token::Int(_)
             | Token::Uint(_)
             | Token::Float(_)
             | Token::String(_)
             | Token::Bytes(_) => {
-                self.at += 1;
+                self.advance();
                 let literal = self.literal(&token, offset, "")?;
                 Ok(Expr { id: self.id(offset), kind: Kind::Literal(literal) })
             }
         }
     }
 
-    fn marked(&mut self, mark: &'static str, offset: u32) -> Parsed<Expr> {
+    fn marked(&mut self, mark: &'static str, offset: u32, expecting: &str) -> Parsed<Expr> {
         let literal = match mark {
             "true" => Literal::Bool(true),
             "false" => Literal::Bool(false),
             "null" => Literal::Null,
             "-" if self.number_follows() => {
-                self.at += 1;
+                self.advance();
                 let token = self.peek().clone();
                 self.literal(&token, offset, "-")?
             }
             "(" => {
-                self.at += 1;
+                self.advance();
+                self.open += 1;
                 let inner = self.expression()?;
-                self.expect(")")?;
+                self.close(")")?;
                 return Ok(inner);
             }
             "[" => return self.list(offset),
             "{" => return self.map(offset),
             "." => {
-                self.at += 1;
-                let Token::Ident(name) = self.peek().clone() else {
-                    return self.unexpected("IDENTIFIER");
-                };
+                self.advance();
+                let Token::Ident(name) = self.peek().clone() else { return self.not_viable() };
                 let offset = self.offset();
-                self.at += 1;
+                self.advance();
                 return self.named(offset, &name);
             }
-            _ => return self.unexpected(PRIMARY),
+            _ => return self.no_operand(expecting),
         };
-        self.at += 1;
+        self.advance();
         Ok(Expr { id: self.id(offset), kind: Kind::Literal(literal) })
     }
 
@@ -390,34 +461,38 @@ impl Parser {
     }
 
     fn list(&mut self, offset: u32) -> Parsed<Expr> {
-        self.at += 1;
+        self.advance();
+        self.open += 1;
         let mut elements = Vec::new();
         while !self.take("]") {
+            let expecting = if elements.is_empty() { FIRST_ELEMENT } else { PRIMARY };
             let optional = self.take("?");
-            elements.push(Element { value: self.expression()?, optional });
-            if !self.take(",") {
-                self.expect("]")?;
-                break;
+            elements.push(Element { value: self.expression_in(expecting)?, optional });
+            if !self.take(",") && !self.is("]") {
+                return self.unexpected(&["]", ","], "{']', ','}");
             }
         }
+        self.open -= 1;
         let below: Vec<Id> = elements.iter().map(|element| element.value.id).collect();
         self.above(offset, &below, Kind::List(elements))
     }
 
     fn map(&mut self, offset: u32) -> Parsed<Expr> {
-        self.at += 1;
+        self.advance();
+        self.open += 1;
         let mut entries = Vec::new();
         while !self.take("}") {
+            let expecting = if entries.is_empty() { FIRST_ENTRY } else { PRIMARY };
             let optional = self.take("?");
-            let key = self.expression()?;
+            let key = self.expression_in(expecting)?;
             self.expect(":")?;
             let value = self.expression()?;
             entries.push(Entry { key, value, optional });
-            if !self.take(",") {
-                self.expect("}")?;
-                break;
+            if !self.take(",") && !self.is("}") {
+                return self.unexpected(&["}", ","], "{'}', ','}");
             }
         }
+        self.open -= 1;
         let below: Vec<Id> =
             entries.iter().flat_map(|entry| [entry.key.id, entry.value.id]).collect();
         self.above(offset, &below, Kind::Map(entries))
@@ -426,23 +501,24 @@ impl Parser {
     fn structure(&mut self, name: &Expr) -> Parsed<Expr> {
         let name: Arc<str> = qualified(name).unwrap_or_default().into();
         let offset = self.offset();
-        self.at += 1;
+        self.advance();
+        self.open += 1;
         let mut fields = Vec::new();
         while !self.take("}") {
             let optional = self.take("?");
             let Token::Ident(field) = self.peek().clone() else {
-                return self.unexpected("{'}', ',', IDENTIFIER}");
+                return self.unexpected(&["}"], "{'}', ',', '?', IDENTIFIER, ESC_IDENTIFIER}");
             };
-            self.at += 1;
+            self.advance();
             let colon = self.offset();
             self.expect(":")?;
             let value = self.expression()?;
             fields.push(StructField { id: self.id(colon), name: field.into(), value, optional });
-            if !self.take(",") {
-                self.expect("}")?;
-                break;
+            if !self.take(",") && !self.is("}") {
+                return self.unexpected(&["}", ","], "{'}', ','}");
             }
         }
+        self.open -= 1;
         let below: Vec<Id> = fields.iter().map(|field| field.value.id).collect();
         self.above(offset, &below, Kind::Struct { name, fields })
     }
@@ -463,6 +539,16 @@ impl Parser {
             }
         };
         read.or_else(|message| self.fail(offset, message))
+    }
+}
+
+fn begins_operand(token: &Token) -> bool {
+    match token {
+        Token::Mark(mark) => {
+            matches!(*mark, "[" | "{" | "(" | "." | "-" | "!" | "true" | "false" | "null")
+        }
+        Token::End => false,
+        _ => true,
     }
 }
 

@@ -72,7 +72,11 @@ impl<'s> Lexer<'s> {
         {
             self.push(Token::Mark(mark), mark.len());
         } else {
-            self.unknown(first.len_utf8());
+            // The beginning of an operator takes with it what shows that it is none.
+            let next = self.rest[first.len_utf8()..].chars().next();
+            let more =
+                if matches!(first, '=' | '&' | '|') { next.map_or(0, char::len_utf8) } else { 0 };
+            self.unknown(first.len_utf8() + more);
         }
         true
     }

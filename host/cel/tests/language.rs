@@ -162,6 +162,17 @@ fn problems_are_shown_in_their_place() {
         ("'a'.matches('(')", "1:13", "invalid matches argument", "............^"),
         ("'a' +", "1:6", &format!("Syntax error: mismatched input '<EOF>' {expecting}"), ".....^"),
         ("[1, 'a']", "1:5", "expected type 'int' but found 'string'", "....^"),
+        ("a == )", "1:6", &format!("Syntax error: mismatched input ')' {expecting}"), ".....^"),
+        ("(a", "1:3", "Syntax error: missing ')' at '<EOF>'", "..^"),
+        ("((a", "1:4", "Syntax error: mismatched input '<EOF>' expecting ')'", "...^"),
+        ("f(1 2)", "1:5", "Syntax error: extraneous input '2' expecting ')'", "....^"),
+        ("a ? 1", "1:6", "Syntax error: mismatched input '<EOF>' expecting ':'", ".....^"),
+        ("[1, 2", "1:6", "Syntax error: mismatched input '<EOF>' expecting {']', ','}", ".....^"),
+        ("a..b", "1:3", "Syntax error: no viable alternative at input '..'", "..^"),
+        ("a b c", "1:3", "Syntax error: mismatched input 'b' expecting <EOF>", "..^"),
+        ("[1].map(2, 3)", "1:9", "argument is not an identifier", "........^"),
+        ("[1].all(2, true)", "1:9", "argument must be a simple name", "........^"),
+        ("{a}", "1:3", "Syntax error: mismatched input '}' expecting ':'", "..^"),
         ("a b", "1:3", "Syntax error: extraneous input 'b' expecting <EOF>", "..^"),
         ("for == 1", "1:1", "reserved identifier: for", "^"),
     ];
@@ -276,4 +287,32 @@ fn a_run_that_costs_too_much_is_stopped() {
     let result = program.evaluate(&[("x", Value::dynamic(&x))], &mut budget);
     assert_eq!(result.err(), Some(EvalError::OutOfBudget));
     assert_eq!(budget.remaining(), 0);
+}
+
+#[test]
+fn several_problems_are_shown_together() {
+    let expecting = "expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, \
+        NUM_UINT, STRING, BYTES, IDENTIFIER}";
+    let error = |source: &str| run(source, &json!({})).expect_err("it is wrong");
+    assert_eq!(
+        error("*@a | b"),
+        format!(
+            "ERROR: <input>:1:1: Syntax error: extraneous input '*' {expecting}\n | *@a | b\n | ^\n\
+             ERROR: <input>:1:2: Syntax error: token recognition error at: '@'\n | *@a | b\n | .^\n\
+             ERROR: <input>:1:5: Syntax error: token recognition error at: '| '\n | *@a | b\n | ....^\n\
+             ERROR: <input>:1:7: Syntax error: extraneous input 'b' expecting <EOF>\n | *@a | b\n | ......^"
+        )
+    );
+    assert_eq!(
+        error("1 + +"),
+        format!(
+            "ERROR: <input>:1:5: Syntax error: mismatched input '+' {expecting}\n | 1 + +\n | ....^\n\
+             ERROR: <input>:1:6: Syntax error: mismatched input '<EOF>' {expecting}\n | 1 + +\n | .....^"
+        )
+    );
+    assert_eq!(
+        error("y + z"),
+        "ERROR: <input>:1:1: undeclared reference to 'y' (in container '')\n | y + z\n | ^\n\
+         ERROR: <input>:1:5: undeclared reference to 'z' (in container '')\n | y + z\n | ....^"
+    );
 }
