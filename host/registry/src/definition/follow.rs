@@ -32,9 +32,14 @@ impl Registry {
     /// Serves what the store's definitions say.
     pub(crate) fn load_definitions(&self) {
         let query = Query::whole(Range::all(resource()));
-        for definition in self.store().snapshot().list(&query) {
-            self.follow_definition(&definition.key);
-        }
+        let definitions = self.store().snapshot().list(&query);
+        self.update_catalog(|catalog| {
+            for definition in definitions.iter().filter_map(|d| parse(d).ok()).filter(is_served) {
+                for resource in custom::resources(&definition) {
+                    catalog.insert(resource);
+                }
+            }
+        });
     }
 
     /// Whether something follows from a write: it may change the catalog, be the last one of a dying definition, or

@@ -36,7 +36,7 @@ pub(super) fn validate(object: &Object, before: Option<&Object>, errors: &mut Er
     for (index, version) in versions.iter().enumerate() {
         if schema_of(version).is_none() {
             let at = format!("spec.versions[{index}].schema.openAPIV3Schema");
-            errors.required(at, "schemas are required");
+            errors.required(at, "");
         }
     }
     let before = before.map(|before| field::list(before, &["spec", "versions"]));

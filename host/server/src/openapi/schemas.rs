@@ -13,9 +13,18 @@ use super::operations::{self, Names};
 /// Built-in shapes, from Kubernetes 1.36's `OpenAPI` document.
 static SHAPES: LazyLock<Map<String, Value>> = LazyLock::new(|| {
     let text = quadrille_object::schema::builtin_shapes();
-    let parsed: Value = serde_json::from_str(text).unwrap_or_default();
-    parsed.get("definitions").and_then(Value::as_object).cloned().unwrap_or_default()
+    let mut parsed: Value = serde_json::from_str(text).unwrap_or_default();
+    let Some(Value::Object(mut shapes)) = parsed.get_mut("definitions").map(Value::take) else {
+        return Map::new();
+    };
+    for shape in shapes.values_mut().filter_map(Value::as_object_mut) {
+        // The shapes only say that a type is a kind's; which kinds are served is known here.
+        shape.remove(KINDS);
+    }
+    shapes
 });
+
+const KINDS: &str = "x-kubernetes-group-version-kind";
 
 pub(super) const REFERENCE_V2: &str = "#/definitions/";
 const REFERENCE_V3: &str = "#/components/schemas/";
@@ -120,7 +129,7 @@ pub(super) fn builtin() -> &'static Map<String, Value> {
 pub(super) fn mark_kind(schema: &mut Map<String, Value>, resource: &Resource, kind: &str) {
     let of = &resource.kind;
     let mark = json!([{"group": *of.group, "version": *of.version, "kind": kind}]);
-    schema.insert("x-kubernetes-group-version-kind".to_owned(), mark);
+    schema.insert(KINDS.to_owned(), mark);
 }
 
 /// `apiVersion`, `kind` and `metadata` belong to every object, whatever its definition says.
