@@ -218,7 +218,7 @@ fn source_hash(resources: &[Arc<Resource>]) -> String {
         }
         match resource.definition.as_ref().map(|definition| &definition.incarnation) {
             Some((uid, generation)) if !uid.is_empty() => {
-                hash.update(format!("{uid} {generation}"))
+                hash.update(format!("{uid} {generation}"));
             }
             Some(_) => hash.update(PLUGIN_DEFINITION),
             None => {}

@@ -7,7 +7,6 @@ use serde_json::{Map, Number, Value};
 use super::builtin::{OBJECT_META, builtin};
 use super::form::Empty;
 use super::node::{Kind, ListKind, Node, NodeId, Property};
-use super::pattern;
 use super::rules::{Bound, Pattern, Rules};
 
 /// Compiles a schema; the second part is its root.
@@ -163,7 +162,7 @@ impl Compiler {
             multiple_of: number(schema, "multipleOf"),
             length_min: count("minLength"),
             length_max: count("maxLength"),
-            pattern: pattern_of(schema),
+            pattern: Some(text(schema, "pattern")).filter(|p| !p.is_empty()).map(Pattern::new),
             items_min: count("minItems"),
             items_max: count("maxItems"),
             properties_min: count("minProperties"),
@@ -175,12 +174,6 @@ impl Compiler {
             metadata: None,
         })
     }
-}
-
-fn pattern_of(schema: &Map<String, Value>) -> Option<Pattern> {
-    let text = text(schema, "pattern");
-    let regex = pattern::compile(text).ok().filter(|_| !text.is_empty())?;
-    Some(Pattern { text: text.into(), regex })
 }
 
 fn kind(schema: &Map<String, Value>) -> Kind {

@@ -75,7 +75,7 @@ impl Place<'_> {
         match schema.get("additionalProperties").filter(|of| !of.is_null()) {
             Some(of) => {
                 self.schema = of.as_object();
-                self.path.push_str(&format!("[{name}]"));
+                self.path.extend(["[", name, "]"]);
                 Ok(())
             }
             None => Err(NO_FIELD.to_owned()),

@@ -52,7 +52,7 @@ impl Checker<'_> {
     fn list(&mut self, node: &Node, items: &[Value]) {
         match &node.list {
             ListKind::Atomic => {}
-            ListKind::Set => self.differ(items.iter().map(|item| json(item))),
+            ListKind::Set => self.differ(items.iter().map(json)),
             ListKind::Map(keys) => {
                 let odd = items.iter().position(|item| !item.is_object() && !item.is_null());
                 if let Some(index) = odd {

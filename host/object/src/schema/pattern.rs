@@ -103,7 +103,7 @@ impl<'a> Translator<'a> {
         match c {
             '<' | '>' => self.out.push(c),
             'p' | 'P' | 'x' | 'a' | 'f' | 't' | 'n' | 'r' | 'v' | 'A' | 'z' => {
-                self.out.extend(['\\', c])
+                self.out.extend(['\\', c]);
             }
             c if c.is_ascii_punctuation() => self.out.extend(['\\', c]),
             c => return Err(format!("invalid escape sequence: `\\{c}`")),
@@ -130,7 +130,7 @@ impl<'a> Translator<'a> {
                 }
                 '[' if self.rest.starts_with(':') => {
                     let (name, rest) = self.rest.split_once(":]").ok_or_else(missing)?;
-                    self.out.push_str(&format!("[{name}:]"));
+                    self.out.extend(["[", name, ":]"]);
                     self.rest = rest;
                 }
                 '[' | ']' | '&' | '~' => self.out.extend(['\\', c]),
@@ -187,7 +187,7 @@ impl<'a> Translator<'a> {
         if numbers.iter().any(too_many) {
             return Err(format!("invalid repeat count: `{{{inner}}}`"));
         }
-        self.out.push_str(&format!("{{{inner}}}"));
+        self.out.extend(["{", inner, "}"]);
         self.rest = self.rest.get(inner.len() + 1..).unwrap_or_default();
         Ok(())
     }

@@ -1,9 +1,12 @@
 //! What a custom resource's schema asks of values beyond their type.
 
+use std::sync::OnceLock;
+
 use regex::Regex;
 use serde_json::{Number, Value};
 
 use super::node::NodeId;
+use super::pattern;
 
 /// The value validations of one node.
 #[derive(Clone, Debug, Default)]
@@ -34,9 +37,22 @@ pub(crate) struct Bound {
     pub(crate) exclusive: bool,
 }
 
-/// A regular expression, and how the schema wrote it.
+/// A regular expression: how the schema wrote it, and what it is once the first value is held against it. Definitions
+/// have many more patterns than are ever used.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern {
     pub(crate) text: Box<str>,
-    pub(crate) regex: Regex,
+    regex: OnceLock<Option<Regex>>,
+}
+
+impl Pattern {
+    pub(crate) fn new(text: &str) -> Self {
+        Self { text: text.into(), regex: OnceLock::new() }
+    }
+
+    /// Whether a text matches; a pattern that is none, which no definition can have, matches everything.
+    pub(crate) fn matches(&self, text: &str) -> bool {
+        let regex = self.regex.get_or_init(|| pattern::compile(&self.text).ok());
+        regex.as_ref().is_none_or(|regex| regex.is_match(text))
+    }
 }

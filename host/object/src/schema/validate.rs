@@ -283,7 +283,7 @@ impl<'a> Validator<'a> {
         if let Some(least) = rules.length_min.filter(|least| shorter(*least)) {
             self.invalid(value, &format!("should be at least {least} chars long"));
         }
-        if let Some(pattern) = rules.pattern.as_ref().filter(|p| !p.regex.is_match(text)) {
+        if let Some(pattern) = rules.pattern.as_ref().filter(|p| !p.matches(text)) {
             self.invalid(value, &format!("should match '{}'", pattern.text));
         }
     }

@@ -100,10 +100,16 @@ fn compile_part(schema: &Value, root: SchemaRoot) -> Option<Rules> {
         return None;
     }
     let map = schema.as_object()?;
-    let declared = Declared::of_schema(schema, root, TYPE_NAME)?;
     let rules = map.get("x-kubernetes-validations").and_then(Value::as_array);
-    let own = rules.into_iter().flatten().filter_map(Value::as_object);
-    let own = own.filter_map(|rule| Rule::compile(rule, map, &declared).ok().flatten()).collect();
+    let rules: Vec<_> = rules.into_iter().flatten().filter_map(Value::as_object).collect();
+    // What only leads to rules is never seen by one.
+    let declared = match rules.as_slice() {
+        [] => None,
+        _ => Declared::of_schema(schema, root, TYPE_NAME),
+    };
+    let compile =
+        |rule: &&Map<String, Value>| Rule::compile(rule, map, declared.as_ref()?).ok().flatten();
+    let own = rules.iter().filter_map(compile).collect();
     let below = |of: &Value| compile_part(of, root_of(of));
     let properties = map.get("properties").and_then(Value::as_object).into_iter().flatten();
     let fields = properties.filter_map(|(name, of)| Some((name.as_str().into(), below(of)?)));
@@ -115,7 +121,7 @@ fn compile_part(schema: &Value, root: SchemaRoot) -> Option<Rules> {
         others: only("additionalProperties"),
         items: only("items"),
         list: list_kind(map),
-        declared,
+        declared: declared.unwrap_or_else(Declared::dynamic),
     })
 }
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use quadrille_object::{FieldError, FieldErrorKind};
 use quadrille_store::Key;
+use serde_json::Value;
 
 use crate::catalog::builtin::PLUGIN_DEFINITION;
-use crate::catalog::custom;
+use crate::catalog::{ScalePaths, custom};
 use crate::definition::expressions::{self, Rules};
-use crate::field::{Errors, Object};
+use crate::field::{self, Errors, Object};
 use crate::write::{Attempt, parse};
 
 /// What kube-apiserver calls errors about the object as a whole.
@@ -23,6 +24,9 @@ impl Attempt<'_> {
         errors: &mut Errors,
     ) {
         errors.0.extend(self.resource.schema.validate(object, before));
+        if let Some(paths) = &self.resource.scale {
+            validate_scale(object, paths, errors);
+        }
         let Some(rules) = self.rules() else { return };
         if errors.0.iter().any(|error| hides_rules(error.kind)) {
             let why = "Invalid value: null: some validation rules were not checked because the object was invalid; \
@@ -58,6 +62,46 @@ impl Attempt<'_> {
             None => serde_json::from_str(PLUGIN_DEFINITION).ok(),
         }
     }
+}
+
+/// What `scale` reads must be what it can show, whatever the schema says.
+fn validate_scale(object: &Object, paths: &ScalePaths, errors: &mut Errors) {
+    for path in [&paths.spec_replicas, &paths.status_replicas] {
+        let at = format!(".{}", path.join("."));
+        let keys: Vec<&str> = path.iter().map(String::as_str).collect();
+        let Some(value) = field::get(object, &keys) else { continue };
+        match value.as_i64() {
+            None => errors.invalid(&at, &0.into(), &not_of_type(&at, value, "int64")),
+            Some(count) if count < 0 => {
+                errors.invalid(at, value, "should be a non-negative integer");
+            }
+            Some(count) if i32::try_from(count).is_err() => {
+                errors.invalid(at, value, &format!("should be less than or equal to {}", i32::MAX));
+            }
+            Some(_) => {}
+        }
+    }
+    let Some(path) = &paths.label_selector else { return };
+    let at = format!(".{}", path.join("."));
+    let keys: Vec<&str> = path.iter().map(String::as_str).collect();
+    if let Some(value) = field::get(object, &keys).filter(|value| !value.is_string()) {
+        errors.invalid(&at, &"".into(), &not_of_type(&at, value, "string"));
+    }
+}
+
+/// As Go says it.
+fn not_of_type(at: &str, value: &Value, wanted: &str) -> String {
+    let found = match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    };
+    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    format!("{at} accessor error: {value} is of the type {found}, expected {wanted}")
 }
 
 /// Whether a rule might stumble over what such an error is about.

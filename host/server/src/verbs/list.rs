@@ -92,6 +92,11 @@ pub(crate) fn selectors(request: &ResourceRequest<'_>) -> Result<Selectors, Stat
         (labels.map_err(bad)?.unwrap_or_default(), fields.map_err(bad)?.unwrap_or_default());
     let selectable = request.resource.selectable_fields();
     fields.check(&request.resource.kind, selectable).map_err(bad)?;
+    let by_namespace = fields.requirements.iter().any(|r| *r.field == *"metadata.namespace");
+    if by_namespace && request.resource.custom && !request.resource.namespaced {
+        let message = "field label not supported: metadata.namespace";
+        return Err(Status::new(Reason::BadRequest, message));
+    }
     if let Some(name) = request.path.name.as_deref() {
         // The deprecated watch of one object is a watch of the collection with a selector.
         let named = FieldSelector::parse(&format!("metadata.name={name}")).map_err(bad)?;

@@ -17,7 +17,7 @@ pub(crate) fn check(schema: &Value, path: &str, findings: &Findings) -> Vec<Fiel
     }
     let mut checker = Checker { findings, errors: Vec::new(), total: Total::default() };
     let place = Place { path: path.to_owned(), cardinality: Some(1), unrelated: None };
-    checker.part(schema, SchemaRoot::Resource, place);
+    checker.part(schema, SchemaRoot::Resource, &place);
     checker.total.refuse(path, &mut checker.errors);
     if checker.errors.is_empty() && findings.keywords.is_empty() {
         checker.errors = defaults(schema, path);
@@ -47,7 +47,7 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn part(&mut self, schema: &Value, root: SchemaRoot, place: Place) {
+    fn part(&mut self, schema: &Value, root: SchemaRoot, place: &Place) {
         let Some(map) = schema.as_object() else { return };
         if !has_rules(schema) {
             return;
@@ -55,21 +55,21 @@ impl Checker<'_> {
         let cardinality = estimate::below(map, place.cardinality);
         if let Some(of) = map.get("additionalProperties").filter(|of| of.is_object()) {
             let at = format!("{}.additionalProperties", place.path);
-            self.part(of, root_of(of), place.below(at, cardinality));
+            self.part(of, root_of(of), &place.below(at, cardinality));
         }
         let properties = map.get("properties").and_then(Value::as_object).into_iter().flatten();
         for (name, of) in properties {
             let at = format!("{}.properties[{name}]", place.path);
-            self.part(of, root_of(of), place.below(at, cardinality));
+            self.part(of, root_of(of), &place.below(at, cardinality));
         }
         if let Some(of) = map.get("items").filter(|of| of.is_object()) {
             let mut items = place.below(format!("{}.items", place.path), cardinality);
             if text(map, "x-kubernetes-list-type") != "map" && items.unrelated.is_none() {
                 items.unrelated = Some(place.path.clone());
             }
-            self.part(of, root_of(of), items);
+            self.part(of, root_of(of), &items);
         }
-        self.own(schema, map, root, &place);
+        self.own(schema, map, root, place);
     }
 
     fn own(&mut self, schema: &Value, map: &Map<String, Value>, root: SchemaRoot, place: &Place) {

@@ -305,7 +305,7 @@ impl Runner {
             Part::Of(value) if !matches!(&*rules.kind, "object" | "array") => {
                 format!(": {}", json_text(value))
             }
-            _ => String::new(),
+            Part::Of(_) | Part::Whole(_) => String::new(),
         };
         let (kind, message) = match rule.reason {
             Reason::Invalid => (FieldErrorKind::Invalid, format!("Invalid value{shown}: {detail}")),

@@ -9,12 +9,13 @@ fn map(value: &Value) -> Map<String, Value> {
     value.as_object().cloned().expect("an object")
 }
 
-fn schema(spec: Value) -> Value {
+fn schema(spec: &Value) -> Value {
     json!({"type": "object", "properties": {"spec": spec}})
 }
 
 /// What is said about a change from one spec to another; warnings are marked.
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "cases read better")]
 fn says(schema: &Value, before: Option<Value>, after: Value, expected: &[&str]) {
     let rules = compile(schema).expect("there are rules");
     let object = map(&json!({"metadata": {"name": "w"}, "spec": after}));
@@ -30,7 +31,7 @@ fn rules_see_what_was_there_in_fields_and_in_associative_lists() {
     let item = json!({"type": "object", "required": ["k"], "properties": {
         "k": {"type": "string"}, "v": {"type": "integer"}},
         "x-kubernetes-validations": [{"rule": "self.v >= oldSelf.v", "message": "only up"}]});
-    let schema = schema(json!({"type": "object", "properties": {
+    let schema = schema(&json!({"type": "object", "properties": {
         "x": {"type": "integer", "x-kubernetes-validations": [{"rule": "self == oldSelf"}]},
         "l": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
             "items": item}}}));
@@ -53,7 +54,7 @@ fn rules_see_what_was_there_in_fields_and_in_associative_lists() {
 #[test]
 fn an_optional_earlier_value_is_asked_for_on_create_too() {
     let rule = json!({"rule": "self >= oldSelf.orValue(3)", "optionalOldSelf": true});
-    let schema = schema(json!({"type": "object", "properties": {
+    let schema = schema(&json!({"type": "object", "properties": {
         "x": {"type": "integer", "x-kubernetes-validations": [rule]}}}));
     says(&schema, None, json!({"x": 3}), &[]);
     let failed = |x| format!("spec.x: Invalid value: {x}: failed rule: self >= oldSelf.orValue(3)");
@@ -63,7 +64,7 @@ fn an_optional_earlier_value_is_asked_for_on_create_too() {
 
 #[test]
 fn what_did_not_change_is_excused_with_a_warning_unless_the_rule_is_about_changes() {
-    let schema = schema(json!({"type": "object", "properties": {
+    let schema = schema(&json!({"type": "object", "properties": {
         "a": {"type": "integer", "x-kubernetes-validations": [{"rule": "self < 5"}]},
         "b": {"type": "string"},
         "l": {"type": "array", "items": {
@@ -96,7 +97,7 @@ fn what_did_not_change_is_excused_with_a_warning_unless_the_rule_is_about_change
 #[test]
 fn reasons_paths_and_messages_are_the_rules_own() {
     let with = |rule: Value| {
-        schema(json!({"type": "object", "x-kubernetes-validations": [rule], "properties": {
+        schema(&json!({"type": "object", "x-kubernetes-validations": [rule], "properties": {
             "a": {"type": "integer"}, "m": {"type": "object", "additionalProperties": {"type": "string"}}}}))
     };
     for (rule, expected) in [
@@ -144,7 +145,7 @@ fn the_root_sees_its_names_and_errors_have_no_path() {
 
 #[test]
 fn a_rule_that_costs_too_much_ends_the_check() {
-    let schema = schema(json!({"type": "object",
+    let schema = schema(&json!({"type": "object",
         "properties": {"l": {"type": "array", "items": {"type": "integer"}}},
         "x-kubernetes-validations": [
             {"rule": "self.l.all(a, self.l.all(b, self.l.all(c, a + b + c >= 0)))"}, {"rule": "false"}]}));
@@ -159,8 +160,9 @@ fn a_rule_that_costs_too_much_ends_the_check() {
 
 /// The fields that a definition is refused for.
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "cases read better")]
 fn refused(spec: Value, expected: &[(&str, &str)]) {
-    let schema = schema(spec);
+    let schema = schema(&spec);
     let findings = Schema::check_crd(&schema, "s");
     let errors = check(&schema, "s", &findings);
     let mut found: Vec<(&str, &str)> = Vec::new();
