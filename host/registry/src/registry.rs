@@ -440,8 +440,9 @@ impl Registry {
             self.present(object, resource)
         } else {
             let mut object = prepared.object;
-            // What is gone shows the revision at which it went.
-            if let Some(stored) = committed {
+            // What is gone shows the revision at which it went, unless it went with its last finalizer.
+            let deleted = matches!(request.action, crate::request::Action::Delete(_));
+            if let Some(stored) = committed.filter(|_| deleted || !prepared.removed) {
                 let metadata = crate::metadata::of_mut(&mut object);
                 let revision = stored.revision.to_string();
                 metadata.insert("resourceVersion".to_owned(), revision.into());

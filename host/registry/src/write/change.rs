@@ -108,8 +108,19 @@ impl Attempt<'_> {
         let uid = metadata::text(object, "uid");
         let replaces = matches!(self.request.action, Action::Update(_));
         if replaces && !uid.is_empty() && uid != &*before.stored.meta.uid {
+            let resource = self.resource.qualified();
+            let folder = if self.resource.custom {
+                format!("{}/{}", resource.group, resource.resource)
+            } else {
+                resource.resource.as_ref().to_owned()
+            };
+            let namespace = self.namespace();
+            let slash = if namespace.is_empty() { "" } else { "/" };
             return Err(self.conflict(&format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                "StorageError: invalid object, Code: 4, Key: /registry/{folder}/{namespace}{slash}{}, \
+                 ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in \
+                 object meta: {}",
+                self.name(),
                 before.stored.meta.uid
             )));
         }

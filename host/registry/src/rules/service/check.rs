@@ -204,6 +204,11 @@ pub(super) fn warn(object: &Object, warnings: &mut Vec<String>) {
             "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"";
         warnings.push(text.to_owned());
     }
+    if !field::list(object, &["spec", "externalIPs"]).is_empty() {
+        let text =
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters";
+        warnings.push(text.to_owned());
+    }
     for key in ["externalIPs", "clusterIPs"] {
         for (index, ip) in field::list(object, &["spec", key]).iter().enumerate() {
             let ip = ip.as_str().unwrap_or_default();
