@@ -337,3 +337,172 @@ proptest! {
         prop_assert_eq!(applied(Some(&live), a, &by("m1", 5), false).expect("again"), live);
     }
 }
+
+/// One write of a random history.
+#[derive(Clone, Debug)]
+enum Act {
+    Apply { force: bool },
+    Update,
+    Patch,
+    Reset,
+}
+
+fn any_act() -> impl Strategy<Value = (Act, usize, Value, Value)> {
+    let act = prop_oneof![
+        4 => any::<bool>().prop_map(|force| Act::Apply { force }),
+        3 => Just(Act::Update),
+        2 => Just(Act::Patch),
+        1 => Just(Act::Reset),
+    ];
+    let value = prop_oneof![Just(json!("v")), Just(json!("w"))];
+    (act, 0..4_usize, any_spec(), value)
+}
+
+/// The entries: manager, operation and fields.
+fn entries(object: &Object) -> Vec<(String, String, Object)> {
+    let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+    let all = object["metadata"].get("managedFields").and_then(Value::as_array);
+    let all = all.into_iter().flatten();
+    all.map(|e| (text(e, "manager"), text(e, "operation"), map(e["fieldsV1"].clone()))).collect()
+}
+
+/// The values below a spec that an owner can have: a key of `gm`, an item of `m` or of `set`.
+fn parts(object: &Object) -> Vec<String> {
+    let spec = &object["spec"];
+    let of = |field: &str| spec.get(field).cloned().unwrap_or_default();
+    let mut parts: Vec<String> = of("gm")
+        .as_object()
+        .into_iter()
+        .flat_map(|m| m.keys())
+        .map(|k| format!(".spec.gm.{k}"))
+        .collect();
+    let (items, set) = (of("m"), of("set"));
+    let items = items.as_array().into_iter().flatten();
+    parts.extend(items.map(|item| format!(".spec.m[name={}]", item["name"])));
+    parts.extend(set.as_array().into_iter().flatten().map(|item| format!(".spec.set[={item}]")));
+    parts
+}
+
+/// What holds of every object after every write: entries are not empty and not doubled, every part has an owner, and
+/// what somebody owns below `gm`, `m` and `set` is there.
+fn check_invariants(object: &Object) -> Result<(), TestCaseError> {
+    let entries = entries(object);
+    let mut seen = Vec::new();
+    let mut owned = Vec::new();
+    for (manager, operation, fields) in &entries {
+        prop_assert!(!fields.is_empty(), "{} owns nothing", manager);
+        prop_assert!(
+            !seen.contains(&(manager, operation)),
+            "{} {} stands twice",
+            manager,
+            operation
+        );
+        seen.push((manager, operation));
+        let set = crate::managed::FieldSet::parse(fields).expect("our own");
+        owned.extend(set.paths());
+    }
+    let parts = parts(object);
+    for part in &parts {
+        prop_assert!(owned.contains(part), "nobody owns {} of {:?}", part, owned);
+    }
+    let is_part = |path: &&String| {
+        let below = |start: &str| path.strip_prefix(start).is_some_and(|rest| !rest.is_empty());
+        (below(".spec.gm.") || below(".spec.m[") || below(".spec.set[")) && !path.contains("].")
+    };
+    for path in owned.iter().filter(is_part) {
+        prop_assert!(parts.contains(path), "{} is owned and not there", path);
+    }
+    Ok(())
+}
+
+/// Makes one write; conflicts leave the object as it is.
+fn write(live: Option<&Object>, step: &(Act, usize, Value, Value), second: i64) -> Option<Object> {
+    let (act, who, spec, value) = step;
+    let name = ["m1", "m2", "m3", "m4"][*who];
+    let mut spec = spec.clone();
+    for own in spec["gm"].as_object_mut().expect("a map").values_mut() {
+        *own = value.clone();
+    }
+    let manager = by(name, second);
+    match act {
+        Act::Apply { force } => match applied(live, spec, &manager, *force) {
+            Ok(object) => Some(object),
+            Err(ApplyError::Conflicts(conflicts)) => {
+                assert!(!force && !conflicts.is_empty());
+                live.cloned()
+            }
+            Err(other) => unreachable!("{other}"),
+        },
+        Act::Update => {
+            let mut new = config(spec);
+            update(&widget(), live, &mut new, &manager);
+            Some(new)
+        }
+        Act::Patch => {
+            let mut new = live.cloned().unwrap_or_else(|| config(json!({})));
+            let fields = new.entry("spec").or_insert_with(|| json!({})).as_object_mut()?;
+            fields.insert("n".to_owned(), json!(second));
+            fields.insert("gm".to_owned(), spec["gm"].clone());
+            update(&widget(), live, &mut new, &manager);
+            Some(new)
+        }
+        Act::Reset => {
+            let mut new = live?.clone();
+            new["metadata"].as_object_mut()?.insert("managedFields".to_owned(), json!([{}]));
+            update(&widget(), live, &mut new, &manager);
+            // Nobody is tracked after a reset; the history goes on with a new object.
+            assert!(entries(&new).is_empty());
+            None
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn any_history_keeps_every_part_owned_and_nothing_else(
+        steps in proptest::collection::vec(any_act(), 1..12),
+    ) {
+        let mut live: Option<Object> = None;
+        for (second, step) in steps.iter().enumerate() {
+            live = write(live.as_ref(), step, i64::try_from(second).expect("few"));
+            let Some(object) = &live else { continue };
+            if object.get("spec").is_some() {
+                check_invariants(object)?;
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_forces_has_what_they_asked_for_alone_where_values_differ(
+        a in any_spec(), b in any_spec(),
+    ) {
+        let differing = |mut spec: Value, value: &str| {
+            for own in spec["gm"].as_object_mut().expect("a map").values_mut() {
+                *own = json!(value);
+            }
+            spec
+        };
+        let (a, b) = (differing(a, "x"), differing(b, "y"));
+        let live = applied(None, a.clone(), &by("m1", 0), false).expect("first");
+        let forced = applied(Some(&live), b.clone(), &by("m2", 1), true).expect("forced");
+        let shared: Vec<&String> = b["gm"].as_object().expect("a map").keys().filter(|k| a["gm"].get(*k).is_some()).collect();
+        for (name, _, fields) in entries(&forced) {
+            for key in &shared {
+                let has = fields["f:spec"]["f:gm"].get(format!("f:{key}")).is_some();
+                prop_assert_eq!(has, name == "m2", "{} {}", name, key);
+            }
+        }
+        for (key, value) in b["gm"].as_object().expect("a map") {
+            prop_assert_eq!(&forced["spec"]["gm"][key], value);
+        }
+        // Without force there is a conflict exactly where values differ.
+        let conflicts = match applied(Some(&live), b.clone(), &by("m2", 1), false) {
+            Ok(_) => 0,
+            Err(ApplyError::Conflicts(conflicts)) => conflicts.len(),
+            Err(other) => unreachable!("{other}"),
+        };
+        prop_assert_eq!(conflicts, shared.len());
+    }
+}

@@ -135,9 +135,11 @@ pub(super) fn addresses(
             return Ok(());
         }
         (_, "") => choose(attempt)?.to_string(),
-        _ => given,
+        _ => given.clone(),
     };
-    if is_reserved(&wanted) && wanted != old {
+    // What a dry run chooses is an example, which somebody else may have.
+    let example = given.is_empty() && attempt.request.options.dry_run;
+    if is_reserved(&wanted) && wanted != old && !example {
         reserve(attempt, object, &wanted)?;
     }
     let spec = field::map_mut(object, &["spec"]);
@@ -158,6 +160,9 @@ fn choose(attempt: &Attempt<'_>) -> Result<Ipv4Addr, Status> {
     let full =
         || Status::new(Reason::InternalError, "failed to allocate a serviceIP: range is full");
     let range = Cidr::parse(&attempt.config.service_range).ok_or_else(full)?;
+    if attempt.request.options.dry_run {
+        return Ok(range.at(1));
+    }
     let is_free = |address: &Ipv4Addr| {
         range.holds(*address) && attempt.view.get(&key(&address.to_string())).is_none()
     };
