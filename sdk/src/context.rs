@@ -147,7 +147,17 @@ impl Context {
     /// # Errors
     /// Every refusal of the API.
     pub fn create<T: Resource>(&self, object: T) -> Result<T> {
-        let object = self.adopted(object)?;
+        self.create_unowned(self.adopted(object)?)
+    }
+
+    /// Creates an object that belongs to nobody: it stays when the primary object goes.
+    ///
+    /// # Errors
+    /// Every refusal of the API.
+    pub fn create_unowned<T: Resource>(&self, mut object: T) -> Result<T> {
+        if T::NAMESPACED && object.namespace().is_empty() {
+            object.meta_mut().namespace.clone_from(&self.request.object.namespace);
+        }
         let text = self
             .host
             .create(&T::resource_ref(), &object.to_json()?)
@@ -227,6 +237,19 @@ impl Context {
         self.host
             .set_status(object, &status.to_string())
             .map_err(|source| refused("set the status of", object, source))
+    }
+
+    /// Replaces the primary object through its `status` subresource: the status, and what else of the object that takes,
+    /// such as the annotations of a Deployment. [`Context::set_status`] is for the status alone.
+    ///
+    /// # Errors
+    /// Every refusal of the API.
+    pub fn update_status<T: Resource>(&self, object: &T) -> Result<T> {
+        let text = self
+            .host
+            .update_status(&T::resource_ref(), &object.to_json()?)
+            .map_err(|source| refused("update the status of", &object.object_ref(), source))?;
+        T::from_json(&text)
     }
 
     // Telling.

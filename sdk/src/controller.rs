@@ -53,6 +53,10 @@ pub trait Controller: 'static {
     /// terminating object goes to [`Controller::finalize`] and stays until that is done.
     const FINALIZER: Option<&'static str> = None;
 
+    /// The field manager of its writes, as `managedFields` shows it; empty for the plugin's and the controller's name. One that
+    /// stands in for one of Kubernetes' says `kube-controller-manager`, so that clients see the fields they know.
+    const FIELD_MANAGER: &'static str = "";
+
     /// Whether [`Controller::reconcile`] wants terminating objects too. By default they are left alone.
     const RECONCILES_TERMINATING: bool = false;
 

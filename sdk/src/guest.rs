@@ -67,6 +67,7 @@ fn controller_out(described: plugin::ControllerDescription) -> out::ControllerDe
         concurrency: described.concurrency,
         resync_seconds: described.resync_seconds,
         finalizer: described.finalizer,
+        field_manager: described.field_manager,
     }
 }
 
@@ -198,6 +199,10 @@ impl Host for Wasm {
 
     fn set_status(&self, object: &ObjectRef, status: &str) -> Result<(), ApiError> {
         objects::set_status(&object_out(object), status).map_err(error_in)
+    }
+
+    fn update_status(&self, resource: &ResourceRef, object: &str) -> Result<String, ApiError> {
+        objects::update_status(&resource_out(resource), object).map_err(error_in)
     }
 
     fn record_event(

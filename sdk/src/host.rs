@@ -176,6 +176,12 @@ pub trait Host {
     /// Every refusal of the API.
     fn set_status(&self, object: &ObjectRef, status: &str) -> Result<(), ApiError>;
 
+    /// Replaces an object through its `status` subresource and answers it as stored.
+    ///
+    /// # Errors
+    /// Every refusal of the API.
+    fn update_status(&self, resource: &ResourceRef, object: &str) -> Result<String, ApiError>;
+
     /// Says something about an object in an `Event`.
     ///
     /// # Errors

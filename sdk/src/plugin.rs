@@ -27,6 +27,8 @@ pub struct ControllerDescription {
     pub resync_seconds: u32,
     /// The finalizer to keep on its objects.
     pub finalizer: Option<String>,
+    /// The field manager of its writes; empty for its name.
+    pub field_manager: String,
 }
 
 /// What a plugin contains and asks for.
@@ -124,6 +126,7 @@ impl Plugin {
             concurrency: C::CONCURRENCY,
             resync_seconds: u32::try_from(resync).unwrap_or(u32::MAX),
             finalizer: C::FINALIZER.map(str::to_owned),
+            field_manager: C::FIELD_MANAGER.to_owned(),
         };
         self.controllers.push(Registered { description, run: run::<C> });
         self.crds.extend(C::Primary::definition().filter(|crd| !self.crds.contains(crd)));

@@ -70,7 +70,6 @@ pub struct ComponentReconciler {
     component: LoadedComponent,
     context: PluginContext,
     controller: ControllerDescription,
-    manager: Arc<str>,
 }
 
 impl ComponentReconciler {
@@ -80,12 +79,7 @@ impl ComponentReconciler {
         context: PluginContext,
         controller: ControllerDescription,
     ) -> Self {
-        let manager = if context.plugin == controller.name {
-            Arc::clone(&controller.name)
-        } else {
-            format!("{}/{}", context.plugin, controller.name).into()
-        };
-        Self { component, context, controller, manager }
+        Self { component, context, controller }
     }
 
     async fn run(&self, request: ReconcileRequest, overlay: Overlay) -> Reconciled {
@@ -112,7 +106,6 @@ impl ComponentReconciler {
                 overlay,
                 catalog: context.registry.catalog(),
                 registry: context.registry.clone(),
-                manager: Arc::clone(&self.manager),
                 denials: Arc::clone(&context.denials),
             }),
         }

@@ -22,6 +22,8 @@ const CONCURRENCY_MAX: u32 = 64;
 /// How many runs of a controller go at once where it does not say.
 const CONCURRENCY_DEFAULT: usize = 4;
 const RESYNC_SECONDS_MAX: u32 = 30 * 24 * 3600;
+/// Kubernetes' bound for the name of a field manager.
+const FIELD_MANAGER_BYTES_MAX: usize = 128;
 const VERBS: [&str; 6] = ["get", "list", "create", "update", "patch", "delete"];
 
 /// What a component contains and asks for.
@@ -52,6 +54,8 @@ pub struct ControllerDescription {
     pub resync: Option<Duration>,
     /// The finalizer that the host keeps for it.
     pub finalizer: Option<Arc<str>>,
+    /// The field manager of its writes, where it names one.
+    pub field_manager: Option<Arc<str>>,
 }
 
 impl Description {
@@ -121,6 +125,12 @@ fn read_controller(said: wit::ControllerDescription) -> Result<ControllerDescrip
             cut(finalizer)
         )));
     }
+    if !is_field_manager(&said.field_manager) {
+        return Err(about(format!(
+            "field-manager {:?} is not printable text of at most {FIELD_MANAGER_BYTES_MAX} bytes",
+            cut(&said.field_manager)
+        )));
+    }
     let resync = Duration::from_secs(said.resync_seconds.into());
     Ok(ControllerDescription {
         primary: Gvr::new(&*primary.group, &*primary.version, &*primary.resource),
@@ -131,6 +141,7 @@ fn read_controller(said: wit::ControllerDescription) -> Result<ControllerDescrip
         },
         resync: (!resync.is_zero()).then_some(resync),
         finalizer: said.finalizer.map(Into::into),
+        field_manager: Some(said.field_manager).filter(|name| !name.is_empty()).map(Into::into),
         name: said.name.into(),
     })
 }
@@ -221,6 +232,10 @@ fn is_finalizer(text: &str) -> bool {
     })
 }
 
+fn is_field_manager(text: &str) -> bool {
+    text.len() <= FIELD_MANAGER_BYTES_MAX && !text.chars().any(char::is_control)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,6 +255,7 @@ mod tests {
                 concurrency: 0,
                 resync_seconds: 0,
                 finalizer: None,
+                field_manager: String::new(),
             }],
             crds: Vec::new(),
             capabilities: vec![wit::Capability {
@@ -274,6 +290,7 @@ mod tests {
         refused(|d| d.controllers[0].label_selector = "a in".to_owned(), "label-selector");
         refused(|d| d.controllers[0].concurrency = 1_000, "concurrency");
         refused(|d| d.controllers[0].finalizer = Some("x".to_owned()), "domain/name");
+        refused(|d| d.controllers[0].field_manager = "a\n".to_owned(), "field-manager");
         refused(|d| d.crds.push("{".to_owned()), "crds[0]: not JSON");
         refused(|d| d.crds.push("{}".to_owned()), "not a CustomResourceDefinition");
         refused(|d| d.capabilities[0].verbs = vec!["own".to_owned()], "not a verb");

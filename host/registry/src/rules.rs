@@ -115,8 +115,8 @@ pub(crate) trait Rules: Debug + Sync {
         false
     }
 
-    /// Whether a write to `status` leaves labels and annotations alone.
-    fn status_keeps_metadata(&self) -> bool {
+    /// Whether a write to `status` leaves labels alone.
+    fn status_keeps_labels(&self) -> bool {
         false
     }
 

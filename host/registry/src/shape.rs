@@ -252,7 +252,7 @@ fn manager<'a>(
     let scope = match subresource {
         "" if has_status => Scope::Except(&["status"]),
         "status" if resource.custom => Scope::Only(&["status"]),
-        "status" if resource.rules.status_keeps_metadata() => {
+        "status" if resource.rules.status_keeps_labels() => {
             Scope::Except(&["spec", "metadata.labels"])
         }
         "status" => Scope::Except(&["spec"]),

@@ -58,8 +58,10 @@ impl Default for OverlayLimits {
 pub struct OverlayOwner {
     /// The plugin; its writes are made by the user `system:plugin:NAME`.
     pub plugin: Arc<str>,
-    /// The controller: the field manager of its writes and the source of its events.
+    /// The controller: the source of its events.
     pub controller: Arc<str>,
+    /// The field manager of its writes.
+    pub field_manager: Arc<str>,
     /// The object that the run is for; it may always be read.
     pub primary: Option<Key>,
     /// The moment of the run.
@@ -68,8 +70,14 @@ pub struct OverlayOwner {
 
 impl Default for OverlayOwner {
     fn default() -> Self {
-        let (plugin, controller) = ("quadrille".into(), "quadrille".into());
-        Self { plugin, controller, primary: None, now: Timestamp::default() }
+        let name: Arc<str> = "quadrille".into();
+        Self {
+            plugin: Arc::clone(&name),
+            controller: Arc::clone(&name),
+            field_manager: name,
+            primary: None,
+            now: Timestamp::default(),
+        }
     }
 }
 

@@ -77,6 +77,8 @@ pub struct ControllerSpec {
     pub resync: Option<Duration>,
     /// The finalizer that the host keeps on its objects for it; `None` for none.
     pub finalizer: Option<Arc<str>>,
+    /// The field manager of its writes.
+    pub field_manager: Arc<str>,
     /// What its runs may do.
     pub grant: Grant,
 }

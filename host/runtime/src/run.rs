@@ -211,6 +211,7 @@ async fn reconcile_once(
     let owner = OverlayOwner {
         plugin: Arc::clone(&spec.plugin),
         controller: Arc::clone(&spec.name),
+        field_manager: Arc::clone(&spec.field_manager),
         primary: Some(key.clone()),
         now: start.now,
     };

@@ -53,6 +53,7 @@ impl Telling {
         let owner = OverlayOwner {
             plugin: Arc::clone(&self.spec.plugin),
             controller: Arc::clone(&self.spec.name),
+            field_manager: Arc::clone(&self.spec.field_manager),
             primary: Some(self.key.clone()),
             now: shared.clock.now(),
         };

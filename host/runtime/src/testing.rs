@@ -183,6 +183,7 @@ pub(crate) fn spec(name: &str) -> ControllerSpec {
         concurrency: 4,
         resync: None,
         finalizer: None,
+        field_manager: name.into(),
         grant: Grant { unlimited: true, ..Grant::default() },
     }
 }

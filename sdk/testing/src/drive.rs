@@ -92,8 +92,12 @@ impl World {
 
     fn wake_by(&mut self, change: &Change) {
         for (number, entry) in self.controllers.iter().enumerate() {
-            if entry.is_primary(change) {
-                self.ready.insert((number, change.key().clone()));
+            let at = (number, change.key().clone());
+            // What a run wrote itself does not wake it.
+            let reads = self.keys.get(&at).and_then(|state| state.reads.as_ref());
+            let is_news = reads.is_none_or(|reads| reads.at < change.revision);
+            if is_news && entry.is_primary(change) {
+                self.ready.insert(at);
             }
         }
         let after = change.after().map(AsRef::as_ref);
@@ -164,6 +168,10 @@ impl World {
         let owner = OverlayOwner {
             plugin: "test".into(),
             controller: entry.described.name.as_str().into(),
+            field_manager: match entry.described.field_manager.as_str() {
+                "" => entry.described.name.as_str().into(),
+                manager => manager.into(),
+            },
             primary: Some(key.clone()),
             now: self.clock.now(),
         };

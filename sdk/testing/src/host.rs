@@ -187,6 +187,25 @@ impl Host for OverlayHost {
         })
     }
 
+    fn update_status(&self, resource: &ResourceRef, object: &str) -> Answer<String> {
+        let body: Value = parse(object)?;
+        let field =
+            |name: &str| body.pointer(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (namespace, name) = (field("/metadata/namespace"), field("/metadata/name"));
+        self.with(|overlay| {
+            let resource = served(overlay, resource)?;
+            let target = Target {
+                namespace: in_namespace(&resource, &namespace).into(),
+                name: Some(name.as_str().into()),
+                subresource: Some("status".into()),
+                resource: Arc::clone(&resource),
+            };
+            let action = Action::Update(body.into());
+            let written = overlay.write(target, action, WriteOptions::default())?;
+            Ok(written.map(|object| text(overlay, &object, &resource)).unwrap_or_default())
+        })
+    }
+
     fn record_event(
         &self,
         object: &ObjectRef,

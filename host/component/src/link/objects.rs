@@ -67,7 +67,7 @@ impl wit::Host for CallState {
         self.answer(object.len(), |run| {
             let resource = run.resource(&resource)?;
             let target = target_of(&resource, &body, true)?;
-            let options = WriteOptions { force, ..run.options() };
+            let options = WriteOptions { force, ..WriteOptions::default() };
             let written = run.overlay.write(target, Action::Apply(body.into()), options)?;
             run.written_text(written.as_ref(), &resource)
         })
@@ -89,7 +89,7 @@ impl wit::Host for CallState {
             let target = target(&resource, &object.namespace, &object.name);
             let body: Value = from_json(&patch)?;
             let action = Action::Patch(format, Body::from(body));
-            let written = run.overlay.write(target, action, run.options())?;
+            let written = run.overlay.write(target, action, WriteOptions::default())?;
             run.written_text(written.as_ref(), &resource)
         })
     }
@@ -113,7 +113,7 @@ impl wit::Host for CallState {
                 propagation: Some(propagation),
                 grace_period_seconds: None,
             };
-            run.overlay.write(target, Action::Delete(options), run.options()).map(drop)
+            run.overlay.write(target, Action::Delete(options), WriteOptions::default()).map(drop)
         })
     }
 
@@ -123,6 +123,21 @@ impl wit::Host for CallState {
             let status: Value = from_json(&status)?;
             let key = key(&resource, &object.namespace, &object.name);
             run.overlay.set_status(&resource, &key, status).map(drop)
+        })
+    }
+
+    fn update_status(&mut self, resource: ResourceRef, object: String) -> Result<Answer<String>> {
+        let body = match parse(&object) {
+            Ok(body) => body,
+            Err(status) => return Ok(Err(refusal(status))),
+        };
+        self.answer(object.len(), |run| {
+            let resource = run.resource(&resource)?;
+            let target = target_of(&resource, &body, true)?;
+            let target = Target { subresource: Some("status".into()), ..target };
+            let action = Action::Update(body.into());
+            let written = run.overlay.write(target, action, WriteOptions::default())?;
+            run.written_text(written.as_ref(), &resource)
         })
     }
 
@@ -218,7 +233,8 @@ impl CallState {
         self.answer(object.len(), |run| {
             let resource = run.resource(resource)?;
             let target = target_of(&resource, &body, verb != "create")?;
-            let written = run.overlay.write(target, action(body.into()), run.options())?;
+            let written =
+                run.overlay.write(target, action(body.into()), WriteOptions::default())?;
             run.written_text(written.as_ref(), &resource)
         })
     }
@@ -231,10 +247,6 @@ impl RunState {
             let message = format!("the host serves no resource {gvr:?}", gvr = gvr_text(&gvr));
             Status::new(quadrille_registry::Reason::NotFound, message)
         })
-    }
-
-    pub(super) fn options(&self) -> WriteOptions {
-        WriteOptions { field_manager: Some(Arc::clone(&self.manager)), ..WriteOptions::default() }
     }
 
     fn text(&self, object: &Object, resource: &Resource) -> Refused<String> {

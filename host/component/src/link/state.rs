@@ -19,8 +19,6 @@ pub(crate) struct RunState {
     pub(crate) overlay: Overlay,
     pub(crate) registry: Registry,
     pub(crate) catalog: Arc<Catalog>,
-    /// Who manages the fields that the run applies: the controller, with its plugin.
-    pub(crate) manager: Arc<str>,
     /// How often the plugin was denied something, in all.
     pub(crate) denials: Arc<AtomicU64>,
 }

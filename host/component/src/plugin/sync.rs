@@ -353,6 +353,14 @@ fn controller_spec(
         concurrency: controller.concurrency.min(spec.concurrency_max.unwrap_or(usize::MAX)),
         resync: controller.resync,
         finalizer: controller.finalizer.clone(),
+        field_manager: controller.field_manager.clone().unwrap_or_else(|| {
+            // A plugin of one controller of its name has no need to say it twice.
+            if *plugin == *controller.name {
+                Arc::clone(&controller.name)
+            } else {
+                format!("{plugin}/{}", controller.name).into()
+            }
+        }),
         grant: grant.clone(),
     }
 }

@@ -110,7 +110,7 @@ impl Rules for Deployments {
         true
     }
 
-    fn status_keeps_metadata(&self) -> bool {
+    fn status_keeps_labels(&self) -> bool {
         true
     }
 }

@@ -179,10 +179,12 @@ impl Attempt<'_> {
         let Value::Object(mut new) = new else { return };
         let current = metadata::of_mut(object);
         field::copy(current, &new, "managedFields");
-        if self.resource.custom || self.resource.rules.status_keeps_metadata() {
+        if self.resource.custom {
             return;
         }
-        for key in ["labels", "annotations", "finalizers"] {
+        let labels = self.resource.rules.status_keeps_labels();
+        let all = ["labels", "annotations", "finalizers"];
+        for key in all.into_iter().skip(usize::from(labels)) {
             match new.remove(key) {
                 Some(value) => current.insert(key.to_owned(), value),
                 None => current.remove(key),

@@ -111,7 +111,7 @@ impl Overlay {
         mut options: WriteOptions,
         tracked: bool,
     ) -> Result<Option<Arc<Object>>, Status> {
-        let manager = || Some(Arc::clone(&self.owner.controller));
+        let manager = || Some(Arc::clone(&self.owner.field_manager));
         options.field_manager = options.field_manager.or_else(manager);
         let request = WriteRequest { target, action, options, actor };
         let prepared = self.prepare(&request)?;

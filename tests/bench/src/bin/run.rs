@@ -185,6 +185,7 @@ impl Bench {
             concurrency: 64,
             resync: None,
             finalizer: None,
+            field_manager: name.into(),
             grant: Grant { unlimited: true, ..Grant::default() },
         };
         let clock = self.registry.clock();

@@ -180,6 +180,7 @@ impl Bench {
             concurrency: 64,
             resync: None,
             finalizer: None,
+            field_manager: name.into(),
             grant: all(),
         })
     }
