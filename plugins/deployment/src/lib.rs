@@ -22,9 +22,9 @@ pub struct Deployments;
 
 impl Controller for Deployments {
     type Primary = Deployment;
-    const NAME: &'static str = "deployment";
+    const NAME: &'static str = "deployment-controller";
+    const FIELD_MANAGER: &'static str = common::FIELD_MANAGER;
     const CAPABILITIES: &'static [Capability] = &[
-        verbs::<Deployment>(&["patch"]),
         verbs::<ReplicaSet>(&["get", "list", "create", "patch", "delete"]),
         verbs::<Pod>(&["list"]),
     ];
@@ -32,7 +32,8 @@ impl Controller for Deployments {
 
     fn reconcile(deployment: &Deployment, ctx: &Context) -> Result<Next> {
         if deployment.spec.selector.is_empty() {
-            ctx.warning("SelectingAll", "This deployment is selecting all pods.")?;
+            let said = "This deployment is selecting all pods. A non-empty selector is required.";
+            common::tell::warning(ctx, "SelectingAll", said);
             return Next::done();
         }
         let mut sets = ctx.claim::<ReplicaSet>(&deployment.spec.selector)?;
@@ -55,6 +56,8 @@ struct Work<'a> {
     old: Vec<ReplicaSet>,
     /// The status that is written at the end.
     status: DeploymentStatus,
+    /// The revision that is written with it, where one was looked at.
+    revision: Option<i64>,
     /// Whether the roll-out goes on in this run, so that its progress is judged.
     rolling: bool,
 }
@@ -73,7 +76,7 @@ impl<'a> Work<'a> {
             }
         }
         let status = deployment.status.clone();
-        Ok(Self { deployment, ctx, new, old, status, rolling: false })
+        Ok(Self { deployment, ctx, new, old, status, revision: None, rolling: false })
     }
 
     fn run(&mut self) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The set of the wanted template: finding it, making it, and numbering revisions.
 
+use common::{hash, tell};
 use quadrille_sdk::k8s::{ReplicaSet, ReplicaSetSpec};
 use quadrille_sdk::prelude::*;
 use quadrille_sdk::{Labels, Reason};
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::bounds::Bounds;
 use crate::conditions;
-use crate::template::{HASH_LABEL, Template};
+use crate::template::HASH_LABEL;
 use crate::{Work, size};
 
 pub(crate) const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -48,7 +49,7 @@ impl Work<'_> {
             Some(patch) => self.ctx.patch(&set, &patch)?,
             None => set,
         };
-        self.write_revision(revision(&set.metadata))?;
+        self.revision = Some(revision(&set.metadata));
         if self.has_deadline() && conditions::progressing(&self.status).is_none() {
             let message = format!("Found new replica set \"{}\"", set.name());
             self.progress("True", "FoundNewReplicaSet", message);
@@ -91,20 +92,13 @@ impl Work<'_> {
         self.deployment.metadata.annotations.iter().filter(|(key, _)| !OWN.contains(&key.as_str()))
     }
 
-    fn write_revision(&self, revision: i64) -> Result<()> {
-        if revision == self::revision(&self.deployment.metadata) {
-            return Ok(());
-        }
-        let patch = json!({"metadata": {"annotations": {REVISION: revision.to_string()}}});
-        self.ctx.patch(self.deployment, &patch).map(drop)
-    }
-
     fn create_new(&mut self) -> Result<()> {
         let next = self.next_revision();
-        let template = Template::of(&self.deployment.spec.template)?;
+        let mut template = self.deployment.spec.template.clone();
+        template.metadata.labels.remove(HASH_LABEL);
         let replicas = self.new_size(0);
         for _ in 0..COLLISIONS_MAX {
-            let hash = template.hash(self.status.collision_count.unwrap_or(0));
+            let hash = hash::of_template(&template, self.status.collision_count)?;
             let created = match self.ctx.create(self.new_set(&hash, replicas, next)) {
                 Ok(set) => set,
                 Err(error) if error.reason() == Some(Reason::AlreadyExists) => {
@@ -118,7 +112,7 @@ impl Work<'_> {
             if size(&created) > 0 {
                 self.tell_scaled("up", created.name(), 0, size(&created));
             }
-            self.write_revision(next)?;
+            self.revision = Some(next);
             if self.has_deadline() {
                 let message = format!("Created new replica set \"{}\"", created.name());
                 self.progress("True", "NewReplicaSetCreated", message);
@@ -134,7 +128,9 @@ impl Work<'_> {
         if !self.has_deadline() {
             return Err(error);
         }
-        self.progress("False", "FailedCreate", error.chain());
+        let message = tell::refusal(&error);
+        tell::warning(self.ctx, "FailedCreate", &message);
+        self.progress("False", "FailedCreate", message);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use common::tell;
 use quadrille_sdk::k8s::ReplicaSet;
 use quadrille_sdk::prelude::*;
 use serde_json::json;
@@ -152,10 +153,7 @@ impl Work<'_> {
 
     pub(crate) fn tell_scaled(&self, direction: &str, name: &str, from: i64, to: i64) {
         let message = format!("Scaled {direction} replica set {name} from {from} to {to}");
-        // An event is news and no duty: one that is refused goes to the log.
-        if self.ctx.event("ScalingReplicaSet", &message).is_err() {
-            info!(self.ctx, "{message}");
-        }
+        tell::event(self.ctx, "ScalingReplicaSet", &message);
     }
 }
 

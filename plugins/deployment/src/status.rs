@@ -1,9 +1,10 @@
 //! The end of a run: the counts, the conditions, and when to look again.
 
-use quadrille_sdk::k8s::{DeploymentStatus, ReplicaSet};
+use quadrille_sdk::k8s::{Deployment, DeploymentStatus, ReplicaSet};
 use quadrille_sdk::prelude::*;
 
 use crate::bounds::Bounds;
+use crate::new_set::{REVISION, revision};
 use crate::{Work, conditions, size};
 
 impl Work<'_> {
@@ -13,7 +14,7 @@ impl Work<'_> {
         if self.rolling {
             self.judge(&mut status);
         }
-        self.ctx.set_status(&status)?;
+        self.write(&status)?;
         self.status = status;
         if self.rolling && self.new.is_none() && self.creation_was_refused() {
             return Next::after(Duration::from_secs(5));
@@ -22,6 +23,18 @@ impl Work<'_> {
             Some(wait) => Next::after(wait),
             None => Next::done(),
         }
+    }
+
+    /// The revision is an annotation, and goes with the status: so it is no new generation.
+    fn write(&self, status: &DeploymentStatus) -> Result<()> {
+        let current = revision(&self.deployment.metadata);
+        let Some(newest) = self.revision.filter(|newest| *newest != current) else {
+            return self.ctx.set_status(status);
+        };
+        let mut metadata = self.deployment.metadata.clone();
+        metadata.annotations.insert(REVISION.to_owned(), newest.to_string());
+        let deployment = Deployment { metadata, status: status.clone(), ..self.deployment.clone() };
+        self.ctx.update_status(&deployment).map(drop)
     }
 
     /// The status by the sets' own counts.

@@ -282,7 +282,7 @@ fn a_taken_name_gives_another_hash() {
     let mut world = World::new(plugin()).with(replicaset::plugin());
     let wanted = deployment(1);
     let defaulted = world.apply(wanted).spec.template;
-    let hash = template::Template::of(&defaulted).expect("JSON").hash(0);
+    let hash = common::hash::of_template(&defaulted, None).expect("a template");
     let mut squatter = ReplicaSet::default();
     squatter.metadata.name = format!("web-{hash}");
     squatter.spec.replicas = Some(0);

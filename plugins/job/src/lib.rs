@@ -23,7 +23,8 @@ pub struct Jobs;
 
 impl Controller for Jobs {
     type Primary = Job;
-    const NAME: &'static str = "job";
+    const NAME: &'static str = "job-controller";
+    const FIELD_MANAGER: &'static str = common::FIELD_MANAGER;
     const CAPABILITIES: &'static [Capability] =
         &[verbs::<Job>(&["delete"]), verbs::<Pod>(&["get", "list", "create", "patch", "delete"])];
     const RECONCILES_TERMINATING: bool = true;
@@ -36,7 +37,12 @@ impl Controller for Jobs {
         let mut work = Work { job, ctx, status: job.status.clone(), pods };
         let next = work.run()?;
         ctx.set_status(&work.status)?;
-        Ok(next)
+        // What it ended itself does not wake it, so that the time until it goes is counted from here.
+        let ended = Job { status: work.status, ..job.clone() };
+        match finish::finished(&ended) {
+            Some(condition) => time_left(&ended, condition, ctx).map_or(Ok(next), Next::after),
+            None => Ok(next),
+        }
     }
 }
 
@@ -47,18 +53,23 @@ fn after_the_end(job: &Job, condition: &JobCondition, ctx: &Context) -> Result<N
     for pod in ctx.owned::<Pod>()? {
         pods::release(ctx, &pod)?;
     }
-    let Some(seconds) = job.spec.ttl_seconds_after_finished else { return Next::done() };
-    if ctx.is_terminating() {
-        return Next::done();
+    match time_left(job, condition, ctx) {
+        None => Next::done(),
+        Some(Duration::ZERO) => {
+            // What the job owns goes first, as the kind has it.
+            ctx.delete_with(job, Propagation::Foreground)?;
+            Next::done()
+        }
+        Some(left) => Next::after(left),
     }
+}
+
+/// How long a job that has ended is still kept; `None` for as long as nobody deletes it.
+fn time_left(job: &Job, condition: &JobCondition, ctx: &Context) -> Option<Duration> {
+    let seconds = job.spec.ttl_seconds_after_finished.filter(|_| !ctx.is_terminating())?;
     let ended = condition.last_transition_time.unwrap_or_else(|| ctx.now());
     let due = ended + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-    if due <= ctx.now() {
-        // What the job owns goes first, as the kind has it.
-        ctx.delete_with(job, Propagation::Foreground)?;
-        return Next::done();
-    }
-    Next::after(due.since(ctx.now()))
+    Some(due.since(ctx.now()))
 }
 
 /// One run on one job.

@@ -12,6 +12,7 @@ pub(crate) struct Orphans;
 impl Controller for Orphans {
     type Primary = Pod;
     const NAME: &'static str = "job-orphan";
+    const FIELD_MANAGER: &'static str = common::FIELD_MANAGER;
     const CAPABILITIES: &'static [Capability] =
         &[verbs::<Job>(&["get"]), verbs::<Pod>(&["get", "patch"])];
     const LABEL_SELECTOR: &'static str = "batch.kubernetes.io/controller-uid";
