@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use anyhow::{Context, ensure};
-use quadrille_tests::{TestHost, guest, output_of, workspace};
+use quadrille_tests::{TestHost, output_of, plugins, workspace};
 
 /// Python packages whose wheel holds a static kubectl, by kubectl's minor version.
 const PACKAGES: [(&str, &str); 2] =
@@ -115,10 +115,9 @@ fn workloads(kubectl: &Kubectl<'_>) -> anyhow::Result<()> {
     kubectl.says(&["scale", "deployment", "web", "--replicas=3"], "scaled")?;
     kubectl.host.client()?.settled()?;
     kubectl.says(&["get", "deployment", "web", "-o", "jsonpath={.status.replicas}"], "3")?;
-    let ready = r#"{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}"#;
     for pod in kubectl.run(&["get", "pods", "-o", "name", "-l", "app=web"])?.lines() {
         kubectl.says(
-            &["patch", pod, "--subresource=status", "--type=merge", "-p", ready],
+            &["patch", pod, "--subresource=status", "--type=merge", "-p", READY],
             "patched",
         )?;
     }
@@ -134,8 +133,113 @@ fn workloads(kubectl: &Kubectl<'_>) -> anyhow::Result<()> {
     kubectl.host.client()?.settled()?;
     kubectl.says(&["rollout", "history", "deployment/web"], "REVISION")?;
     kubectl.says(&["rollout", "undo", "deployment/web"], "rolled back")?;
+    kubectl.says(&["rollout", "pause", "deployment/web"], "paused")?;
+    kubectl.host.client()?.settled()?;
+    kubectl.says(
+        &["wait", "--for=condition=Progressing=unknown", "deployment/web", "--timeout=30s"],
+        "condition met",
+    )?;
+    kubectl.says(&["rollout", "resume", "deployment/web"], "resumed")?;
+    kubectl.says(&["rollout", "restart", "deployment/web"], "restarted")?;
     kubectl.says(&["get", "plugins"], "replicaset")?;
     kubectl.says(&["delete", "deployment", "web", "--cascade=foreground"], "deleted")
+}
+
+const SETS: &str = r"
+apiVersion: v1
+kind: Node
+metadata: {name: a}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: b}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  replicas: 2
+  serviceName: db
+  podManagementPolicy: Parallel
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec: {containers: [{name: db, image: 'db:1'}]}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: agent}
+spec:
+  selector: {matchLabels: {app: agent}}
+  template:
+    metadata: {labels: {app: agent}}
+    spec: {containers: [{name: agent, image: 'agent:1'}]}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: db}
+spec: {maxUnavailable: 1, selector: {matchLabels: {app: db}}}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: nobody}
+spec: {maxReplicas: 3, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: nobody}}
+";
+
+const READY: &str =
+    r#"{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}"#;
+
+/// Plays the kubelet until nothing is left to do: every pod that comes runs and is ready.
+fn make_ready(kubectl: &Kubectl<'_>, app: &str) -> anyhow::Result<()> {
+    let phases = "jsonpath={range .items[*]}{.metadata.name} {.status.phase}{'\\n'}{end}";
+    for _ in 0..20 {
+        kubectl.host.client()?.settled()?;
+        let pods = kubectl.run(&["get", "pods", "-l", app, "-o", phases])?;
+        let waiting: Vec<&str> =
+            pods.lines().filter_map(|line| line.strip_suffix(" Pending")).collect();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        for pod in waiting {
+            let args = ["patch", "pod", pod, "--subresource=status", "--type=merge", "-p", READY];
+            kubectl.says(&args, "patched")?;
+        }
+    }
+    anyhow::bail!("pods of {app} do not stop coming")
+}
+
+/// Stateful sets and daemon sets: scaled, rolled out, restarted and brought back.
+fn sets(kubectl: &Kubectl<'_>) -> anyhow::Result<()> {
+    let file = kubectl.file("sets.yaml", SETS)?;
+    kubectl.says(&["apply", "-f", &file], "statefulset.apps/db created")?;
+    let done = "condition met";
+    kubectl.says(&["wait", "--for=jsonpath={.status.expectedPods}=2", "pdb/db"], done)?;
+    kubectl.says(&["wait", "--for=condition=AbleToScale=false", "hpa/nobody"], done)?;
+    for (set, app, image) in
+        [("statefulset/db", "app=db", "db=db:2"), ("daemonset/agent", "app=agent", "agent=agent:2")]
+    {
+        let status = ["rollout", "status", set, "--timeout=30s"];
+        make_ready(kubectl, app)?;
+        kubectl.run(&status)?;
+        kubectl.says(&["set", "image", set, image], "image updated")?;
+        make_ready(kubectl, app)?;
+        kubectl.run(&status)?;
+        let images = ["get", "pods", "-l", app, "-o", "jsonpath={..image}"];
+        kubectl.says(&images, ":2")?;
+        kubectl.says(&["rollout", "history", set], "2")?;
+        kubectl.says(&["rollout", "undo", set], "rolled back")?;
+        make_ready(kubectl, app)?;
+        kubectl.run(&status)?;
+        kubectl.says(&images, ":1")?;
+        kubectl.says(&["rollout", "restart", set], "restarted")?;
+        make_ready(kubectl, app)?;
+        kubectl.run(&status)?;
+    }
+    kubectl.says(&["scale", "statefulset/db", "--replicas=3"], "scaled")?;
+    make_ready(kubectl, "app=db")?;
+    kubectl.says(&["get", "pods", "-l", "app=db"], "db-2")?;
+    kubectl.says(&["wait", "--for=jsonpath={.status.disruptionsAllowed}=1", "pdb/db"], done)?;
+    kubectl.says(&["delete", "-f", &file], "deleted")
 }
 
 const CRD: &str = r"
@@ -182,15 +286,14 @@ fn check(minor: &str) {
     let (_, package) = PACKAGES.into_iter().find(|(known, _)| *known == minor).expect("listed");
     let program = kubectl(minor, package).expect("kubectl installs");
     assert!(Path::new(&program).is_file());
-    let host = TestHost::start(env!("CARGO_BIN_EXE_quadrille")).expect("the host starts");
-    let client = host.client().expect("a client");
-    for plugin in ["deployment", "replicaset"] {
-        client.load(plugin, &guest(plugin)).expect("the plugin loads");
-    }
+    let plugins = plugins().to_string_lossy().into_owned();
+    let host = TestHost::start_with(env!("CARGO_BIN_EXE_quadrille"), &["--plugins", &plugins]);
+    let host = host.expect("the host starts");
     let kubectl = Kubectl { program, host: &host };
     for (part, run) in [
         ("objects", objects as fn(&Kubectl<'_>) -> anyhow::Result<()>),
         ("workloads", workloads),
+        ("sets", sets),
         ("custom resources", custom_resources),
     ] {
         run(&kubectl).unwrap_or_else(|error| panic!("kubectl 1.{minor}, {part}: {error:#}"));

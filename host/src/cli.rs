@@ -4,7 +4,7 @@ mod apply;
 mod build;
 mod demo;
 mod dev;
-mod load;
+pub(crate) mod load;
 mod logs;
 mod new;
 mod plugins;

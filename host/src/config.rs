@@ -22,6 +22,9 @@ pub(crate) struct Config {
     pub(crate) listen_beyond_loopback: bool,
     /// Further tokens, as CSV lines `token,user,uid,"group,group"`; default none.
     pub(crate) token_auth_file: Option<PathBuf>,
+    /// A folder of components (`NAME.wasm`) that are loaded at start, each as the plugin of its name, with all that it
+    /// asks for; default none. What is in the folder goes before what was loaded under the name earlier.
+    pub(crate) plugins: Option<PathBuf>,
     /// How long a stop may wait for requests and runs; default `"10s"`. Longer lets slow clients finish,
     /// shorter ends sooner.
     pub(crate) drain_timeout: Text<Duration>,
@@ -60,6 +63,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 7443)),
             listen_beyond_loopback: false,
             token_auth_file: None,
+            plugins: None,
             drain_timeout: Text(Duration::from_secs(10)),
             event_ttl: Text(Duration::from_hours(1)),
             history: History::default(),

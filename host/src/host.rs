@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::files::Files;
 use crate::insight::HostInsight;
 use crate::output;
-use crate::plugins::HostPlugins;
+use crate::plugins::{self, HostPlugins};
 
 /// Runs a host until it is asked to end; true when everything ended in time and nothing failed.
 pub(crate) async fn run(config: Config) -> anyhow::Result<bool> {
@@ -54,8 +54,11 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<bool> {
     supervisor.spawn("roles", registry_of_roles.keep_access(supervisor.shutdown()));
     supervisor.spawn("quotas", registry_of_quotas.keep_quotas(supervisor.shutdown()));
     let from = manager.start().await;
-    supervisor.spawn("plugins", manager.run(from, supervisor.clone()));
+    supervisor.spawn("plugins", manager.clone().run(from, supervisor.clone()));
     supervisor.spawn("server", server.run());
+    if let Some(folder) = &config.plugins {
+        plugins::load_folder(&manager, folder).await?;
+    }
     let (kubeconfig, token_file) = (files.path("kubeconfig"), files.path("admin-token"));
     output::line(format!(
         "ready url={url} kubeconfig={} token-file={}",

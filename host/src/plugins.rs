@@ -1,16 +1,26 @@
-//! The plugin manager as the API server knows it: uploads, downloads and logs.
+//! The plugin manager as the API server knows it: uploads, downloads and logs; and the folder that is loaded at start.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::{Context, ensure};
 use bytes::Bytes;
 use futures_util::stream;
 use quadrille_component::{LogLine, PluginLog, PluginManager, PluginUpload};
 use quadrille_kit::Shutdown;
 use quadrille_kit::clock::BoxFuture;
 use quadrille_object::GroupResource;
-use quadrille_registry::Status;
+use quadrille_registry::{Actor, Status};
 use quadrille_server::{LogOptions, LogStream, PluginUploads, Upload};
 use serde_json::Value;
+
+use crate::cli::load::plugin_name;
+
+/// More components than this are no folder of plugins.
+const FOLDER_MAX: usize = 256;
+
+/// A larger file is no component that would be taken.
+const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 
 /// Hands the server's requests to the manager.
 #[derive(Debug)]
@@ -52,6 +62,50 @@ impl PluginUploads for HostPlugins {
             Ok(lines(log, options, self.shutdown.clone()))
         })
     }
+}
+
+/// Loads the components of a folder, each as the plugin of its file's name, with all that it asks for. One that is
+/// refused is logged, and what ran under its name runs on.
+///
+/// # Errors
+/// When the folder cannot be read, or has too much in it.
+pub(crate) async fn load_folder(manager: &PluginManager, folder: &Path) -> anyhow::Result<()> {
+    let cannot = || format!("cannot read the plugins in {}", folder.display());
+    let mut files: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(cannot)? {
+        let path = entry.with_context(cannot)?.path();
+        if path.extension().is_some_and(|extension| extension == "wasm") {
+            files.push(path);
+        }
+        ensure!(files.len() <= FOLDER_MAX, "{} has too many components", folder.display());
+    }
+    files.sort();
+    for file in files {
+        match load_file(manager, &file).await {
+            Ok(name) => tracing::info!(plugin = name, file = %file.display(), "loaded"),
+            Err(error) => tracing::error!(file = %file.display(), "not loaded: {error:#}"),
+        }
+    }
+    Ok(())
+}
+
+async fn load_file(manager: &PluginManager, file: &Path) -> anyhow::Result<String> {
+    let plugin = plugin_name(None, file)?;
+    let bytes = std::fs::metadata(file).context("cannot look at it")?.len();
+    ensure!(bytes <= COMPONENT_BYTES_MAX, "{bytes} bytes are more than {COMPONENT_BYTES_MAX}");
+    let component = std::fs::read(file).context("cannot read it")?;
+    let user = Actor { user: "system:quadrille".into(), ..Actor::default() };
+    let upload = PluginUpload {
+        plugin: plugin.clone(),
+        component: component.into(),
+        grant_all: true,
+        keep_only: false,
+        dry_run: false,
+        actor: Actor { client: "quadrille".into(), ..user },
+    };
+    let loaded = manager.upload(upload).await;
+    loaded.map_err(|status| anyhow::anyhow!("{}", status.message))?;
+    Ok(plugin)
 }
 
 fn lines(log: Arc<PluginLog>, options: LogOptions, shutdown: Shutdown) -> LogStream {

@@ -341,6 +341,20 @@ pub fn guest(package: &str) -> PathBuf {
     path
 }
 
+/// The folder with the components of all plugins; built now where it is not yet.
+pub fn plugins() -> PathBuf {
+    let mut built = BUILT.lock().expect("no test panics while it builds");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target = target.unwrap_or_else(|| workspace().join("target"));
+    if !built.iter().any(|name| name == "plugins") {
+        let mut script = Command::new(workspace().join("tests/build-guests"));
+        script.env("CARGO_TARGET_DIR", &target).env_remove("RUSTFLAGS");
+        output_of(&mut script).expect("guests build");
+        built.push("plugins".to_owned());
+    }
+    target.join("plugins")
+}
+
 /// The same component under another digest: a custom section is added at its end, which changes nothing else.
 pub fn relabelled(component: &[u8], label: &str) -> Vec<u8> {
     let mut out = component.to_vec();

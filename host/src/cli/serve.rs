@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// How long an Event is kept after its last write, such as 1h; 0s keeps Events for good.
     #[arg(long, value_name = "DURATION", env = "QUADRILLE_EVENT_TTL")]
     event_ttl: Option<Text<Duration>>,
+    /// A folder of components that are loaded at start, with all that they ask for.
+    #[arg(long, value_name = "DIR", env = "QUADRILLE_PLUGINS")]
+    plugins: Option<PathBuf>,
     /// A configuration file in TOML; flags and environment go before it.
     #[arg(long, value_name = "FILE", env = "QUADRILLE_CONFIG")]
     config: Option<PathBuf>,
@@ -82,6 +85,7 @@ fn config(args: &Args) -> anyhow::Result<Config> {
     config.listen_beyond_loopback |= args.listen_beyond_loopback;
     config.token_auth_file = args.token_auth_file.clone().or(config.token_auth_file);
     config.event_ttl = args.event_ttl.unwrap_or(config.event_ttl);
+    config.plugins = args.plugins.clone().or(config.plugins);
     config.check()?;
     Ok(config)
 }
