@@ -338,7 +338,11 @@ impl Checker<'_> {
             for field in fields {
                 self.expr(&field.value);
             }
-            return self.fail(id, undeclared(name));
+            let message = match type_named(name) {
+                Some(_) => format!("'{name}' is not a message type"),
+                None => undeclared(name),
+            };
+            return self.fail(id, message);
         };
         for field in fields {
             let mut ty = self.expr(&field.value);

@@ -12,8 +12,7 @@ use crate::types::Type;
 /// How many parts of types a check looks at; an expression that people write takes some hundreds.
 const STEPS_MAX: u32 = 1_000_000;
 
-/// Declared parameters have small numbers; variables of a check start here.
-const FIRST: u32 = 16;
+const FIRST: u32 = Type::VARIABLES;
 
 /// What each variable stands for so far.
 #[derive(Debug, Default)]

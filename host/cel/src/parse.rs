@@ -347,11 +347,14 @@ impl Parser {
 
     /// What follows a dot is no name.
     fn not_viable<T>(&mut self) -> Parsed<T> {
-        let text = match self.peek() {
-            Token::End => String::new(),
-            _ => self.placed().text.clone(),
-        };
-        self.note(&format!("no viable alternative at input '.{text}'"));
+        let text = self.placed().text.clone();
+        self.note(&match self.peek() {
+            Token::End => "no viable alternative at input '.'".to_owned(),
+            Token::Mark("true" | "false" | "null" | "in") => {
+                format!("mismatched input '{text}' expecting IDENTIFIER")
+            }
+            _ => format!("no viable alternative at input '.{text}'"),
+        });
         Err(Halt)
     }
 
@@ -450,7 +453,9 @@ impl Parser {
 
     fn named(&mut self, offset: u32, name: &str) -> Parsed<Expr> {
         if crate::escape::is_reserved(name) {
-            return self.fail(offset, format!("reserved identifier: {name}"));
+            // What follows is read on, to find what else is wrong.
+            self.issues.push(Issue { offset, message: format!("reserved identifier: {name}") });
+            return Ok(Expr { id: self.id(offset), kind: Kind::Literal(Literal::Null) });
         }
         let open = self.offset();
         if self.take("(") {

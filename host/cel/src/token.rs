@@ -186,17 +186,17 @@ impl<'s> Lexer<'s> {
         };
         let content = &body[..length];
         let whole = prefix + quote.len() + length + quote.len();
-        let token = match unescaped(content, raw, bytes) {
-            Ok(bytes_found) if bytes => Some(Token::Bytes(bytes_found)),
-            Ok(text) => String::from_utf8(text).ok().map(Token::String),
-            Err(()) => None,
-        };
-        let Some(token) = token else {
-            let message = "Syntax error: invalid string literal escape".to_owned();
-            self.issues.push(Issue { offset: self.offset, message });
-            return self.push(Token::String(String::new()), whole);
-        };
-        self.push(token, whole);
+        let token = unescaped(content, raw, bytes).and_then(|found| {
+            if bytes {
+                return Ok(Token::Bytes(found));
+            }
+            String::from_utf8(found).map(Token::String).map_err(|_| content.len())
+        });
+        match token {
+            Ok(token) => self.push(token, whole),
+            // The text is none up to the character that is wrong; what follows is read by itself.
+            Err(wrong) => self.unknown(prefix + quote.len() + wrong),
+        }
     }
 }
 
@@ -237,8 +237,9 @@ fn closes(body: &str, quote: &str, raw: bool) -> Option<usize> {
     None
 }
 
-/// What a literal's content stands for, as bytes (which are UTF-8 for a text).
-fn unescaped(content: &str, raw: bool, bytes: bool) -> Result<Vec<u8>, ()> {
+/// What a literal's content stands for, as bytes (which are UTF-8 for a text); or where it goes wrong, behind
+/// the character that does not fit.
+fn unescaped(content: &str, raw: bool, bytes: bool) -> Result<Vec<u8>, usize> {
     if raw || !content.contains('\\') {
         return Ok(content.replace("\r\n", "\n").into_bytes());
     }
@@ -247,7 +248,7 @@ fn unescaped(content: &str, raw: bool, bytes: bool) -> Result<Vec<u8>, ()> {
     while let Some(place) = rest.find('\\') {
         out.extend_from_slice(&rest.as_bytes()[..place]);
         rest = &rest[place + 1..];
-        let kind = rest.chars().next().ok_or(())?;
+        let Some(kind) = rest.chars().next() else { return Err(content.len()) };
         rest = &rest[kind.len_utf8()..];
         let simple = match kind {
             'a' => 7,
@@ -257,9 +258,15 @@ fn unescaped(content: &str, raw: bool, bytes: bool) -> Result<Vec<u8>, ()> {
             'r' => b'\r',
             't' => b'\t',
             'v' => 11,
-            '\\' | '\'' | '"' | '`' | '?' => u8::try_from(kind).map_err(|_| ())?,
+            '\\' => b'\\',
+            '\'' => b'\'',
+            '"' => b'"',
+            '`' => b'`',
+            '?' => b'?',
             _ => {
-                rest = numbered(kind, rest, bytes, &mut out)?;
+                let used = numbered(kind, rest, bytes, &mut out);
+                let used = used.map_err(|wrong| content.len() - rest.len() + wrong)?;
+                rest = &rest[used..];
                 continue;
             }
         };
@@ -269,24 +276,28 @@ fn unescaped(content: &str, raw: bool, bytes: bool) -> Result<Vec<u8>, ()> {
     Ok(out)
 }
 
-/// `\x41`, `\u0041`, `\U00000041`, `\101`: the first two forms of a byte in bytes, of a character in texts.
-fn numbered<'t>(kind: char, rest: &'t str, bytes: bool, out: &mut Vec<u8>) -> Result<&'t str, ()> {
-    let (radix, length, skipped) = match kind {
-        'x' | 'X' => (16, 2, 0),
-        'u' if !bytes => (16, 4, 0),
-        'U' if !bytes => (16, 8, 0),
-        '0'..='3' => (8, 2, 1),
-        _ => return Err(()),
+/// `\x41`, `\u0041`, `\U00000041`, `\101`: the first and last form of a byte in bytes, all of a character in
+/// texts. Gives how many bytes of the digits were used, or how many there are up to one that does not fit.
+fn numbered(kind: char, rest: &str, bytes: bool, out: &mut Vec<u8>) -> Result<usize, usize> {
+    let (radix, length) = match kind {
+        'x' | 'X' => (16, 2),
+        'u' if !bytes => (16, 4),
+        'U' if !bytes => (16, 8),
+        '0'..='3' => (8, 2),
+        _ => return Err(0),
     };
-    let digits = rest.get(..length).ok_or(())?;
-    let number = u32::from_str_radix(digits, radix).map_err(|_| ())?;
-    let first = if skipped == 1 { kind.to_digit(8).ok_or(())? * 64 } else { 0 };
-    let number = first + number;
+    let mut number = if radix == 8 { kind.to_digit(8).unwrap_or(0) } else { 0 };
+    let mut characters = rest.char_indices();
+    for _ in 0..length {
+        let (place, character) = characters.next().ok_or(rest.len())?;
+        let digit = character.to_digit(radix).ok_or_else(|| place + character.len_utf8())?;
+        number = number.wrapping_mul(radix).wrapping_add(digit);
+    }
     if bytes {
-        out.push(u8::try_from(number).map_err(|_| ())?);
+        out.push(u8::try_from(number).map_err(|_| length)?);
     } else {
-        let character = char::from_u32(number).ok_or(())?;
+        let character = char::from_u32(number).ok_or(length)?;
         out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
     }
-    Ok(&rest[length..])
+    Ok(length)
 }

@@ -163,6 +163,9 @@ impl ObjectType {
 }
 
 impl Type {
+    /// Parameters of declarations have small numbers; variables of a check start here.
+    pub(crate) const VARIABLES: u32 = 16;
+
     /// A list of such elements.
     pub fn list(element: Self) -> Self {
         Self::List(Arc::new(element))
@@ -237,7 +240,7 @@ impl fmt::Display for Type {
             Self::Optional(of) => write!(f, "optional_type({of})"),
             Self::Type(of) if matches!(**of, Self::Dyn) => f.write_str("type"),
             Self::Type(of) => write!(f, "type({of})"),
-            Self::Param(number) => write!(f, "_var{number}"),
+            Self::Param(number) => write!(f, "_var{}", number.saturating_sub(Self::VARIABLES)),
             Self::Dyn
             | Self::Error
             | Self::Bool

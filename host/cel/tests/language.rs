@@ -169,6 +169,9 @@ fn problems_are_shown_in_their_place() {
         ("a ? 1", "1:6", "Syntax error: mismatched input '<EOF>' expecting ':'", ".....^"),
         ("[1, 2", "1:6", "Syntax error: mismatched input '<EOF>' expecting {']', ','}", ".....^"),
         ("a..b", "1:3", "Syntax error: no viable alternative at input '..'", "..^"),
+        ("int{}", "1:4", "'int' is not a message type", "...^"),
+        ("[].length", "1:3", "type 'list(_var0)' does not support field selection", "..^"),
+        ("x.true", "1:3", "Syntax error: mismatched input 'true' expecting IDENTIFIER", "..^"),
         ("a b c", "1:3", "Syntax error: mismatched input 'b' expecting <EOF>", "..^"),
         ("[1].map(2, 3)", "1:9", "argument is not an identifier", "........^"),
         ("[1].all(2, true)", "1:9", "argument must be a simple name", "........^"),
@@ -308,6 +311,16 @@ fn several_problems_are_shown_together() {
         format!(
             "ERROR: <input>:1:5: Syntax error: mismatched input '+' {expecting}\n | 1 + +\n | ....^\n\
              ERROR: <input>:1:6: Syntax error: mismatched input '<EOF>' {expecting}\n | 1 + +\n | .....^"
+        )
+    );
+    // A text with a wrong escape ends where it is wrong, and the rest is read by itself.
+    assert_eq!(
+        error("\"\\d+\""),
+        format!(
+            "ERROR: <input>:1:1: Syntax error: token recognition error at: '\"\\d'\n | \"\\d+\"\n | ^\n\
+             ERROR: <input>:1:4: Syntax error: mismatched input '+' {expecting}\n | \"\\d+\"\n | ...^\n\
+             ERROR: <input>:1:5: Syntax error: token recognition error at: '\"'\n | \"\\d+\"\n | ....^\n\
+             ERROR: <input>:1:6: Syntax error: mismatched input '<EOF>' {expecting}\n | \"\\d+\"\n | .....^"
         )
     );
     assert_eq!(
