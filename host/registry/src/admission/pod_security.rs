@@ -68,7 +68,7 @@ impl Plugin for PodSecurity {
             *gvr.resource == **name && *gvr.group == **group && attempt.subresource().is_none()
         });
         let Some((_, _, path)) = path else { return Ok(()) };
-        let policy = policy_of(attempt)?;
+        let policy = policy_of(attempt);
         if policy.warn.level == Level::Privileged && policy.audit.level == Level::Privileged {
             return Ok(());
         }
@@ -80,16 +80,16 @@ impl Plugin for PodSecurity {
     }
 }
 
-fn policy_of(attempt: &Attempt<'_>) -> Result<Policy, Status> {
+fn policy_of(attempt: &Attempt<'_>) -> Policy {
     let namespaces = GroupResource::new("", "namespaces");
     let key = Key::new(namespaces, "", Arc::clone(attempt.namespace()));
-    let Some(namespace) = attempt.view.get(&key) else { return Ok(Policy::default()) };
+    let Some(namespace) = attempt.view.get(&key) else { return Policy::default() };
     let labels = namespace.meta.labels.iter().map(|(key, value)| (&**key, &**value));
-    Ok(Policy::of(labels, &mut Errors::default()))
+    Policy::of(labels, &mut Errors::default())
 }
 
 fn validate_pod(attempt: &mut Attempt<'_>, pod: &Object) -> Result<(), Status> {
-    let policy = policy_of(attempt)?;
+    let policy = policy_of(attempt);
     if let Some(why) = violation(&policy.enforce, pod) {
         let why = format!("violates PodSecurity \"{}\": {why}", policy.enforce);
         return Err(forbidden(attempt, pod, &why));

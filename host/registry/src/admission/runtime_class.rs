@@ -61,13 +61,11 @@ fn find(attempt: &Attempt<'_>, object: &Object) -> Result<Option<Object>, Status
         return Ok(None);
     }
     let classes = GroupResource::new("node.k8s.io", "runtimeclasses");
-    match attempt.view.get(&Key::new(classes, "", name)) {
-        Some(found) => parse(&found).map(Some),
-        None => {
-            let why = format!("pod rejected: RuntimeClass \"{name}\" not found");
-            Err(forbidden(attempt, object, &why))
-        }
-    }
+    let Some(found) = attempt.view.get(&Key::new(classes, "", name)) else {
+        let why = format!("pod rejected: RuntimeClass \"{name}\" not found");
+        return Err(forbidden(attempt, object, &why));
+    };
+    parse(&found).map(Some)
 }
 
 fn set_overhead(attempt: &Attempt<'_>, object: &mut Object, class: &Object) -> Result<(), Status> {

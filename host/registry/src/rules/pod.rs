@@ -166,7 +166,9 @@ fn select_like(spec: &mut Object, labels: Option<&Value>) {
             maps_mut(pods, REQUIRED).for_each(|term| select_labels(term, labels));
             for weighted in maps_mut(pods, PREFERRED) {
                 let term = weighted.get_mut("podAffinityTerm").and_then(Value::as_object_mut);
-                term.into_iter().for_each(|term| select_labels(term, labels));
+                if let Some(term) = term {
+                    select_labels(term, labels);
+                }
             }
         }
     }

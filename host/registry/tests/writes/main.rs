@@ -2,5 +2,6 @@
 
 mod definitions;
 mod objects;
+mod pods;
 mod policies;
 mod support;

@@ -83,8 +83,8 @@ fn of_containers(names: &[&str]) -> String {
     format!("{} {}", plural("container", names.len()), quoted(names))
 }
 
-fn found(reason: &str, detail: String) -> Option<(String, String)> {
-    Some((reason.to_owned(), detail))
+fn found(reason: &str, detail: String) -> (String, String) {
+    (reason.to_owned(), detail)
 }
 
 fn context<'a>(at: &At<'a>) -> At<'a> {
@@ -157,7 +157,7 @@ fn host_namespaces(subject: &Subject<'_>) -> Option<(String, String)> {
     let keys = ["hostNetwork", "hostPID", "hostIPC"];
     let set: Vec<String> =
         keys.iter().filter(|k| subject.spec.is(k)).map(|k| format!("{k}=true")).collect();
-    if set.is_empty() { None } else { found("host namespaces", set.join(", ")) }
+    if set.is_empty() { None } else { Some(found("host namespaces", set.join(", "))) }
 }
 
 fn host_path(subject: &Subject<'_>) -> Option<(String, String)> {
@@ -167,7 +167,7 @@ fn host_path(subject: &Subject<'_>) -> Option<(String, String)> {
         return None;
     }
     let detail = format!("{} {}", plural("volume", names.len()), quoted(&names));
-    found("hostPath volumes", detail)
+    Some(found("hostPath volumes", detail))
 }
 
 fn host_ports(subject: &Subject<'_>) -> Option<(String, String)> {
@@ -183,7 +183,7 @@ fn host_ports(subject: &Subject<'_>) -> Option<(String, String)> {
     let (verb, word) =
         (if names.len() == 1 { "uses" } else { "use" }, plural("hostPort", ports.len()));
     let ports: Vec<String> = ports.into_iter().collect();
-    found("hostPort", format!("{} {verb} {word} {}", of_containers(&names), ports.join(", ")))
+    Some(found("hostPort", format!("{} {verb} {word} {}", of_containers(&names), ports.join(", "))))
 }
 
 fn host_probes(subject: &Subject<'_>) -> Option<(String, String)> {
@@ -210,7 +210,7 @@ fn host_probes(subject: &Subject<'_>) -> Option<(String, String)> {
     let verb = if names.len() == 1 { "uses" } else { "use" };
     let word = plural("probe or lifecycle host", hosts.len());
     let detail = format!("{} {verb} {word} {}", of_containers(&names), quoted(&hosts));
-    found("probe or lifecycle host", detail)
+    Some(found("probe or lifecycle host", detail))
 }
 
 fn privileged(subject: &Subject<'_>) -> Option<(String, String)> {
@@ -219,7 +219,7 @@ fn privileged(subject: &Subject<'_>) -> Option<(String, String)> {
         return None;
     }
     let names = of_containers(&names);
-    found("privileged", format!("{names} must not set securityContext.privileged=true"))
+    Some(found("privileged", format!("{names} must not set securityContext.privileged=true")))
 }
 
 fn proc_mount(subject: &Subject<'_>) -> Option<(String, String)> {
@@ -239,7 +239,7 @@ fn proc_mount(subject: &Subject<'_>) -> Option<(String, String)> {
         of_containers(&names),
         quoted(kinds)
     );
-    found("procMount", detail)
+    Some(found("procMount", detail))
 }
 
 fn se_linux(subject: &Subject<'_>) -> Option<(String, String)> {
@@ -277,7 +277,7 @@ fn se_linux(subject: &Subject<'_>) -> Option<(String, String)> {
     }
     let detail =
         format!("{setters} set forbidden securityContext.seLinuxOptions: {}", data.join("; "));
-    found("seLinuxOptions", detail)
+    Some(found("seLinuxOptions", detail))
 }
 
 /// Safe sysctls and the minor version that knows them.
@@ -314,7 +314,7 @@ fn host_process(subject: &Subject<'_>) -> Option<(String, String)> {
     let setters =
         subject.setters(|context| context.child_or_empty("windowsOptions").is("hostProcess"))?;
     let detail = format!("{setters} must not set securityContext.windowsOptions.hostProcess=true");
-    found("hostProcess", detail)
+    Some(found("hostProcess", detail))
 }
 
 const CAPABILITIES: [&str; 13] = [
@@ -354,7 +354,7 @@ fn added_capabilities(subject: &Subject<'_>) -> Option<(String, String)> {
         of_containers(&names),
         quoted(added)
     );
-    found("non-default capabilities", detail)
+    Some(found("non-default capabilities", detail))
 }
 
 fn is_good_seccomp(kind: &str) -> bool {
@@ -376,7 +376,7 @@ fn bad_seccomp(subject: &Subject<'_>) -> Option<(String, String)> {
         contexts.iter().filter_map(seccomp).filter(|kind| !is_good_seccomp(kind)).collect();
     let kinds = quoted(kinds);
     let detail = format!("{setters} must not set securityContext.seccompProfile.type to {kinds}");
-    found("seccompProfile", detail)
+    Some(found("seccompProfile", detail))
 }
 
 fn bad_seccomp_annotations(subject: &Subject<'_>) -> Option<(String, String)> {
@@ -397,7 +397,7 @@ fn bad_seccomp_annotations(subject: &Subject<'_>) -> Option<(String, String)> {
         return None;
     }
     let detail = format!("forbidden {} {}", plural("annotation", bad.len()), bad.join(", "));
-    found("seccompProfile", detail)
+    Some(found("seccompProfile", detail))
 }
 
 fn escalation(subject: &Subject<'_>) -> Option<(String, String)> {
@@ -411,7 +411,7 @@ fn escalation(subject: &Subject<'_>) -> Option<(String, String)> {
     }
     let names = of_containers(&names);
     let detail = format!("{names} must set securityContext.allowPrivilegeEscalation=false");
-    found("allowPrivilegeEscalation != false", detail)
+    Some(found("allowPrivilegeEscalation != false", detail))
 }
 
 fn dropped_capabilities(subject: &Subject<'_>) -> Option<(String, String)> {
@@ -436,7 +436,11 @@ fn dropped_capabilities(subject: &Subject<'_>) -> Option<(String, String)> {
             quoted(added)
         ));
     }
-    if details.is_empty() { None } else { found("unrestricted capabilities", details.join("; ")) }
+    if details.is_empty() {
+        None
+    } else {
+        Some(found("unrestricted capabilities", details.join("; ")))
+    }
 }
 
 fn restricted_volumes(subject: &Subject<'_>) -> Option<(String, String)> {
@@ -474,7 +478,7 @@ fn restricted_volumes(subject: &Subject<'_>) -> Option<(String, String)> {
         plural("restricted volume type", kinds.len()),
         quoted(&kinds)
     );
-    found("restricted volume types", detail)
+    Some(found("restricted volume types", detail))
 }
 
 fn non_root(subject: &Subject<'_>) -> Option<(String, String)> {
@@ -484,7 +488,10 @@ fn non_root(subject: &Subject<'_>) -> Option<(String, String)> {
     }
     let wish = |context: &At<'_>| context.flag("runAsNonRoot");
     if let Some(setters) = subject.setters(|context| wish(context) == Some(false)) {
-        return found(REASON, format!("{setters} must not set securityContext.runAsNonRoot=false"));
+        return Some(found(
+            REASON,
+            format!("{setters} must not set securityContext.runAsNonRoot=false"),
+        ));
     }
     if wish(&context(&subject.spec)) == Some(true) {
         return None;
@@ -494,7 +501,7 @@ fn non_root(subject: &Subject<'_>) -> Option<(String, String)> {
         return None;
     }
     let names = of_containers(&names);
-    found(REASON, format!("pod or {names} must set securityContext.runAsNonRoot=true"))
+    Some(found(REASON, format!("pod or {names} must set securityContext.runAsNonRoot=true")))
 }
 
 fn user_zero(subject: &Subject<'_>) -> Option<(String, String)> {
@@ -502,7 +509,7 @@ fn user_zero(subject: &Subject<'_>) -> Option<(String, String)> {
         return None;
     }
     let setters = subject.setters(|context| context.integer("runAsUser") == Some(0))?;
-    found("runAsUser=0", format!("{setters} must not set runAsUser=0"))
+    Some(found("runAsUser=0", format!("{setters} must not set runAsUser=0")))
 }
 
 fn wanted_seccomp(subject: &Subject<'_>) -> Option<(String, String)> {
@@ -524,5 +531,5 @@ fn wanted_seccomp(subject: &Subject<'_>) -> Option<(String, String)> {
         "pod or {} must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\"",
         of_containers(&names)
     );
-    found("seccompProfile", detail)
+    Some(found("seccompProfile", detail))
 }

@@ -74,23 +74,22 @@ impl Policy {
             if is_version {
                 warns_version |= mode == "warn";
                 match version(value) {
-                    Some(version) => standard.version = version,
-                    None => errors.invalid(path, &value.into(), "must be \"latest\" or \"v1.x\""),
+                    Ok(version) => standard.version = version,
+                    Err(NotAVersion) => {
+                        errors.invalid(path, &value.into(), "must be \"latest\" or \"v1.x\"")
+                    }
                 }
                 continue;
             }
             warns |= mode == "warn";
-            match level(value) {
-                Some(level) => {
-                    standard.level = level;
-                    enforces |= mode == "enforce";
-                }
-                None => {
-                    let why = "must be one of privileged, baseline, restricted";
-                    errors.invalid(path, &value.into(), why);
-                    let strict = mode == "enforce";
-                    standard.level = if strict { Level::Restricted } else { Level::Privileged };
-                }
+            if let Some(level) = level(value) {
+                standard.level = level;
+                enforces |= mode == "enforce";
+            } else {
+                let why = "must be one of privileged, baseline, restricted";
+                errors.invalid(path, &value.into(), why);
+                let strict = mode == "enforce";
+                standard.level = if strict { Level::Restricted } else { Level::Privileged };
             }
         }
         // Who enforces and says nothing of warnings is warned of what would be refused.
@@ -113,14 +112,23 @@ fn level(text: &str) -> Option<Level> {
     }
 }
 
-/// `latest`, or `v1.N`.
-fn version(text: &str) -> Option<Option<u32>> {
-    const MINOR_DIGITS_MAX: usize = 9;
+/// A text that is neither `latest` nor `v1.N`.
+struct NotAVersion;
+
+/// More digits are no number of a version.
+const MINOR_DIGITS_MAX: usize = 9;
+
+/// The minor version; `None` for the latest.
+fn version(text: &str) -> Result<Option<u32>, NotAVersion> {
     if text == "latest" {
-        return Some(None);
+        return Ok(None);
     }
-    let minor = text.strip_prefix("v1.")?;
+    let minor = text.strip_prefix("v1.").ok_or(NotAVersion)?;
     let canonical = minor == "0" || !minor.starts_with('0');
     let digits = minor.len() <= MINOR_DIGITS_MAX && minor.bytes().all(|b| b.is_ascii_digit());
-    minor.parse().ok().filter(|_| canonical && digits).map(Some)
+    if canonical && digits {
+        minor.parse().map(Some).map_err(|_| NotAVersion)
+    } else {
+        Err(NotAVersion)
+    }
 }

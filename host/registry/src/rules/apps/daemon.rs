@@ -135,7 +135,7 @@ fn validate_rolling(rolling: &At<'_>, errors: &mut Errors) {
         Value::String(text) => {
             text.strip_suffix('%').and_then(|t| t.parse::<i64>().ok()).is_some_and(|n| n != 0)
         }
-        _ => false,
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
     };
     match (is_some("maxUnavailable"), is_some("maxSurge")) {
         (true, true) => {

@@ -25,7 +25,7 @@ impl Rules for Bindings {
         body: &Body,
     ) -> Option<Result<Prepared, Status>> {
         let name = body.value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-        Some(assign(attempt, &name.to_owned(), body))
+        Some(assign(attempt, name, body))
     }
 }
 

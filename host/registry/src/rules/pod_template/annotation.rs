@@ -52,7 +52,7 @@ fn validate_seccomp(profile: &str, path: &str, errors: &mut Errors) {
     }
 }
 
-/// Checks that annotations and the fields that replaced them say the same; AppArmor's only for a new Pod.
+/// Checks that annotations and the fields that replaced them say the same; those of `AppArmor` only for a new Pod.
 pub(super) fn validate_agreement(
     metadata: &At<'_>,
     spec: &At<'_>,

@@ -93,7 +93,7 @@ fn validate_spec(spec: &At<'_>, owner: &str, within: Within, errors: &mut Errors
     affinity::validate(spec, errors);
     placement::validate_dns(spec, errors);
     placement::validate_gates(spec, errors);
-    placement::validate_spread(spec, errors);
+    placement::validate_spread(spec, within, errors);
     windows::validate_host_process(spec, errors);
     validate_host_users(spec, errors);
     validate_names(spec, errors);

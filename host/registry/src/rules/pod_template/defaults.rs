@@ -30,7 +30,7 @@ pub(crate) fn spec_defaults(spec: &mut Object) {
             spec.insert("serviceAccountName".to_owned(), old.into());
         }
         (name, _) if !name.is_empty() => {
-            drop(spec.insert("serviceAccount".to_owned(), name.into()))
+            spec.insert("serviceAccount".to_owned(), name.into());
         }
         _ => {}
     }

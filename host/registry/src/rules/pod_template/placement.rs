@@ -1,11 +1,12 @@
 //! Where a Pod may run and under which names: tolerations, spreading, gates, DNS, host aliases.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quadrille_object::validate_name;
 use serde_json::Value;
 
 use super::at::At;
+use super::check::Within;
 use super::selector::validate_label_selector;
 use crate::field::Errors;
 
@@ -48,7 +49,7 @@ pub(crate) fn validate_tolerations(spec: &At<'_>, errors: &mut Errors) {
 }
 
 /// Checks `topologySpreadConstraints`.
-pub(super) fn validate_spread(spec: &At<'_>, errors: &mut Errors) {
+pub(super) fn validate_spread(spec: &At<'_>, within: Within, errors: &mut Errors) {
     let pair =
         |c: &At<'_>| (c.text("topologyKey").to_owned(), c.text("whenUnsatisfiable").to_owned());
     let constraints: Vec<At<'_>> = spec.items("topologySpreadConstraints").collect();
@@ -61,6 +62,7 @@ pub(super) fn validate_spread(spec: &At<'_>, errors: &mut Errors) {
     }
     for (index, constraint) in constraints.iter().enumerate() {
         validate_constraint(constraint, repeated.contains(&index), errors);
+        validate_spread_keys(constraint, within, errors);
     }
 }
 
@@ -96,13 +98,12 @@ fn validate_constraint(constraint: &At<'_>, is_repeated: bool, errors: &mut Erro
     for key in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
         errors.known(constraint, key, &["Honor", "Ignore"]);
     }
-    validate_spread_keys(constraint, errors);
     if let Some(selector) = constraint.get("labelSelector") {
         validate_label_selector(selector, &constraint.path("labelSelector"), errors);
     }
 }
 
-fn validate_spread_keys(constraint: &At<'_>, errors: &mut Errors) {
+fn validate_spread_keys(constraint: &At<'_>, within: Within, errors: &mut Errors) {
     if constraint.list("matchLabelKeys").is_empty() {
         return;
     }
@@ -111,12 +112,17 @@ fn validate_spread_keys(constraint: &At<'_>, errors: &mut Errors) {
         errors.forbidden(constraint.path("matchLabelKeys"), why);
     }
     let selector = constraint.child_or_empty("labelSelector");
-    let mut named: BTreeSet<&str> = selector.entries("matchLabels").map(|(key, _)| key).collect();
-    named.extend(selector.items("matchExpressions").map(|e| e.text("key")));
+    let mut named: BTreeMap<&str, usize> = BTreeMap::new();
+    let labels = selector.entries("matchLabels").map(|(key, _)| key);
+    for key in labels.chain(selector.items("matchExpressions").map(|e| e.text("key"))) {
+        *named.entry(key).or_default() += 1;
+    }
+    // A Pod's own values of the keys have become expressions already.
+    let allowed = usize::from(within == Within::Pod);
     for (index, key) in constraint.texts("matchLabelKeys").enumerate() {
         let path = constraint.index("matchLabelKeys", index);
         errors.invalid_each(&path, key, validate_name::qualified_name(key));
-        if named.contains(key) {
+        if named.get(key).is_some_and(|count| *count > allowed) {
             let why = "exists in both matchLabelKeys and labelSelector";
             errors.invalid(path, &key.into(), why);
         }

@@ -62,7 +62,7 @@ pub(super) fn validate_container(container: &At<'_>, host_users: bool, errors: &
     }
 }
 
-/// seccomp, Windows and AppArmor, which Pods and containers have alike.
+/// seccomp, Windows and `AppArmor`, which Pods and containers have alike.
 fn validate_profiles(context: &At<'_>, errors: &mut Errors) {
     let types = ["Localhost", "RuntimeDefault", "Unconfined"];
     if let Some(profile) = context.child("seccompProfile") {

@@ -163,7 +163,17 @@ fn validate_needs(source: &At<'_>, needs: Needs, errors: &mut Errors) {
             errors.need(source, "reference");
             errors.known(source, "pullPolicy", &["Always", "IfNotPresent", "Never"]);
         }
-        other => validate_network(source, other, errors),
+        Needs::Iscsi
+        | Needs::Flocker
+        | Needs::Rbd
+        | Needs::Cinder
+        | Needs::Monitors
+        | Needs::Quobyte
+        | Needs::FibreChannel
+        | Needs::Flex
+        | Needs::AzureDisk
+        | Needs::StorageOs
+        | Needs::Csi => validate_network(source, needs, errors),
     }
 }
 
@@ -199,7 +209,18 @@ fn validate_network(source: &At<'_>, needs: Needs, errors: &mut Errors) {
             }
         }
         Needs::Csi => validate_csi(source, errors),
-        _ => {}
+        Needs::Texts(_)
+        | Needs::Disk(_)
+        | Needs::EmptyDir
+        | Needs::HostPath
+        | Needs::GitRepo
+        | Needs::Secret
+        | Needs::Nfs
+        | Needs::Downward
+        | Needs::ConfigMap
+        | Needs::Projected
+        | Needs::Ephemeral
+        | Needs::Image => {}
     }
 }
 
