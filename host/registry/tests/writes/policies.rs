@@ -62,6 +62,7 @@ fn patch(expression: &str) -> Value {
     json!({"patchType": "JSONPatch", "jsonPatch": {"expression": expression}})
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers write `json!` in place")]
 fn map(data: Value) -> Value {
     json!({"metadata": {"name": "a"}, "data": data})
 }
@@ -307,4 +308,127 @@ async fn who_may_not_read_the_parameters_may_not_write_the_policy() {
     create(Actor { groups: groups.into(), ..alice() })
         .await
         .expect("whoever may do everything may");
+}
+
+/// Creates an object that is refused and compares field, reason and message of each cause.
+async fn refused(kind: &'static str, body: Value, wanted: &[(&str, &str)]) {
+    let host = Host::start().await;
+    let status = host.create(place(kind), body).await.expect_err("refused");
+    let details = status.details.expect("details");
+    let causes: Vec<(&str, &str)> =
+        details.causes.iter().map(|c| (c.field.as_str(), c.message.as_str())).collect();
+    assert_eq!(causes, wanted, "{kind}");
+}
+
+#[tokio::test]
+async fn each_fault_of_a_mutating_policy_is_named() {
+    let spec = json!({
+        "matchConstraints": {"resourceRules": [{
+            "apiGroups": ["", "*"], "apiVersions": ["v1"], "operations": ["DELETE"],
+            "resources": ["pods/*", "pods/status"],
+        }]},
+        "variables": [{"name": "in", "expression": "1"}],
+        "mutations": [
+            {"patchType": "JSONPatch", "jsonPatch": {"expression": "[1]"}},
+            {"patchType": "ApplyConfiguration", "jsonPatch": {"expression": "[]"}},
+            {"patchType": "Merge"},
+        ],
+    });
+    refused(
+        "MutatingAdmissionPolicy",
+        json!({"metadata": {"name": "p"}, "spec": spec}),
+        &[
+            (
+                "spec.matchConstraints.resourceRules[0].apiGroups",
+                "Invalid value: [\"\",\"*\"]: if '*' is present, must not specify other API groups",
+            ),
+            (
+                "spec.matchConstraints.resourceRules[0].resources[1]",
+                "Invalid value: \"pods/status\": if 'pods/*' is present, must not specify pods/status",
+            ),
+            ("spec.variables[0].name", "Invalid value: \"in\": must be a valid CEL identifier"),
+            (
+                "spec.matchConstraints.resourceRules.operations",
+                "Unsupported value: \"DELETE\": supported values: \"CREATE\", \"UPDATE\"",
+            ),
+            (
+                "spec.mutations[0].jsonPatch.expression",
+                "Invalid value: \"[1]\": must evaluate to list(JSONPatch) but got list(int)",
+            ),
+            (
+                "spec.mutations[1].applyConfiguration",
+                "Required value: must be specified when patchType is ApplyConfiguration",
+            ),
+            (
+                "spec.mutations[1].jsonPatch",
+                "Invalid value: \"{jsonPatch}\": must not be specified when patchType is ApplyConfiguration",
+            ),
+            (
+                "spec.mutations[2].patchType",
+                "Unsupported value: \"Merge\": supported values: \"ApplyConfiguration\", \"JSONPatch\"",
+            ),
+            ("spec.reinvocationPolicy", "Required value"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn each_fault_of_a_webhook_is_named() {
+    let webhook = |name: &str, client: Value| {
+        json!({
+            "name": name, "clientConfig": client, "sideEffects": "None",
+            "admissionReviewVersions": ["v1", "v1"],
+            "reinvocationPolicy": "Always",
+            "namespaceSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]},
+        })
+    };
+    let service =
+        json!({"service": {"name": "s", "namespace": "n", "path": "/a//B", "port": 70000}});
+    let url = json!({"url": "https://user@/path?q=1#f"});
+    let webhooks = [webhook("w.example.com", service), webhook("w.example.com", url)];
+    let selector = "Required value: must be specified when `operator` is 'In' or 'NotIn'";
+    let policy = "Unsupported value: \"Always\": supported values: \"IfNeeded\", \"Never\"";
+    let twice = "Invalid value: \"v1\": duplicate version";
+    let host = "Invalid value: \"\": host must be specified; desired format: https://host[/path]";
+    let step = "Invalid value: \"/a//B\": segment[2]: a lowercase RFC 1123 subdomain must consist of lower case \
+                alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. \
+                'example.com', regex used for validation is \
+                '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+    refused(
+        "MutatingWebhookConfiguration",
+        json!({"metadata": {"name": "p"}, "webhooks": webhooks}),
+        &[
+            ("webhooks[0].namespaceSelector.matchExpressions[0].values", selector),
+            ("webhooks[0].reinvocationPolicy", policy),
+            (
+                "webhooks[0].clientConfig.service.port",
+                "Invalid value: 70000: port is not valid: must be between 1 and 65535, inclusive",
+            ),
+            (
+                "webhooks[0].clientConfig.service.path",
+                "Invalid value: \"/a//B\": segment[1] may not be empty",
+            ),
+            ("webhooks[0].clientConfig.service.path", step),
+            ("webhooks[0].admissionReviewVersions[1]", twice),
+            ("webhooks[1].namespaceSelector.matchExpressions[0].values", selector),
+            ("webhooks[1].reinvocationPolicy", policy),
+            ("webhooks[1].clientConfig.url", host),
+            (
+                "webhooks[1].clientConfig.url",
+                "Invalid value: \"user\": user information is not permitted in the URL",
+            ),
+            (
+                "webhooks[1].clientConfig.url",
+                "Invalid value: \"f\": fragments are not permitted in the URL",
+            ),
+            (
+                "webhooks[1].clientConfig.url",
+                "Invalid value: \"q=1\": query parameters are not permitted in the URL",
+            ),
+            ("webhooks[1].admissionReviewVersions[1]", twice),
+            ("webhooks[1].name", "Duplicate value: \"w.example.com\""),
+        ],
+    )
+    .await;
 }

@@ -220,6 +220,14 @@ fn other(resource: &str, column: &str, object: &Value) -> Option<Value> {
             let addresses = list(object, "/endpoints").iter().flat_map(|e| list(e, "/addresses"));
             json!(or_unset(three(addresses.filter_map(|a| Some(a.as_str()?.to_owned())))))
         }
+        (_, "ParamKind") => {
+            let part = |field: &str| text(object, &format!("/spec/paramKind/{field}"));
+            json!(match (part("apiVersion"), part("kind")) {
+                (Some(version), Some(kind)) => format!("{version}/{kind}"),
+                _ => "<unset>".to_owned(),
+            })
+        }
+        (_, "ParamRef") => json!(param_ref(object)),
         ("podtemplates", "Pod Labels") => {
             json!(selector(object.pointer("/template/metadata/labels")))
         }

@@ -47,6 +47,11 @@ fn columns_of_other_kinds_follow_their_rules() {
     check("deployments", "Ready", &deployment, &json!("2/3"));
     check("deployments", "Selector", &deployment, &json!("app=x"));
     check("jobs", "Status", &json!({}), &json!("Running"));
+    let policy = json!({"spec": {"paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}}});
+    check("validatingadmissionpolicies", "ParamKind", &policy, &json!("v1/ConfigMap"));
+    check("mutatingadmissionpolicies", "ParamKind", &json!({}), &json!("<unset>"));
+    let binding = json!({"spec": {"paramRef": {"name": "a", "namespace": "b"}}});
+    check("validatingadmissionpolicybindings", "ParamRef", &binding, &json!("b/a"));
     check("jobs", "Completions", &json!({"spec": {"completions": 3}}), &json!("0/3"));
     let event = json!({"involvedObject": {"kind": "Pod", "name": "p"}, "lastTimestamp": "2026-01-01T00:02:00Z"});
     check("events", "Object", &event, &json!("pod/p"));
