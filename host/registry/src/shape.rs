@@ -32,8 +32,7 @@ pub(crate) fn prune(resource: &Resource, object: &mut Object) -> Vec<String> {
 pub(crate) fn defaults(resource: &Resource, object: &mut Object, nulls: Nulls) {
     if resource.custom {
         resource.schema.fill_defaults(object, nulls);
-    } else if *resource.gvr.group == *"apiextensions.k8s.io" {
-        // Definitions hold schemas, whose nulls and empty lists mean something.
+    } else if !has_empty_form(resource) {
         drop_empty(object);
         resource.schema.canonicalize(object);
         resource.rules.default(object);
@@ -47,9 +46,17 @@ pub(crate) fn defaults(resource: &Resource, object: &mut Object, nulls: Nulls) {
 
 /// Writes what is always there in an object of a built-in kind; for what was written after its defaults.
 pub(crate) fn fill_empty(resource: &Resource, object: &mut Object) {
-    if !resource.custom && *resource.gvr.group != *"apiextensions.k8s.io" {
+    if has_empty_form(resource) {
         resource.schema.fill_empty(object);
     }
+}
+
+/// Whether what is empty has the form of Kubernetes' own types. Definitions hold schemas, whose nulls and empty lists mean
+/// something; reviews are questions, of which only what was asked is noted.
+fn has_empty_form(resource: &Resource) -> bool {
+    const OTHERS: [&str; 3] =
+        ["apiextensions.k8s.io", "authentication.k8s.io", "authorization.k8s.io"];
+    !resource.custom && !OTHERS.contains(&&*resource.gvr.group)
 }
 
 /// Maps of texts or quantities, which are not written when they are empty.
