@@ -79,14 +79,13 @@ fn of_field(message: &str, field: &str) -> Option<Empty> {
     };
     let has = |flag: char| flags.contains(flag);
     let is_time = matches!(*of, "meta.Time" | "meta.MicroTime");
-    let by_value = of.contains('.') && !has('r') && !has('m');
+    let many = has('r') || has('m');
+    let by_value = of.contains('.') && !many;
     Some(if NULL_POINTERS.contains(&message) && field == "apiGroup" {
         Empty::Null
     } else if has('p') || message == "meta.ObjectMeta" && (is_time || field == "managedFields") {
         Empty::Free
-    } else if is_time && !has('r') && !has('m') {
-        Empty::Null
-    } else if has('k') && (has('r') || has('m')) {
+    } else if is_time && !many || has('k') && many {
         Empty::Null
     } else if has('k') || by_value {
         Empty::Zero
@@ -128,7 +127,9 @@ fn below(schema: &Schema, node: &Node, value: &mut Value) {
         Value::Array(items) => {
             let Some(item) = node.items else { return };
             let item = schema.node(item);
-            items.iter_mut().for_each(|value| below(schema, item, value));
+            for value in items.iter_mut() {
+                below(schema, item, value);
+            }
         }
         _ => {}
     }
@@ -179,7 +180,9 @@ fn fill_below(schema: &Schema, node: &Node, value: &mut Value) {
         Value::Array(items) => {
             let Some(item) = node.items else { return };
             let item = schema.node(item);
-            items.iter_mut().for_each(|value| fill_below(schema, item, value));
+            for value in items.iter_mut() {
+                fill_below(schema, item, value);
+            }
         }
         _ => {}
     }
@@ -188,10 +191,9 @@ fn fill_below(schema: &Schema, node: &Node, value: &mut Value) {
 fn zero(node: &Node) -> Value {
     match node.kind {
         Kind::String => Value::from(""),
-        Kind::Integer | Kind::Number => Value::from(0),
         Kind::Boolean => Value::from(false),
         Kind::IntOrString if node.name.ends_with("Quantity") => Value::from("0"),
-        Kind::IntOrString => Value::from(0),
+        Kind::Integer | Kind::Number | Kind::IntOrString => Value::from(0),
         Kind::Object if !node.open => Value::Object(Map::new()),
         _ => Value::Null,
     }

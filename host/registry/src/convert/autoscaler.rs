@@ -237,7 +237,7 @@ fn renamed(value: Value, name: fn(&str) -> String) -> Value {
             Value::Object(map.into_iter().map(|(k, v)| (name(&k), renamed(v, name))).collect())
         }
         Value::Array(items) => items.into_iter().map(|item| renamed(item, name)).collect(),
-        other => other,
+        scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => scalar,
     }
 }
 
@@ -311,6 +311,8 @@ fn write(value: &Value, out: &mut String) {
             }
             out.push(']');
         }
-        scalar => out.push_str(&scalar.to_string()),
+        scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+            out.push_str(&scalar.to_string());
+        }
     }
 }

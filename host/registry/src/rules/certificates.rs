@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use crate::field::{self, Errors, Object};
 use crate::rules::facts::{KindRules, items, part, text};
-use crate::status::Status;
 use crate::write::Attempt;
 
 const SECONDS_MIN: i64 = 600;
@@ -60,7 +59,10 @@ pub(crate) static SIGNING_REQUESTS: KindRules = KindRules {
         }
         Ok(())
     },
-    update: |attempt, object, before| update(attempt, object, before),
+    update: |attempt, object, before| {
+        update(attempt, object, before);
+        Ok(())
+    },
     validate,
     changed: |object, before, errors| {
         for decision in DECISIONS.iter().chain(&["Failed"]) {
@@ -89,7 +91,7 @@ fn conditions(object: &Object) -> Vec<&Object> {
     list.filter_map(Value::as_object).collect()
 }
 
-fn update(attempt: &Attempt<'_>, object: &mut Object, before: &Object) -> Result<(), Status> {
+fn update(attempt: &Attempt<'_>, object: &mut Object, before: &Object) {
     field::copy(object, before, "spec");
     let deciding = attempt.subresource() == Some("approval");
     if attempt.subresource() == Some("status") {
@@ -107,7 +109,7 @@ fn update(attempt: &Attempt<'_>, object: &mut Object, before: &Object) -> Result
         }
     }
     if !deciding && attempt.subresource() != Some("status") {
-        return Ok(());
+        return;
     }
     let now = attempt.now.to_rfc3339();
     let list = object.get_mut("status").and_then(|s| s.get_mut("conditions"));
@@ -117,7 +119,6 @@ fn update(attempt: &Attempt<'_>, object: &mut Object, before: &Object) -> Result
             field::default(condition, key, now.as_str());
         }
     }
-    Ok(())
 }
 
 fn validate(object: &Object, errors: &mut Errors) {

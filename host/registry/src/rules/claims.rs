@@ -122,12 +122,13 @@ fn count_one(object: &mut Object, path: &[&str]) {
     for request in requests.and_then(Value::as_array_mut).into_iter().flatten() {
         let Some(request) = request.as_object_mut() else { continue };
         for (key, of) in request.iter_mut() {
-            let each: Vec<&mut Object> = match of {
-                Value::Object(map) if key == "exactly" => vec![map],
-                Value::Array(list) if key == "firstAvailable" => {
-                    list.iter_mut().filter_map(Value::as_object_mut).collect()
-                }
-                _ => Vec::new(),
+            let each: Vec<&mut Object> = if key == "exactly" {
+                of.as_object_mut().into_iter().collect()
+            } else if key == "firstAvailable" {
+                let list = of.as_array_mut().into_iter().flatten();
+                list.filter_map(Value::as_object_mut).collect()
+            } else {
+                Vec::new()
             };
             for request in each {
                 if text(request, "allocationMode") == "ExactCount" {
@@ -213,11 +214,10 @@ fn validate_exact(at: &str, request: &Object, errors: &mut Errors) {
             let why = "must not be specified when allocationMode is 'All'";
             errors.invalid(format!("{at}.count"), &count.into(), why);
         }
-        "All" => {}
         "ExactCount" if count <= 0 => {
             errors.invalid(format!("{at}.count"), &count.into(), "must be greater than zero");
         }
-        "ExactCount" => {}
+        "All" | "ExactCount" => {}
         other => {
             let known = ["All", "ExactCount"];
             errors.unsupported(format!("{at}.allocationMode"), &other.into(), &known);

@@ -3,6 +3,8 @@
 //! A kind is a [`KindRules`]: a table of [`Fact`]s, and functions for what no table says. Paths are those of messages, with
 //! `[]` for every item of a list: `spec.rules[].http.paths[].pathType`.
 
+use std::fmt::Write as _;
+
 use quadrille_object::validate_name;
 use serde_json::Value;
 
@@ -228,7 +230,7 @@ fn walk(object: &Object, path: &str, at: &mut String, visit: &mut dyn FnMut(&str
     if many {
         let inner = at.len();
         for (index, item) in value.and_then(Value::as_array).into_iter().flatten().enumerate() {
-            at.push_str(&format!("[{index}]"));
+            write!(at, "[{index}]").expect("writing into memory cannot fail");
             step(Some(item), rest, at, visit);
             at.truncate(inner);
         }

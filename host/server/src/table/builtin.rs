@@ -522,14 +522,12 @@ fn autoscaler_target(metric: &Value, current: Option<&Value>) -> Option<String> 
     let of_load = matches!(source, "resource" | "containerResource");
     if of_load {
         let name = text(metric, &format!("/{source}/name")).unwrap_or_default();
-        return Some(match amount("averageValue") {
-            Some(wanted) => format!("{name}: {}/{wanted}", is("averageValue")),
-            None => {
-                let wanted = target("averageUtilization").and_then(Value::as_i64);
-                let wanted = wanted.map_or_else(|| "<auto>".to_owned(), |w| format!("{w}%"));
-                format!("{name}: {}/{wanted}", is("averageUtilization"))
-            }
-        });
+        if let Some(wanted) = amount("averageValue") {
+            return Some(format!("{name}: {}/{wanted}", is("averageValue")));
+        }
+        let wanted = target("averageUtilization").and_then(Value::as_i64);
+        let wanted = wanted.map_or_else(|| "<auto>".to_owned(), |w| format!("{w}%"));
+        return Some(format!("{name}: {}/{wanted}", is("averageUtilization")));
     }
     Some(match (amount("averageValue"), source) {
         (Some(wanted), "pods") => format!("{}/{wanted}", is("averageValue")),

@@ -172,5 +172,7 @@ fn release_one(attempt: &Attempt<'_>, number: i64) {
 
 /// Gives all ports of a Service back.
 pub(super) fn release(attempt: &Attempt<'_>, object: &Object) {
-    numbers(object).into_iter().for_each(|number| release_one(attempt, number));
+    for number in numbers(object) {
+        release_one(attempt, number);
+    }
 }
