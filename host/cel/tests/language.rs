@@ -125,6 +125,38 @@ fn mistakes_are_named_as_other_servers_name_them() {
         ("0u - 1u", "unsigned integer overflow"),
         ("int(x.b)", "type conversion error from 'string' to 'int'"),
         ("bool(x.b)", "type conversion error from 'string' to 'bool'"),
+        (
+            "quantity(x.b)",
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+        ),
+        ("quantity('1K')", "unable to parse quantity's suffix"),
+        (
+            "ip('1.2.3')",
+            "IP Address \"1.2.3\" parse error during conversion from string: ParseAddr(\"1.2.3\"): IPv4 address too short",
+        ),
+        (
+            "ip(x.b)",
+            "IP Address \"text\" parse error during conversion from string: ParseAddr(\"text\"): unable to parse IP",
+        ),
+        ("ip('::ffff:1.2.3.4')", "IPv4-mapped IPv6 address \"::ffff:1.2.3.4\" is not allowed"),
+        (
+            "cidr('10.0.0.0')",
+            "network address parse error during conversion from string: netip.ParsePrefix(\"10.0.0.0\"): no '/'",
+        ),
+        (
+            "cidr('10.0.0.0/33')",
+            "network address parse error during conversion from string: netip.ParsePrefix(\"10.0.0.0/33\"): prefix length out of range",
+        ),
+        (
+            "url(x.b)",
+            "URL parse error during conversion from string: parse \"text\": invalid URI for request",
+        ),
+        (
+            "url('https://a/%zz')",
+            "URL parse error during conversion from string: parse \"https://a/%zz\": invalid URL escape \"%zz\"",
+        ),
+        ("semver('1.2')", "No Major.Minor.Patch elements found"),
+        ("semver('1.02.3')", "Minor number must not contain leading zeroes \"02\""),
         ("x.a + x.b", "no such overload"),
         ("x.a.startsWith('a')", "no such overload: startsWith(int, string)"),
     ]);

@@ -58,22 +58,32 @@ pub struct Cidr {
 
 impl Cidr {
     /// Reads `10.0.0.0/8`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
     pub fn parse(text: &str) -> std::result::Result<Self, String> {
         let wrong = |why: &str| {
             format!(
-                "network address parse error during conversion from string: netip.ParsePrefix(\"{text}\"): {why}"
+                "network address parse error during conversion from string: \
+                 netip.ParsePrefix({text:?}): {why}"
             )
         };
-        let (address, prefix) = text.split_once('/').ok_or_else(|| wrong("no '/'"))?;
-        let address = parse_ip(address)?;
-        let digits = prefix.bytes().all(|byte| byte.is_ascii_digit());
-        let padded = prefix.len() > 1 && prefix.starts_with('0');
-        let length = prefix.parse::<u8>().ok().filter(|_| digits && !padded);
-        let prefix = length.ok_or_else(|| wrong("bad bits after slash"))?;
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        if prefix > bits {
-            return Err(wrong("prefix length out of range"));
+        let (address, prefix) = text.rsplit_once('/').ok_or_else(|| wrong("no '/'"))?;
+        if address.contains('%') {
+            return Err(wrong("IPv6 zones cannot be present in a prefix"));
         }
+        let address = read_ip(address).map_err(|why| wrong(&why))?;
+        if is_mapped(address) {
+            return Err(format!("IPv4-mapped IPv6 address {text:?} is not allowed"));
+        }
+        let digits = !prefix.is_empty() && prefix.bytes().all(|byte| byte.is_ascii_digit());
+        let padded = prefix.len() > 1 && prefix.starts_with('0');
+        if !digits || padded || prefix.len() > 9 {
+            return Err(wrong(&format!("bad bits after slash: {prefix:?}")));
+        }
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let length = prefix.parse::<u8>().ok().filter(|length| *length <= bits);
+        let prefix = length.ok_or_else(|| wrong("prefix length out of range"))?;
         Ok(Self { address, prefix })
     }
 
@@ -102,20 +112,64 @@ impl Cidr {
     }
 }
 
+fn is_mapped(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(inner) if inner.to_ipv4_mapped().is_some())
+}
+
 /// An address as Kubernetes takes it: no zone, no IPv4 inside of IPv6.
 fn parse_ip(text: &str) -> std::result::Result<IpAddr, String> {
-    if text.contains('%') {
-        return Err(format!("IP address with zone value is not allowed: {text}"));
-    }
-    let address: IpAddr = text.parse().map_err(|_| {
-        format!("IP Address parse error during conversion from string: ParseAddr(\"{text}\"): unable to parse IP")
-    })?;
-    if let IpAddr::V6(inner) = address
-        && inner.to_ipv4_mapped().is_some()
+    if let Some((address, zone)) = text.split_once('%')
+        && address.parse::<Ipv6Addr>().is_ok()
+        && !zone.is_empty()
     {
-        return Err(format!("IPv4-mapped IPv6 address is not allowed: {text}"));
+        return Err(format!("IP address {text:?} with zone value is not allowed"));
+    }
+    let address = read_ip(text).map_err(|why| {
+        format!("IP Address {text:?} parse error during conversion from string: {why}")
+    })?;
+    if is_mapped(address) {
+        return Err(format!("IPv4-mapped IPv6 address {text:?} is not allowed"));
     }
     Ok(address)
+}
+
+fn read_ip(text: &str) -> std::result::Result<IpAddr, String> {
+    text.parse().map_err(|_| {
+        let why = match text.find(['.', ':']) {
+            Some(place) if text[place..].starts_with('.') => ipv4_problem(text),
+            _ => "unable to parse IP".to_owned(),
+        };
+        format!("ParseAddr({text:?}): {why}")
+    })
+}
+
+/// The first thing that is wrong with four numbers.
+fn ipv4_problem(text: &str) -> String {
+    let (mut number, mut digits, mut dots) = (0_u32, 0, 0);
+    for (place, character) in text.char_indices() {
+        let rest = &text[place..];
+        if let Some(digit) = character.to_digit(10) {
+            if digits == 1 && number == 0 {
+                return "IPv4 field has octet with leading zero".to_owned();
+            }
+            number = number * 10 + digit;
+            digits += 1;
+            if number > 255 {
+                return "IPv4 field has value >255".to_owned();
+            }
+        } else if character == '.' {
+            if digits == 0 || rest.len() == 1 {
+                return format!("IPv4 field must have at least one digit (at {rest:?})");
+            }
+            if dots == 3 {
+                return "IPv4 address too long".to_owned();
+            }
+            (number, digits, dots) = (0, 0, dots + 1);
+        } else {
+            return format!("unexpected character (at {rest:?})");
+        }
+    }
+    "IPv4 address too short".to_owned()
 }
 
 fn ip(args: &[Value<'_>], place: usize) -> Result<IpAddr> {

@@ -138,13 +138,25 @@ fn value<'a>(nanos: i128) -> Value<'a> {
 }
 
 fn to_quantity<'a>(args: &[Value<'a>]) -> Result<Value<'a>> {
-    let amount = Quantity::parse(text(args, 0)?).ok_or_else(|| {
-        EvalError::new(
-            "quantities must match the regular expression \
-             '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
-        )
-    })?;
+    let text = text(args, 0)?;
+    let amount = Quantity::parse(text).ok_or_else(|| EvalError::new(problem(text)))?;
     Ok(value(amount.nanos))
+}
+
+/// Whether it is the suffix that no amount has, or no amount looks so.
+fn problem(text: &str) -> &'static str {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let suffix = unsigned.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let number = &unsigned[..unsigned.len() - suffix.len()];
+    let exponent = suffix.trim_start_matches(|c: char| "eEinumkKMGTP".contains(c));
+    let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+    let looks_right = !number.is_empty()
+        && number.matches('.').count() < 2
+        && exponent.bytes().all(|byte| byte.is_ascii_digit());
+    if looks_right {
+        return "unable to parse quantity's suffix";
+    }
+    "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 }
 
 fn is_quantity<'a>(args: &[Value<'a>]) -> Result<Value<'a>> {

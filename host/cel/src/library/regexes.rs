@@ -57,13 +57,17 @@ fn run_matches<'a>(machine: &mut Machine<'a, '_>, args: &[Value<'a>]) -> Result<
     with_pattern("matches", &pattern, args)
 }
 
+fn illegal(error: EvalError) -> EvalError {
+    if error.is_limit() { error } else { EvalError::new(format!("Illegal regex: {error}")) }
+}
+
 fn run_find<'a>(machine: &mut Machine<'a, '_>, args: &[Value<'a>]) -> Result<Value<'a>> {
-    let pattern = machine.pattern(text(args, 1)?)?;
+    let pattern = machine.pattern(text(args, 1)?).map_err(illegal)?;
     find(&pattern, args)
 }
 
 fn run_find_all<'a>(machine: &mut Machine<'a, '_>, args: &[Value<'a>]) -> Result<Value<'a>> {
-    let pattern = machine.pattern(text(args, 1)?)?;
+    let pattern = machine.pattern(text(args, 1)?).map_err(illegal)?;
     find_all(&pattern, args)
 }
 

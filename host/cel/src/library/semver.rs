@@ -32,55 +32,96 @@ pub struct Semver {
 
 impl Semver {
     /// Reads `1.2.3-alpha.1+build`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (rest, build) = text.split_once('+').map_or((text, None), |(rest, b)| (rest, Some(b)));
-        let (core, before) = rest.split_once('-').map_or((rest, None), |(core, b)| (core, Some(b)));
-        let numbers: Vec<&str> = core.split('.').collect();
-        let [major, minor, patch] = numbers.as_slice() else { return None };
-        let identifier = |part: &str| {
-            !part.is_empty()
-                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        };
-        if build.is_some_and(|build| !build.split('.').all(identifier)) {
-            return None;
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> std::result::Result<Self, String> {
+        if text.is_empty() {
+            return Err("Version string empty".to_owned());
         }
+        let parts: Vec<&str> = text.splitn(3, '.').collect();
+        let [major, minor, rest] = parts.as_slice() else {
+            return Err("No Major.Minor.Patch elements found".to_owned());
+        };
+        let (major, minor) = (number("major", major)?, number("minor", minor)?);
+        let (rest, build) = rest.split_once('+').map_or((*rest, None), |(rest, b)| (rest, Some(b)));
+        let (patch, before) = rest.split_once('-').map_or((rest, None), |(p, b)| (p, Some(b)));
+        let patch = number("patch", patch)?;
         let before: Vec<String> = match before {
-            Some(before) => before.split('.').map(str::to_owned).collect(),
+            Some(before) => {
+                before.split('.').map(prerelease).collect::<std::result::Result<_, _>>()?
+            }
             None => Vec::new(),
         };
-        let padded = |part: &String| is_number(part) && part.len() > 1 && part.starts_with('0');
-        if !before.iter().all(|part| identifier(part)) || before.iter().any(padded) {
-            return None;
+        for part in build.into_iter().flat_map(|build| build.split('.')) {
+            if part.is_empty() {
+                return Err("Build meta data is empty".to_owned());
+            }
+            if !is_identifier(part) {
+                return Err(format!("Invalid character(s) found in build meta data {part:?}"));
+            }
         }
-        Some(Self { core: [number(major)?, number(minor)?, number(patch)?], before })
+        Ok(Self { core: [major, minor, patch], before })
     }
 
     /// Reads `v1.2`, too: a `v` before, parts that are missing, and zeroes before a part are forgiven.
-    pub fn parse_leniently(text: &str) -> Option<Self> {
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse_leniently(text: &str) -> std::result::Result<Self, String> {
         let text = text.strip_prefix('v').unwrap_or(text);
-        let end = text.find(['-', '+']).unwrap_or(text.len());
-        let (core, rest) = text.split_at(end);
-        let mut parts: Vec<String> = core.split('.').map(without_zeroes).collect();
-        if parts.len() > 3 || (parts.len() < 3 && !rest.is_empty()) {
-            return None;
+        let mut parts: Vec<String> = text.splitn(3, '.').map(without_zeroes).collect();
+        if parts.len() < 3 {
+            if parts.last().is_some_and(|last| last.contains(['+', '-'])) {
+                return Err("short version cannot contain PreRelease/Build meta data".to_owned());
+            }
+            parts.resize(3, "0".to_owned());
         }
-        parts.resize(3, "0".to_owned());
-        Self::parse(&format!("{}{rest}", parts.join(".")))
+        Self::parse(&parts.join("."))
     }
 }
 
 fn without_zeroes(part: &str) -> String {
+    if part.len() < 2 {
+        return part.to_owned();
+    }
     let stripped = part.trim_start_matches('0');
-    if stripped.is_empty() && !part.is_empty() { "0".to_owned() } else { stripped.to_owned() }
+    let digit = stripped.starts_with(|c: char| c.is_ascii_digit());
+    if digit { stripped.to_owned() } else { format!("0{stripped}") }
 }
 
 fn is_number(part: &str) -> bool {
     part.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn number(part: &str) -> Option<u64> {
-    let padded = part.len() > 1 && part.starts_with('0');
-    if part.is_empty() || padded || !is_number(part) { None } else { part.parse().ok() }
+fn is_identifier(part: &str) -> bool {
+    part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+fn number(name: &str, part: &str) -> std::result::Result<u64, String> {
+    if !is_number(part) {
+        return Err(format!("Invalid character(s) found in {name} number {part:?}"));
+    }
+    if part.len() > 1 && part.starts_with('0') {
+        let (first, rest) = name.split_at(1);
+        let name = format!("{}{rest}", first.to_uppercase());
+        return Err(format!("{name} number must not contain leading zeroes {part:?}"));
+    }
+    let problem = if part.is_empty() { "invalid syntax" } else { "value out of range" };
+    part.parse().map_err(|_| format!("strconv.ParseUint: parsing {part:?}: {problem}"))
+}
+
+fn prerelease(part: &str) -> std::result::Result<String, String> {
+    if part.is_empty() {
+        return Err("Prerelease is empty".to_owned());
+    }
+    if !is_identifier(part) {
+        return Err(format!("Invalid character(s) found in prerelease {part:?}"));
+    }
+    if is_number(part) && part.len() > 1 && part.starts_with('0') {
+        return Err(format!("Numeric PreRelease version must not contain leading zeroes {part:?}"));
+    }
+    Ok(part.to_owned())
 }
 
 impl Ord for Semver {
@@ -118,7 +159,7 @@ fn parts(left: &[String], right: &[String]) -> Ordering {
     left.len().cmp(&right.len())
 }
 
-fn read(args: &[Value<'_>]) -> Result<Option<Semver>> {
+fn read(args: &[Value<'_>]) -> Result<std::result::Result<Semver, String>> {
     let text = text(args, 0)?;
     Ok(match args.get(1) {
         Some(Value::Bool(true)) => Semver::parse_leniently(text),
@@ -134,15 +175,12 @@ fn semver<'v>(args: &'v [Value<'_>], place: usize) -> Result<&'v Semver> {
 }
 
 fn to_semver<'a>(args: &[Value<'a>]) -> Result<Value<'a>> {
-    let version = read(args)?.ok_or_else(|| {
-        let text = text(args, 0).map_or_else(|_| String::new(), |text| text.to_string());
-        EvalError::new(format!("invalid semantic version {text:?}"))
-    })?;
+    let version = read(args)?.map_err(EvalError::new)?;
     Ok(Value::Opaque(Opaque::Semver(Arc::new(version))))
 }
 
 fn is_semver<'a>(args: &[Value<'a>]) -> Result<Value<'a>> {
-    Ok(Value::Bool(read(args)?.is_some()))
+    Ok(Value::Bool(read(args)?.is_ok()))
 }
 
 fn is_greater<'a>(args: &[Value<'a>]) -> Result<Value<'a>> {
@@ -187,12 +225,13 @@ mod tests {
         let order =
             ["1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-beta.2", "1.0.0-beta.11", "1.0.0", "1.10.0"];
         for pair in order.windows(2) {
-            assert!(Semver::parse(pair[0]) < Semver::parse(pair[1]), "{pair:?}");
+            let [before, after] = [pair[0], pair[1]].map(|text| Semver::parse(text).expect(text));
+            assert!(before < after, "{pair:?}");
         }
         for text in ["1.2", "v1.2.3", "1.02.3", "1.2.3-", "1.2.3-01", "1.2.3+", ""] {
-            assert_eq!(Semver::parse(text), None, "{text}");
+            assert!(Semver::parse(text).is_err(), "{text}");
         }
         assert_eq!(Semver::parse_leniently("v01.2"), Semver::parse("1.2.0"));
-        assert_eq!(Semver::parse_leniently("1.2-alpha"), None);
+        assert!(Semver::parse_leniently("1.2-alpha").is_err());
     }
 }

@@ -53,7 +53,7 @@ impl Url {
         if !rest.starts_with('/') {
             let opaque = !scheme.is_empty() && !rest.is_empty();
             return if opaque {
-                Self::of_parts(scheme, "", rest).ok_or_else(|| wrong("invalid URL escape"))
+                Self::of_parts(scheme, "", rest).map_err(|why| wrong(&why))
             } else {
                 Err(wrong("invalid URI for request"))
             };
@@ -66,17 +66,17 @@ impl Url {
             _ => ("", rest),
         };
         check_authority(authority).map_err(|why| wrong(&why))?;
-        Self::of_parts(scheme, authority, rest).ok_or_else(|| wrong("invalid URL escape"))
+        Self::of_parts(scheme, authority, rest).map_err(|why| wrong(&why))
     }
 
-    fn of_parts(scheme: String, authority: &str, rest: &str) -> Option<Self> {
+    fn of_parts(scheme: String, authority: &str, rest: &str) -> std::result::Result<Self, String> {
         let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
         decoded(path, Plus::Kept)?;
         let own = str::to_owned;
         let path = escaped_path(path);
-        Some(Self {
+        Ok(Self {
             scheme,
             user: own(user),
             host: own(host),
@@ -127,19 +127,22 @@ enum Plus {
     Space,
 }
 
-/// Percent signs resolved; `None` when one is not followed by two digits.
-fn decoded(text: &str, plus: Plus) -> Option<String> {
+/// Percent signs resolved, unless one is not followed by two digits.
+fn decoded(text: &str, plus: Plus) -> std::result::Result<String, String> {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut place = 0;
     while let Some(byte) = bytes.get(place) {
         match byte {
             b'%' => {
-                let digits = text.get(place + 1..place + 3)?;
-                if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-                    return None;
-                }
-                out.push(u8::from_str_radix(digits, 16).ok()?);
+                let digits = text.get(place + 1..place + 3).unwrap_or_default();
+                let number =
+                    u8::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'));
+                let Some(number) = number else {
+                    let wrong: String = text[place..].chars().take(3).collect();
+                    return Err(format!("invalid URL escape {wrong:?}"));
+                };
+                out.push(number);
                 place += 2;
             }
             b'+' if plus == Plus::Space => out.push(b' '),
@@ -147,7 +150,7 @@ fn decoded(text: &str, plus: Plus) -> Option<String> {
         }
         place += 1;
     }
-    Some(String::from_utf8_lossy(&out).into_owned())
+    Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
 /// The path with what may not stand in one escaped.
@@ -217,7 +220,7 @@ fn query<'a>(args: &[Value<'a>]) -> Result<Value<'a>> {
     for pair in url(args)?.query.split('&').filter(|pair| !pair.is_empty() && !pair.contains(';')) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let decoded = (decoded(key, Plus::Space), decoded(value, Plus::Space));
-        let (Some(key), Some(value)) = decoded else { continue };
+        let (Ok(key), Ok(value)) = decoded else { continue };
         found.entry(key).or_default().push(Value::text(value));
     }
     let entry = |(key, values)| (Key::String(Text::from(key)), Value::list(values));
