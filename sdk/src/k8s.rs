@@ -16,8 +16,8 @@ pub use apps::{
 };
 pub use batch::{Job, JobCondition, JobSpec, JobStatus, UncountedPods};
 pub use core::{
-    ConfigMap, ContainerStatus, Namespace, Pod, PodCondition, PodIp, PodStatus, PodTemplate,
-    Secret, Service, ServiceAccount,
+    ConfigMap, ContainerState, ContainerStatus, Namespace, Pod, PodCondition, PodIp, PodStatus,
+    PodTemplate, Secret, Service, ServiceAccount, Terminated,
 };
 pub use raw::{IntOrString, Raw};
 

@@ -2,12 +2,15 @@
 
 use quadrille_sdk::prelude::*;
 
+use crate::policy::{self, Verdict};
 use crate::{TRACKING, Work, index, pods};
 
 impl Work<'_> {
     /// Adds the finished pods that hold the finalizer to the counts, and takes it from them in the same commit.
     pub(crate) fn count_finished(&mut self) -> Result<()> {
-        let mut done = index::parse(self.status.completed_indexes.as_deref().unwrap_or(""));
+        let mut done = self.completed();
+        let mut given_up = self.given_up();
+        let mut refused = None;
         let (mut succeeded, mut failed) = (0, 0);
         for pod in &self.pods {
             let (has_succeeded, has_failed) = (pod.phase() == "Succeeded", self.is_failed(pod));
@@ -15,13 +18,29 @@ impl Work<'_> {
                 continue;
             }
             if has_failed {
-                failed += 1;
+                let verdict = self.policy.verdict(pod);
+                failed += i64::from(verdict != Verdict::Ignore);
+                if let Verdict::FailJob(why) = &verdict {
+                    refused = refused.or(Some(why.clone()));
+                }
+                let index =
+                    self.index_of(pod).filter(|_| self.job.spec.backoff_limit_per_index.is_some());
+                if let Some(index) = index
+                    && (verdict == Verdict::FailIndex || self.index_has_failed(pod, &verdict))
+                {
+                    given_up.insert(index);
+                }
             } else if !self.is_indexed() {
                 succeeded += 1;
             } else if let Some(index) = self.index_of(pod) {
                 done.insert(index);
             }
             pods::release(self.ctx, pod)?;
+        }
+        self.refused = self.refused.take().or(refused);
+        if self.job.spec.backoff_limit_per_index.is_some() {
+            given_up.retain(|index| !done.contains(index));
+            self.status.failed_indexes = Some(index::format(&given_up));
         }
         if self.is_indexed() {
             self.status.completed_indexes = Some(index::format(&done)).filter(|s| !s.is_empty());
@@ -35,6 +54,13 @@ impl Work<'_> {
         }
         self.forget_released();
         Ok(())
+    }
+
+    /// Whether the pod was the last try of its index.
+    fn index_has_failed(&self, pod: &Pod, verdict: &Verdict) -> bool {
+        let limit = self.job.spec.backoff_limit_per_index.unwrap_or(i64::MAX);
+        let counts = i64::from(*verdict != Verdict::Ignore);
+        policy::failures_before(pod) + counts > limit
     }
 
     /// A deleted pod counts as failed too, unless only failed ones are replaced.

@@ -14,6 +14,18 @@ pub(crate) fn finished(job: &Job) -> Option<&JobCondition> {
 impl Work<'_> {
     /// Why the job has failed, if it has.
     pub(crate) fn failure(&self) -> Option<(&'static str, String)> {
+        if let Some(why) = &self.refused {
+            return Some(("PodFailurePolicy", why.clone()));
+        }
+        let given_up = i64::try_from(self.given_up().len()).unwrap_or(i64::MAX);
+        if self.job.spec.max_failed_indexes.is_some_and(|most| given_up > most) {
+            let message = "Job has exceeded the specified maximal number of failed indexes";
+            return Some(("MaxFailedIndexesExceeded", message.to_owned()));
+        }
+        let done = self.succeeded() + given_up;
+        if given_up > 0 && self.job.spec.completions.is_some_and(|wanted| done >= wanted) {
+            return Some(("FailedIndexes", "Job has failed indexes".to_owned()));
+        }
         let limit = self.job.spec.backoff_limit.unwrap_or(6);
         if self.failed() > limit || self.restarts_exceed(limit) {
             let message = "Job has reached the specified backoff limit".to_owned();

@@ -1,21 +1,27 @@
 //! The job controller: pods that run until enough of them have succeeded.
 //!
 //! Every pod is counted exactly once: pods are held by a finalizer, and the commit that counts a finished one also
-//! takes its finalizer away. It owns the counts, the limits (retries, time) and the conditions. Not here:
-//! `podFailurePolicy`, `successPolicy`, `backoffLimitPerIndex`.
+//! takes its finalizer away. It owns the counts, the limits (retries, time, indexes), the policies and the conditions.
 
 mod count;
 mod finish;
 mod index;
 mod orphan;
 mod pods;
+mod policy;
 
+use std::collections::BTreeSet;
+
+use policy::Policy;
 use quadrille_sdk::Propagation;
 use quadrille_sdk::k8s::{Job, JobCondition, JobStatus, UncountedPods};
 use quadrille_sdk::prelude::*;
 
 /// Holds a pod until it is counted.
 const TRACKING: &str = "batch.kubernetes.io/job-tracking";
+
+/// Who looks after a job that names nobody.
+const MANAGER: &str = "kubernetes.io/job-controller";
 
 /// Runs jobs.
 #[derive(Debug)]
@@ -30,11 +36,16 @@ impl Controller for Jobs {
     const RECONCILES_TERMINATING: bool = true;
 
     fn reconcile(job: &Job, ctx: &Context) -> Result<Next> {
+        if job.spec.managed_by.as_deref().is_some_and(|manager| manager != MANAGER) {
+            return Next::done();
+        }
         if let Some(condition) = finish::finished(job) {
             return after_the_end(job, condition, ctx);
         }
         let pods = ctx.claim::<Pod>(&job.spec.selector)?;
-        let mut work = Work { job, ctx, status: job.status.clone(), pods };
+        let policy = Policy::of(job)?;
+        let status = job.status.clone();
+        let mut work = Work { job, ctx, status, pods, policy, refused: None };
         let next = work.run()?;
         ctx.set_status(&work.status)?;
         // What it ended itself does not wake it, so that the time until it goes is counted from here.
@@ -78,6 +89,9 @@ struct Work<'a> {
     ctx: &'a Context,
     status: JobStatus,
     pods: Vec<Pod>,
+    policy: Policy,
+    /// Why a failed pod means that the job has failed.
+    refused: Option<String>,
 }
 
 impl Work<'_> {
@@ -90,6 +104,9 @@ impl Work<'_> {
         let mut next = Next::Done;
         if let Some((reason, message)) = self.failure() {
             self.stop("Failed", reason, &message)?;
+        } else if let Some(rule) = self.policy.succeeded(self.job, &self.completed()) {
+            let message = format!("Matched rules at index {rule}");
+            self.stop("Complete", "SuccessPolicy", &message)?;
         } else if self.is_complete() {
             self.stop(
                 "Complete",
@@ -122,6 +139,16 @@ impl Work<'_> {
 
     fn failed(&self) -> i64 {
         self.status.failed.unwrap_or(0)
+    }
+
+    /// The indexes that have succeeded.
+    fn completed(&self) -> BTreeSet<i64> {
+        index::parse(self.status.completed_indexes.as_deref().unwrap_or(""))
+    }
+
+    /// The indexes that have failed for good.
+    fn given_up(&self) -> BTreeSet<i64> {
+        index::parse(self.status.failed_indexes.as_deref().unwrap_or(""))
     }
 
     /// The counts of the pods that are there now.

@@ -8,7 +8,7 @@ use quadrille_sdk::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{TRACKING, Work, count, index};
+use crate::{TRACKING, Work, count, index, policy};
 
 /// The most pods that one run makes.
 const BURST: i64 = 500;
@@ -78,7 +78,10 @@ impl Work<'_> {
         let parallelism = self.job.spec.parallelism.unwrap_or(1);
         let occupied = if self.replaces_only_failed() { self.terminating() } else { 0 };
         let want = match self.job.spec.completions {
-            Some(completions) => (completions - self.succeeded()).clamp(0, parallelism),
+            Some(completions) => {
+                let given_up = i64::try_from(self.given_up().len()).unwrap_or(i64::MAX);
+                (completions - self.succeeded() - given_up).clamp(0, parallelism)
+            }
             // A work queue that one pod has emptied gets no new pods.
             None if self.succeeded() > 0 => active.min(parallelism),
             None => parallelism,
@@ -156,9 +159,9 @@ impl Work<'_> {
 
     /// The indexes without a success and without an active pod.
     fn free_indexes(&self) -> BTreeSet<i64> {
-        let done = index::parse(self.status.completed_indexes.as_deref().unwrap_or(""));
+        let done = self.completed().into_iter().chain(self.given_up());
         let active = self.pods.iter().filter(|pod| pod.is_active()).filter_map(index::of);
-        let taken: BTreeSet<i64> = done.into_iter().chain(active).collect();
+        let taken: BTreeSet<i64> = done.chain(active).collect();
         (0..self.job.spec.completions.unwrap_or(0)).filter(|at| !taken.contains(at)).collect()
     }
 
@@ -170,6 +173,10 @@ impl Work<'_> {
             let text = index.to_string();
             pod.metadata.annotations.insert(index::INDEX.to_owned(), text.clone());
             pod.metadata.labels.insert(index::INDEX.to_owned(), text);
+            if self.job.spec.backoff_limit_per_index.is_some() {
+                let failures = policy::failures_of(index, &self.pods, &self.policy);
+                pod.metadata.annotations.insert(policy::FAILURES.to_owned(), failures.to_string());
+            }
             pod.spec = pod.spec.map(|spec| self.indexed_spec(&spec, index)).transpose()?;
         }
         let base: String = base.chars().take(NAME_BASE_MAX).collect();

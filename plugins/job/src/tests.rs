@@ -171,3 +171,71 @@ fn a_deleted_job_takes_its_pods_along() {
     world.settle();
     assert!(world.all::<Pod>().is_empty(), "no finalizer holds the pods of a job that is gone");
 }
+
+fn fail_with(world: &mut World, code: i64) {
+    let name = active(world).first().expect("an active pod").name().to_owned();
+    let ended = json!({"terminated": {"exitCode": code}});
+    let containers = json!([{"name": "c", "image": "img:1", "imageID": "", "ready": false,
+        "restartCount": 0, "state": ended}]);
+    world.set_status::<Pod>(&name, &json!({"phase": "Failed", "containerStatuses": containers}));
+    world.settle();
+}
+
+#[test]
+fn a_failure_policy_says_what_an_exit_code_means() {
+    let mut world = world(|job| {
+        job.spec.backoff_limit = Some(1);
+        job.spec.pod_failure_policy = Some(Raw::from(json!({"rules": [
+            {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [7]}},
+            {"action": "FailJob", "onExitCodes": {"operator": "NotIn", "values": [1]}},
+        ]})));
+    });
+    for _ in 0..3 {
+        fail_with(&mut world, 7);
+        world.advance(Duration::from_mins(2));
+    }
+    assert_eq!((status(&world).failed, is(&world, "Failed")), (None, None));
+    fail_with(&mut world, 42);
+    assert_eq!(is(&world, "Failed").as_deref(), Some("PodFailurePolicy"));
+}
+
+#[test]
+fn an_index_that_fails_too_often_is_given_up_and_the_others_go_on() {
+    let mut world = world(|job| {
+        job.spec.completion_mode = Some("Indexed".to_owned());
+        job.spec.parallelism = Some(2);
+        job.spec.completions = Some(2);
+        job.spec.backoff_limit_per_index = Some(1);
+    });
+    for _ in 0..2 {
+        let first = active(&world).into_iter().find(|pod| index::of(pod) == Some(0));
+        let name = first.expect("a pod of the first index").name().to_owned();
+        world.set_status::<Pod>(&name, &json!({"phase": "Failed"}));
+        world.settle();
+        world.advance(Duration::from_secs(30));
+    }
+    assert_eq!(status(&world).failed_indexes.as_deref(), Some("0"));
+    assert_eq!(is(&world, "Failed"), None, "the second index still runs");
+    finish_one(&mut world, "Succeeded");
+    assert_eq!(is(&world, "Failed").as_deref(), Some("FailedIndexes"));
+}
+
+#[test]
+fn a_success_policy_ends_the_job_early() {
+    let mut world = world(|job| {
+        job.spec.completion_mode = Some("Indexed".to_owned());
+        job.spec.parallelism = Some(3);
+        job.spec.completions = Some(3);
+        job.spec.success_policy =
+            Some(Raw::from(json!({"rules": [{"succeededIndexes": "0", "succeededCount": 1}]})));
+    });
+    finish_one(&mut world, "Succeeded");
+    assert_eq!(is(&world, "Complete").as_deref(), Some("SuccessPolicy"));
+    assert!(active(&world).is_empty());
+}
+
+#[test]
+fn a_job_that_another_looks_after_is_left_alone() {
+    let world = world(|job| job.spec.managed_by = Some("example.com/other".to_owned()));
+    assert!(world.all::<Pod>().is_empty() && status(&world).start_time.is_none());
+}

@@ -37,6 +37,21 @@ pub struct JobSpec {
     /// How many pods may fail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backoff_limit: Option<i64>,
+    /// How many pods of one index may fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backoff_limit_per_index: Option<i64>,
+    /// How many indexes may fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_failed_indexes: Option<i64>,
+    /// What a failed pod means, unparsed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_failure_policy: Option<Raw>,
+    /// When enough indexes have succeeded, unparsed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub success_policy: Option<Raw>,
+    /// Who looks after it, where that is not Kubernetes' own controller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub managed_by: Option<String>,
     /// How long it may run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active_deadline_seconds: Option<i64>,
@@ -89,9 +104,9 @@ pub struct JobStatus {
     /// Observations.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<JobCondition>,
-    /// Failed indexes; carried, not looked into.
+    /// The indexes that failed for good, such as `0-2,4`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub failed_indexes: Option<Raw>,
+    pub failed_indexes: Option<String>,
 }
 
 /// Finished pods that are not in the counts yet, by uid.
