@@ -229,12 +229,13 @@ fn amounts(flat: &Object, part: &str, kind: &str) -> Object {
     amounts
 }
 
-/// The same with every key renamed: the annotation has the names of the fields of a Go type. Recursion ends where the
+/// The same without nulls and with every key renamed: the annotation has the names of the fields of a Go type. Recursion ends where the
 /// decoder's bound on depth ended the object.
 fn renamed(value: Value, name: fn(&str) -> String) -> Value {
     match value {
         Value::Object(map) => {
-            Value::Object(map.into_iter().map(|(k, v)| (name(&k), renamed(v, name))).collect())
+            let given = map.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(given.map(|(k, v)| (name(&k), renamed(v, name))).collect())
         }
         Value::Array(items) => items.into_iter().map(|item| renamed(item, name)).collect(),
         scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => scalar,
