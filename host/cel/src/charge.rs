@@ -94,10 +94,8 @@ pub(crate) fn addition(left: &Value<'_>, right: &Value<'_>) -> u64 {
 /// Before the first turn and after the last.
 pub(crate) fn fold_start(kind: FoldKind) -> u64 {
     match kind {
-        FoldKind::All | FoldKind::Exists => 1,
+        FoldKind::All | FoldKind::Exists | FoldKind::List | FoldKind::Map | FoldKind::MapEntry => 1,
         FoldKind::ExistsOne => 2,
-        FoldKind::List => LIST + 1,
-        FoldKind::Map | FoldKind::MapEntry => MAP + 1,
     }
 }
 

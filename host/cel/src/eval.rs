@@ -110,6 +110,7 @@ impl<'a, 'm> Machine<'a, 'm> {
     pub(crate) fn eval(&mut self, node: &'a Node) -> Result<Value<'a>> {
         match node {
             Node::Literal(literal) => Ok(literal_value(literal)),
+            Node::Constant(value) => Ok(value.clone()),
             Node::Variable(number) => {
                 self.charge(1)?;
                 self.variables.variable(&self.names[*number], self.budget)
@@ -141,6 +142,11 @@ impl<'a, 'm> Machine<'a, 'm> {
             Node::Binary(operator, sides) => {
                 let left = self.eval(&sides[0])?;
                 let right = self.eval(&sides[1])?;
+                if let (Binary::In, Node::Constant(Value::List(_)), Value::List(list)) =
+                    (operator, &sides[1], &right)
+                {
+                    return self.holds(list, &left).map(Value::Bool);
+                }
                 self.binary(*operator, &left, &right)
             }
             Node::Call(call) => self.call(call),
@@ -342,11 +348,7 @@ impl<'a, 'm> Machine<'a, 'm> {
     fn bind(&mut self, init: &'a Node, body: &'a Node, unwraps: Unwraps) -> Result<Value<'a>> {
         let value = self.eval(init)?;
         let value = match (unwraps, value) {
-            (Unwraps::No, value) => {
-                // A binding is a loop over an empty list.
-                self.charge(charge::LIST)?;
-                value
-            }
+            (Unwraps::No, value) => value,
             (Unwraps::Map | Unwraps::FlatMap, Value::Optional(Some(value))) => (*value).clone(),
             (Unwraps::Map | Unwraps::FlatMap, Value::Optional(None)) => {
                 return Ok(Value::Optional(None));

@@ -3,21 +3,29 @@
 //! Owns what is decided once per expression rather than once per evaluation. Must not know of values that an
 //! evaluation brings.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::ast::{Expr, Fold, FoldKind, Kind, Literal, Select, Unwraps};
 use crate::check::{Checked, Reference};
-use crate::signature::Overload;
+use crate::signature::{Overload, Run};
 use crate::types::ObjectType;
+use crate::value::{Text, Value};
 
 /// A node that is ready to run.
 #[derive(Debug)]
 pub(crate) enum Node {
     Literal(Literal),
+    /// A list, a map or a conversion of literals alone: computed once, so that it costs nothing.
+    Constant(Value<'static>),
     Variable(usize),
     Local(usize),
     TypeName(Arc<str>),
-    Select { operand: Box<Node>, field: Arc<str>, mode: Select },
+    Select {
+        operand: Box<Node>,
+        field: Arc<str>,
+        mode: Select,
+    },
     And(Box<[Node]>),
     Or(Box<[Node]>),
     Conditional(Box<[Node; 3]>),
@@ -26,9 +34,16 @@ pub(crate) enum Node {
     Call(Box<Call>),
     List(Box<[(Node, bool)]>),
     Map(Box<[(Node, Node, bool)]>),
-    Object { ty: Arc<ObjectType>, fields: Box<[(Arc<str>, Node, bool)]> },
+    Object {
+        ty: Arc<ObjectType>,
+        fields: Box<[(Arc<str>, Node, bool)]>,
+    },
     Fold(Box<PlannedFold>),
-    Bind { init: Box<Node>, body: Box<Node>, unwraps: Unwraps },
+    Bind {
+        init: Box<Node>,
+        body: Box<Node>,
+        unwraps: Unwraps,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,12 +128,12 @@ impl Planner<'_> {
             }
             Kind::List(elements) => {
                 let elements = elements.iter();
-                Node::List(elements.map(|e| (self.node(&e.value), e.optional)).collect())
+                constant_list(elements.map(|e| (self.node(&e.value), e.optional)).collect())
             }
             Kind::Map(entries) => {
                 let entry =
                     |e: &crate::ast::Entry| (self.node(&e.key), self.node(&e.value), e.optional);
-                Node::Map(entries.iter().map(entry).collect())
+                constant_map(entries.iter().map(entry).collect())
             }
             Kind::Struct { fields, .. } => self.structure(expr, fields),
             Kind::Fold(fold) => self.fold(fold),
@@ -173,7 +188,7 @@ impl Planner<'_> {
                 let name =
                     overloads.first().map_or_else(|| Arc::clone(function), |o| o.name.into());
                 let pattern = pattern_of(&name, args);
-                Node::Call(Box::new(Call { name, overloads, args: each(), pattern }))
+                constant_call(Call { name, overloads, args: each(), pattern })
             }
         }
     }
@@ -198,6 +213,60 @@ impl Planner<'_> {
             body: self.node(&fold.body),
         }))
     }
+}
+
+/// What a node is without an evaluation.
+fn constant(node: &Node) -> Option<Value<'static>> {
+    Some(match node {
+        Node::Constant(value) => value.clone(),
+        Node::Literal(literal) => match literal {
+            Literal::Null => Value::Null,
+            Literal::Bool(flag) => Value::Bool(*flag),
+            Literal::Int(number) => Value::Int(*number),
+            Literal::Uint(number) => Value::Uint(*number),
+            Literal::Double(number) => Value::Double(*number),
+            Literal::String(text) => Value::String(Text::Shared(Arc::clone(text))),
+            Literal::Bytes(bytes) => Value::Bytes(Arc::clone(bytes)),
+        },
+        _ => return None,
+    })
+}
+
+fn constant_list(elements: Box<[(Node, bool)]>) -> Node {
+    let value = |(element, optional): &(Node, bool)| constant(element).filter(|_| !optional);
+    match elements.iter().map(value).collect() {
+        Some(values) => Node::Constant(Value::list(values)),
+        None => Node::List(elements),
+    }
+}
+
+fn constant_map(entries: Box<[(Node, Node, bool)]>) -> Node {
+    let entry = |(key, value, optional): &(Node, Node, bool)| {
+        let key = constant(key)?.key()?;
+        Some((key, constant(value).filter(|_| !optional)?))
+    };
+    match entries.iter().map(entry).collect::<Option<BTreeMap<_, _>>>() {
+        // A key that is there twice is an error, which is found when the expression runs.
+        Some(map) if map.len() == entries.len() => Node::Constant(Value::map(map)),
+        Some(_) | None => Node::Map(entries),
+    }
+}
+
+/// Functions that only change a value's type.
+const CONVERSIONS: [&str; 9] =
+    ["bool", "bytes", "double", "duration", "dyn", "int", "string", "timestamp", "uint"];
+
+fn constant_call(call: Call) -> Node {
+    let value = match (&*call.args, call.overloads.as_slice()) {
+        ([arg], [overload]) if CONVERSIONS.contains(&overload.name) => {
+            constant(arg).and_then(|arg| match overload.run {
+                Run::Pure(run) => run(&[arg]).ok(),
+                Run::Operator | Run::Host(_) => None,
+            })
+        }
+        _ => None,
+    };
+    value.map_or_else(|| Node::Call(Box::new(call)), Node::Constant)
 }
 
 fn binary(name: &str) -> Option<Binary> {
