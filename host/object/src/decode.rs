@@ -36,6 +36,11 @@ pub struct Decoded {
 #[error("{0}")]
 pub struct DecodeError(pub String);
 
+/// A value in Go's plain notation, as messages show the patch that they blame: `map[a:1 b:[x y]]`.
+pub fn go_text(value: &Value) -> String {
+    crate::schema::plain_text(value)
+}
+
 /// The text encodings of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextEncoding {

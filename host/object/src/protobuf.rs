@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::decode::{self, DecodeError};
 
 mod encode;
+mod go_json;
 mod message;
 mod table;
 mod wire;
@@ -49,6 +50,19 @@ pub fn encode(object: &Map<String, Value>) -> Option<Vec<u8>> {
     let mut out = enveloped(api_version, kind, raw.len());
     out.append(&mut raw);
     Some(out)
+}
+
+/// An object as kube-apiserver shows what a patch has made of it: fields in the order of their type, but in that of the
+/// alphabet where `touched`, which has the shape of the patch, says that it was there. The type is that of the endpoint:
+/// the patch may have changed what the object says of itself.
+pub fn as_patched(
+    api_version: &str,
+    kind: &str,
+    object: &Map<String, Value>,
+    touched: &Value,
+) -> String {
+    let message = table::of_kind(api_version, kind).and_then(table::message);
+    go_json::patched(object, touched, message)
 }
 
 /// Whether a kind has a protobuf form.

@@ -155,6 +155,14 @@ impl Schema {
         check::check_types(self, object)
     }
 
+    /// The same, with the messages that answer a strategic merge patch.
+    ///
+    /// # Errors
+    /// The converter's message: `cannot restore slice from string`.
+    pub fn check_restored(&self, object: &Map<String, Value>) -> Result<(), String> {
+        check::check_restored(self, object)
+    }
+
     /// Checks the `metadata` of an object of any kind, as decoding does.
     ///
     /// # Errors

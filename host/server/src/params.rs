@@ -116,6 +116,8 @@ fn number(text: &str) -> Result<i64, Status> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -135,5 +137,27 @@ mod tests {
         let error = Params::parse(Some("limit=x")).expect_err("no number");
         assert_eq!(error.message, "strconv.ParseInt: parsing \"x\": invalid syntax");
         assert_eq!(Params::parse(Some("continue=%zz")).expect_err("no escape").code, 400);
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_is_parsed_or_refused_with_a_400(
+            pairs in prop::collection::vec(("[a-zA-Z]{0,24}|limit|continue|timeoutSeconds|watch|resourceVersion|force|\\PC{0,9}", "\\PC{0,40}|%[0-9a-f]{0,3}|-?[0-9]{0,24}"), 0..6),
+        ) {
+            let query: Vec<String> = pairs.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+            let query = query.join("&");
+            match Params::parse(Some(&query)) {
+                Ok(params) => {
+                    prop_assert_eq!(Params::parse(Some(&query)).expect("the same"), params.clone());
+                    if let Some(token) = params.r#continue.as_deref() {
+                        prop_assert!(crate::token::ContinueToken::decode(token).is_err());
+                    }
+                    // A time beyond what the clock can count must not overflow it.
+                    prop_assert!(params.timeout_seconds.is_none_or(|seconds| i64::try_from(seconds).is_ok()));
+                }
+                Err(status) => prop_assert_eq!(status.code, 400),
+            }
+            drop(parameter(Some(&query), "tail"));
+        }
     }
 }

@@ -250,6 +250,32 @@ fn recorded_bodies_survive_a_round() {
 }
 
 #[test]
+fn what_a_patch_did_not_touch_is_shown_in_the_order_of_its_type() {
+    let object = json!({
+        "apiVersion": "v1", "data": {"k": "w"}, "kind": "ConfigMap", "zz": 1, "metadata": {
+            "creationTimestamp": "t", "labels": {"b": "1", "a": "2"}, "name": "n", "uid": "u",
+            "managedFields": [{"apiVersion": "v1", "manager": "m", "operation": "Update"}],
+        },
+    });
+    let shown = |touched: Value| {
+        as_patched("v1", "ConfigMap", object.as_object().expect("an object"), &touched)
+    };
+    let managed = r#""managedFields":[{"manager":"m","operation":"Update","apiVersion":"v1"}]"#;
+    assert_eq!(
+        shown(json!({"data": {"k": "w"}, "zz": 1})),
+        format!(
+            r#"{{"apiVersion":"v1","data":{{"k":"w"}},"kind":"ConfigMap","metadata":{{"name":"n","uid":"u","creationTimestamp":"t","labels":{{"a":"2","b":"1"}},{managed}}},"zz":1}}"#
+        )
+    );
+    assert_eq!(
+        shown(json!({"metadata": {"name": "n"}})),
+        format!(
+            r#"{{"apiVersion":"v1","data":{{"k":"w"}},"kind":"ConfigMap","metadata":{{"creationTimestamp":"t","labels":{{"a":"2","b":"1"}},{managed},"name":"n","uid":"u"}},"zz":1}}"#
+        )
+    );
+}
+
+#[test]
 fn lists_and_watch_events_have_the_form_of_go_clients() {
     let item = json!({"metadata": {"name": "a"}, "data": {"k": "v"}});
     let mut items = Vec::new();

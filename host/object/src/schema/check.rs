@@ -16,14 +16,20 @@ use crate::decode::go_time;
 use crate::quantity::{Quantity, QuantityError};
 
 pub(crate) fn check_types(schema: &Schema, object: &Map<String, Value>) -> Result<(), String> {
-    let mut checker = Checker { schema, fields: Vec::new() };
+    let mut checker = Checker { schema, fields: Vec::new(), words: Words::Decoder };
+    checker.object(schema.root(), object)
+}
+
+/// The same in the words of the converter that strategic merge patches go through.
+pub(crate) fn check_restored(schema: &Schema, object: &Map<String, Value>) -> Result<(), String> {
+    let mut checker = Checker { schema, fields: Vec::new(), words: Words::Converter };
     checker.object(schema.root(), object)
 }
 
 pub(crate) fn check_metadata(metadata: &Value) -> Result<(), String> {
     let root = builtin().named(OBJECT_META).expect("the shapes hold ObjectMeta");
     let schema = Schema::of_builtin(root);
-    let mut checker = Checker { schema: &schema, fields: Vec::new() };
+    let mut checker = Checker { schema: &schema, fields: Vec::new(), words: Words::Decoder };
     match metadata {
         Value::Object(fields) => checker.object(schema.root(), fields),
         Value::Null => Ok(()),
@@ -34,7 +40,15 @@ pub(crate) fn check_metadata(metadata: &Value) -> Result<(), String> {
     }
 }
 
+/// Whose messages are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Words {
+    Decoder,
+    Converter,
+}
+
 struct Checker<'a> {
+    words: Words,
     schema: &'a Schema,
     /// The names of the fields on the way here.
     fields: Vec<&'a str>,
@@ -94,6 +108,9 @@ impl<'a> Checker<'a> {
     }
 
     fn wrong(&self, holder: &Node, id: NodeId, value: &Value) -> String {
+        if self.words == Words::Converter {
+            return self.unrestored(id, value);
+        }
         let short = holder.name.rsplit('.').next().unwrap_or_default();
         let wanted = self.type_name(id);
         // A number is quoted where its size or fraction is the matter.
@@ -107,6 +124,25 @@ impl<'a> Checker<'a> {
         format!(
             "json: cannot unmarshal {found} into Go struct field {short}.{path} of type {wanted}"
         )
+    }
+
+    fn unrestored(&self, id: NodeId, value: &Value) -> String {
+        let node = self.schema.node(id);
+        let found = match value {
+            Value::Null => "invalid",
+            Value::Bool(_) => "bool",
+            Value::Number(number) if number.is_f64() => "float64",
+            Value::Number(_) => "int64",
+            Value::String(_) => "string",
+            Value::Array(_) => "slice",
+            Value::Object(_) => "map",
+        };
+        match node.kind {
+            Kind::Array => format!("cannot restore slice from {found}"),
+            Kind::Object if node.name.is_empty() => format!("cannot restore map from {found}"),
+            Kind::Object => format!("cannot restore struct from: {found}"),
+            _ => format!("unrecognized type: {}", self.type_name(id)),
+        }
     }
 
     fn type_name(&self, id: NodeId) -> String {

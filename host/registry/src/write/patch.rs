@@ -1,8 +1,10 @@
 //! Patch and server-side apply: the wanted state is made from the state before.
 
 use quadrille_object::schema::Nulls;
+use quadrille_object::{decode, protobuf};
 use serde_json::Value;
 
+use crate::catalog::Resource;
 use crate::convert;
 use crate::field::{Errors, Object};
 use crate::metadata;
@@ -31,34 +33,43 @@ impl Attempt<'_> {
         let Value::Object(object) = patched else {
             return Err(self.cannot_handle(&format!("the patch turns the object into {patched}")));
         };
-        self.replace_patched(before, object, &problems)
+        self.replace_patched(
+            before,
+            object,
+            &Patch { of: self.resource, format, body: &body.value, problems },
+        )
     }
 
     fn replace_patched(
         &mut self,
         before: Before,
         mut object: Object,
-        duplicates: &[String],
+        patch: &Patch<'_>,
     ) -> Result<Prepared, Status> {
-        self.check_patched(&object)?;
+        self.check_patched(&object, patch)?;
         self.check_place(&mut object)?;
         if !self.resource.custom {
             // kube-apiserver blames the patch, not the object, when the result does not decode.
-            let shown = Value::Object(object.clone());
-            shape::check_types(self.resource, &object).map_err(|why| wrong_patch(&shown, &why))?;
+            let types = match patch.format {
+                PatchFormat::Strategic => self.resource.schema.check_restored(&object),
+                PatchFormat::Json | PatchFormat::Merge => {
+                    shape::check_types(self.resource, &object)
+                }
+            };
+            types.map_err(|why| patch.blame(&object, &why))?;
         }
-        let shown = Value::Object(object.clone());
+        let patched = object.clone();
         let prefix = self.cannot_handle("").message;
-        self.decode(&mut object, duplicates).map_err(|status| {
+        self.decode(&mut object, &patch.problems).map_err(|status| {
             let why = status.message.strip_prefix(&prefix).unwrap_or(&status.message);
-            if status.reason == Reason::BadRequest { wrong_patch(&shown, why) } else { status }
+            if status.reason == Reason::BadRequest { patch.blame(&patched, why) } else { status }
         })?;
         shape::manage(self, &mut object, Some(&before.object));
         self.replace(before, object)
     }
 
     /// A patch may not turn the object into another one.
-    fn check_patched(&self, object: &Object) -> Result<(), Status> {
+    fn check_patched(&self, object: &Object, patch: &Patch<'_>) -> Result<(), Status> {
         let of = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
         let (version, kind) = (of("apiVersion"), of("kind"));
         if version == &*self.resource.api_version && kind == &*self.resource.kind.kind {
@@ -73,7 +84,7 @@ impl Attempt<'_> {
             let scheme = "in scheme \"pkg/api/legacyscheme/scheme.go:30\"";
             format!("no kind \"{kind}\" is registered for version \"{version}\" {scheme}")
         };
-        Err(wrong_patch(&Value::Object(object.clone()), &why))
+        Err(patch.blame(object, &why))
     }
 
     pub(crate) fn apply(&mut self, body: &Body) -> Result<Prepared, Status> {
@@ -170,9 +181,50 @@ impl Attempt<'_> {
     }
 }
 
-/// 422 that blames the patch.
-fn wrong_patch(result: &Value, why: &str) -> Status {
-    let mut errors = Errors::default();
-    errors.invalid("patch", &Value::String(result.to_string()), why);
-    Status::invalid("", "", "", &errors.0)
+/// A patch that was laid over an object.
+struct Patch<'a> {
+    of: &'a Resource,
+    format: PatchFormat,
+    body: &'a Value,
+    /// What strict decoding objects to in it.
+    problems: Vec<String>,
+}
+
+impl Patch<'_> {
+    /// 422 that blames the patch for its result, which does not decode: it is shown with its fields as kube-apiserver
+    /// has them, or the patch itself where that is what kube-apiserver shows.
+    fn blame(&self, result: &Object, why: &str) -> Status {
+        let shown = match self.format {
+            PatchFormat::Strategic => decode::go_text(self.body),
+            PatchFormat::Merge => self.show(result, self.body),
+            PatchFormat::Json => self.show(result, &touched(self.body)),
+        };
+        let mut errors = Errors::default();
+        errors.invalid("patch", &Value::String(shown), why);
+        Status::invalid("", "", "", &errors.0)
+    }
+
+    fn show(&self, result: &Object, touched: &Value) -> String {
+        protobuf::as_patched(&self.of.api_version, &self.of.kind.kind, result, touched)
+    }
+}
+
+/// The places that the operations of a JSON Patch name, as a tree.
+fn touched(operations: &Value) -> Value {
+    let mut tree = Value::Object(Object::new());
+    let paths = operations.as_array().into_iter().flatten().flat_map(|operation| {
+        ["path", "from"].into_iter().filter_map(|key| operation.get(key)?.as_str())
+    });
+    for path in paths {
+        let mut at = &mut tree;
+        for step in path.split('/').skip(1) {
+            if !at.is_object() {
+                *at = Value::Object(Object::new());
+            }
+            let Value::Object(map) = at else { break };
+            let step = step.replace("~1", "/").replace("~0", "~");
+            at = map.entry(step).or_insert(Value::Null);
+        }
+    }
+    tree
 }
