@@ -1,5 +1,6 @@
 //! The command line: one file per command, errors that say what to do, `-o json` for programs.
 
+mod access;
 mod apply;
 mod build;
 mod demo;

@@ -2,12 +2,16 @@
 //!
 //! Unknown keys are errors. Sizes and durations are text with units: `"64MiB"`, `"30s"`.
 
+mod access;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub(crate) use access::{Audit, Clients, Oidc};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +35,12 @@ pub(crate) struct Config {
     /// How long an Event is kept after its last write; default `"1h"`, and `"0s"` keeps Events for good. Events take
     /// memory and disk until then.
     pub(crate) event_ttl: Text<Duration>,
+    /// How clients prove who they are, beside the token file.
+    pub(crate) clients: Clients,
+    /// Whose foreign tokens are believed.
+    pub(crate) oidc: Oidc,
+    /// How the audit log is kept.
+    pub(crate) audit: Audit,
     /// How much history is kept.
     pub(crate) history: History,
     /// What runs are bounded by.
@@ -64,6 +74,9 @@ impl Default for Config {
             listen_beyond_loopback: false,
             token_auth_file: None,
             plugins: None,
+            clients: Clients::default(),
+            oidc: Oidc::default(),
+            audit: Audit::default(),
             drain_timeout: Text(Duration::from_secs(10)),
             event_ttl: Text(Duration::from_hours(1)),
             history: History::default(),
@@ -110,6 +123,9 @@ impl Config {
         if self.runs.parallelism == 0 {
             problems.push("runs.parallelism is 0: at least one run must go on".to_owned());
         }
+        self.clients.problems(&mut problems);
+        self.oidc.problems(&mut problems);
+        self.audit.problems(&mut problems);
         if problems.is_empty() {
             Ok(())
         } else {

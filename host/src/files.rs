@@ -1,6 +1,6 @@
-//! The files of a data directory that people and clients use: CA, tokens, kubeconfig.
+//! The files of a data directory that people and clients use: CA, keys, tokens, kubeconfig.
 //!
-//! Whatever is secret is readable by its owner only. The CA and the admin's token are made once and kept;
+//! Whatever is secret is readable by its owner only. The CA, the admin's token and the key of service accounts' tokens are made once and kept;
 //! the server's certificate and the kubeconfig are written at each start.
 
 use std::io::Write;
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use quadrille_kit::{Clock, Random};
+use quadrille_server::AccountTokens;
 use quadrille_server::identity::{self, PemPair};
 
 /// The layout of a data directory.
@@ -59,6 +60,17 @@ impl Files {
         let token = identity::make_token(random);
         write_secret(&path, &token)?;
         Ok(token)
+    }
+
+    /// The key that tokens of service accounts are signed with: kept, or made now.
+    pub(crate) fn account_key(&self) -> anyhow::Result<String> {
+        let path = self.path("sa.key");
+        if path.exists() {
+            return read_secret(&path);
+        }
+        let key = AccountTokens::make_key().context("cannot make the service account key")?;
+        write_secret(&path, &key)?;
+        Ok(key)
     }
 
     /// Writes the kubeconfig for a server.

@@ -13,6 +13,7 @@ use quadrille_server::{Parts, Server, Tokens, User, identity};
 use quadrille_store::Store;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::access;
 use crate::config::Config;
 use crate::files::Files;
 use crate::insight::HostInsight;
@@ -47,6 +48,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<bool> {
     let shutdown = supervisor.shutdown();
     parts.uploads = Some(Arc::new(HostPlugins { manager: manager.clone(), shutdown }));
     parts.insight = Some(Arc::new(HostInsight { store, runtime: runtime.clone() }));
+    access::equip(&mut parts, &config, &files, &authority.certificate)?;
     let server = Server::build(server_config(&config), parts, &supervisor).await?;
     let url = format!("https://{}", server.address());
     files.write_kubeconfig(&url, &authority.certificate, &token)?;

@@ -3,6 +3,7 @@
 //! It owns configuration, processes and what people see. Every part of the host is built here and handed its
 //! clock, its randomness and its tasks; no part is reached except through its handle.
 
+mod access;
 mod cli;
 mod client;
 mod config;

@@ -27,11 +27,18 @@ pub(crate) enum Body {
 }
 
 /// Pieces of a body, not shown, and whether they are taken.
-pub(crate) struct PiecesBody(Pieces, Offer);
+pub(crate) struct PiecesBody(Pieces, Offer, Option<Box<dyn Send>>);
 
 impl Body {
     pub(crate) fn pieces(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Self {
-        Self::Pieces(PiecesBody(Box::pin(pieces), Offer::begin()))
+        Self::Pieces(PiecesBody(Box::pin(pieces), Offer::begin(), None))
+    }
+
+    /// Keeps something until a body of pieces ends, however it ends.
+    pub(crate) fn keep_until_end(&mut self, what: Box<dyn Send>) {
+        if let Self::Pieces(PiecesBody(_, _, kept)) = self {
+            *kept = Some(what);
+        }
     }
 }
 
@@ -62,7 +69,7 @@ impl http_body::Body for Body {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Pieces(pieces) => {
-                let PiecesBody(pieces, offer) = pieces;
+                let PiecesBody(pieces, offer, _) = pieces;
                 offer.asked();
                 let piece = ready!(pieces.as_mut().poll_next(ctx));
                 if piece.is_some() {

@@ -12,15 +12,17 @@ use http::request::Parts;
 use http::{Method, Request, Version};
 use hyper::body::{Body as _, Incoming};
 use quadrille_kit::{Clock, Random, Shutdown};
-use quadrille_registry::access::{self, Attributes, ResourceAttributes, User};
+use quadrille_registry::access::{self, Attributes, MASTERS, ResourceAttributes, User};
 use quadrille_registry::{Actor, Reason, Registry, Resource, Status};
 use quadrille_store::{Cause, RequestCause};
 
 use crate::answer::{Answer, add_warnings, audit_id, no_such_path, refusal};
+use crate::audit::{self, AuditLog, Noted};
 use crate::authentication::Authenticator;
 use crate::authorization::Authorizer;
 use crate::config::Config;
 use crate::extension::{Insight, PluginUploads};
+use crate::fairness::{Fair, Seat, Ticket};
 use crate::impersonation::{self, Persona};
 use crate::metrics::{Label, Metrics};
 use crate::negotiate::{Encoding, Shape, Source, Wanted, negotiate};
@@ -47,6 +49,8 @@ pub(crate) struct App {
     pub(crate) past: Past,
     pub(crate) routes: RouteCache,
     pub(crate) audit: AuditIds,
+    pub(crate) audit_log: Option<Arc<AuditLog>>,
+    pub(crate) fair: Arc<Fair>,
     pub(crate) documents: Documents,
     pub(crate) metrics: Metrics,
 }
@@ -123,6 +127,9 @@ pub(crate) fn user_agent(parts: &Parts) -> &str {
     parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
+/// Whether it is a request's turn, and the seat that it has then.
+type Turn = Result<Option<Seat>, Status>;
+
 /// The answer of a request, now or later.
 pub(crate) type Responding = Either<Ready<Answer>, Pin<Box<dyn Future<Output = Answer> + Send>>>;
 
@@ -134,35 +141,55 @@ impl App {
         request: Request<Incoming>,
         caller: &Arc<Caller>,
     ) -> Responding {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let begun = self.clock.monotonic();
-        if let Some(answer) = self.quick(&parts, caller, begun) {
-            return Either::Left(ready(self.finish(&parts, answer)));
+        let user = self.authenticator.at_once(&parts.headers, caller.certified.as_ref());
+        if let Some(answer) = user.as_ref().and_then(|user| self.quick(&parts, user, begun)) {
+            let id = self.id_of(&parts);
+            return Either::Left(ready(finish(&parts, answer, id)));
         }
+        let ticket = self.ticket(&parts, user.as_ref());
         let (app, caller) = (Arc::clone(self), Arc::clone(caller));
         Either::Right(Box::pin(async move {
             tokio::task::yield_now().await;
+            let turn = match ticket {
+                Ok(None) => Ok(None),
+                Ok(Some(ticket)) => ticket.seat().await.map(Some),
+                Err(status) => Err(status),
+            };
+            let id = app.id_of(&parts);
+            if let Some(log) = &app.audit_log {
+                let noted = log.begin(&parts, &caller, id.to_str().unwrap_or_default());
+                parts.extensions.insert(noted);
+            }
             let (mut body, label, present) =
                 (body, Label::default(), app.metrics.requests().enter());
-            let answer = app.respond(&parts, &mut body, &caller, &label).await;
+            let asker = (user, turn);
+            let answer = app.respond(&parts, &mut body, &caller, &label, asker).await;
             // Who is known and sends too much is heard out, so that the refusal arrives over HTTP/2 too.
             let too_large = answer.as_ref().is_err_and(|status| status.code == 413);
             if (parts.version < Version::HTTP_2 || too_large) && !body.is_end_stream() {
                 verbs::body::discard(&app, body, too_large).await;
             }
-            let answer = answer.unwrap_or_else(|status| present::refusal(&parts, &status));
+            let (mut answer, refused) = match answer {
+                Ok(answer) => (answer, None),
+                Err(status) => (present::refusal(&parts, &status), Some(status)),
+            };
+            if let Some(noted) = audit::of(&parts) {
+                noted.answered(&mut answer, refused.as_ref()).await;
+            }
             app.metrics.count(
                 &label,
                 answer.status().as_u16(),
                 app.clock.monotonic().saturating_sub(begun),
             );
             drop(present);
-            app.finish(&parts, answer)
+            finish(&parts, answer, id)
         }))
     }
 
     /// GET of one object as JSON; `None` for everything else.
-    fn quick(&self, parts: &Parts, caller: &Caller, begun: Duration) -> Option<Answer> {
+    fn quick(&self, parts: &Parts, user: &Arc<User>, begun: Duration) -> Option<Answer> {
         if parts.method != Method::GET || parts.uri.query().is_some() {
             return None;
         }
@@ -176,17 +203,17 @@ impl App {
         if wanted != (Wanted { encoding: Encoding::Json, shape: Shape::Whole }) {
             return None;
         }
-        if impersonation::is_asked(&parts.headers) {
+        // What is logged, or has to wait for its turn, is no quick matter.
+        let is_plain = self.audit_log.is_none() && !self.fair.is_busy();
+        if !is_plain || impersonation::is_asked(&parts.headers) {
             return None;
         }
-        let certified = caller.certified.as_ref();
-        let user = self.authenticator.at_once(&parts.headers, certified)?;
         let attributes = Attributes {
             verb: "get",
             path: parts.uri.path(),
             resource: Some(resource_attributes(&path)),
         };
-        if !self.authorizer.allows(&user, &attributes) {
+        if !self.authorizer.allows(user, &attributes) {
             return None;
         }
         let routes = self.routes.current(&self.registry);
@@ -214,11 +241,15 @@ impl App {
         body: &mut Incoming,
         caller: &Caller,
         label: &Label,
+        (user, turn): (Option<Arc<User>>, Turn),
     ) -> Result<Answer, Status> {
-        let certified = caller.certified.as_ref();
-        let mut user = self.authenticator.user(&parts.headers, certified).await?;
+        let user = match user {
+            Some(user) => Ok(user),
+            None => self.authenticator.user(&parts.headers).await,
+        };
         let url = parts.uri.path();
         let Some(path) = Path::parse(url) else {
+            user?;
             return Err(Status::new(Reason::BadRequest, format!("malformed path {url:?}")));
         };
         let path = match path {
@@ -226,8 +257,7 @@ impl App {
             Path::Other(other) => {
                 let verb = parts.method.as_str().to_ascii_lowercase();
                 let attributes = Attributes { verb: &verb, path: url, resource: None };
-                self.act(parts, &mut user, &attributes)?;
-                self.authorize(&user, &attributes)?;
+                let (_, _seat) = self.admit(parts, user, turn, &attributes).await?;
                 return verbs::other::answer(self, parts, other).await;
             }
         };
@@ -244,8 +274,7 @@ impl App {
         };
         of.name = single.as_deref().unwrap_or(of.name);
         let attributes = Attributes { verb, path: url, resource: Some(of) };
-        self.act(parts, &mut user, &attributes)?;
-        self.authorize(&user, &attributes)?;
+        let (user, _seat) = self.admit(parts, user, turn, &attributes).await?;
         let (user, peer) = (&*user, &caller.address);
         if verbs::plugin::is_extension(&path) {
             return verbs::plugin::answer(self, parts, body, &path, user, peer).await;
@@ -275,6 +304,37 @@ impl App {
         }
     }
 
+    /// A seat, or a place in the queue; `None` for those who need none. Health is asked about at any time, and masters
+    /// wait for nobody. Whoever is not known yet shares the seats of the unknown.
+    fn ticket(&self, parts: &Parts, user: Option<&Arc<User>>) -> Result<Option<Ticket>, Status> {
+        let path = parts.uri.path();
+        let is_probe = ["/healthz", "/livez", "/readyz"].iter().any(|of| path.starts_with(of));
+        match user {
+            _ if is_probe => Ok(None),
+            Some(user) if user.is_in(MASTERS) => Ok(None),
+            Some(user) => self.fair.ticket(&user.name).map(Some),
+            None => self.fair.ticket(&Arc::default()).map(Some),
+        }
+    }
+
+    /// Finds out whether somebody whose turn it is may do what they ask for, as themselves or as somebody else.
+    async fn admit(
+        &self,
+        parts: &Parts,
+        user: Result<Arc<User>, Status>,
+        turn: Turn,
+        attributes: &Attributes<'_>,
+    ) -> Result<(Arc<User>, Option<Seat>), Status> {
+        let noted = audit::of(parts);
+        if let Some(noted) = noted {
+            noted.asked(user.as_deref().ok(), attributes).await;
+        }
+        let (mut user, seat) = (user?, turn?);
+        self.act(parts, &mut user, attributes)?;
+        self.authorize(noted, &user, attributes)?;
+        Ok((user, seat))
+    }
+
     /// Puts the one that the asker wants to act as in their place.
     fn act(
         &self,
@@ -287,25 +347,44 @@ impl App {
         }
         if let Some(wanted) = Persona::read(&parts.headers)? {
             let acted = impersonation::act(&*self.authorizer, user, &wanted, attributes)?;
+            if let Some(noted) = audit::of(parts) {
+                noted.acted(&acted);
+            }
             *user = acted.user;
         }
         Ok(())
     }
 
-    pub(crate) fn authorize(&self, user: &User, attributes: &Attributes<'_>) -> Result<(), Status> {
-        if self.authorizer.allows(user, attributes) {
+    fn authorize(
+        &self,
+        noted: Option<&Arc<Noted>>,
+        user: &User,
+        attributes: &Attributes<'_>,
+    ) -> Result<(), Status> {
+        if noted.is_none() && self.authorizer.allows(user, attributes) {
             return Ok(());
         }
         let decision = self.authorizer.decide(user, attributes);
+        if let Some(noted) = noted {
+            noted.decided(&decision);
+        }
+        if decision.allowed {
+            return Ok(());
+        }
         Err(access::forbidden(&user.name, attributes, &decision.reason))
     }
 
-    fn finish(&self, parts: &Parts, mut answer: Answer) -> Answer {
-        gzip::pack_whole(parts, &mut answer);
+    /// The request's id: the client's, or one of ours.
+    fn id_of(&self, parts: &Parts) -> HeaderValue {
         let id = parts.headers.get(audit_id()).filter(|id| id.len() <= 64).cloned();
-        answer.headers_mut().insert(audit_id(), id.unwrap_or_else(|| self.audit.next()));
-        answer
+        id.unwrap_or_else(|| self.audit.next())
     }
+}
+
+fn finish(parts: &Parts, mut answer: Answer, id: HeaderValue) -> Answer {
+    gzip::pack_whole(parts, &mut answer);
+    answer.headers_mut().insert(audit_id(), id);
+    answer
 }
 
 /// The answer, or the refusal, with a word about the resource. A body that was too large is still to be heard out.

@@ -115,18 +115,11 @@ impl Authenticator {
         accounts.seen(std::str::from_utf8(token).ok()?, &self.registry, self.clock.now())
     }
 
-    /// The user of a request: of its client certificate, of its token, or nobody known.
+    /// The user of a request whose user is not known at once.
     ///
     /// # Errors
     /// 401 when nobody knows the token.
-    pub(crate) async fn user(
-        &self,
-        headers: &HeaderMap,
-        certified: Option<&Arc<User>>,
-    ) -> Result<Arc<User>, Status> {
-        if let Some(user) = self.at_once(headers, certified) {
-            return Ok(user);
-        }
+    pub(crate) async fn user(&self, headers: &HeaderMap) -> Result<Arc<User>, Status> {
         let unauthorized = || Status::new(Reason::Unauthorized, "Unauthorized");
         let token = bearer(headers).and_then(|token| std::str::from_utf8(token).ok());
         let reviewed = self.review(token.ok_or_else(unauthorized)?, self.audiences()).await;

@@ -31,6 +31,16 @@ pub struct Limits {
     pub connections_max: usize,
     /// Requests at the same time on one HTTP/2 connection. client-go opens one stream per watch.
     pub streams_max: u32,
+    /// Requests that are worked on at the same time; further ones wait in queues, one per user.
+    pub requests_max: usize,
+    /// The same for one user: what is beyond it waits even while others leave room.
+    pub requests_per_user_max: usize,
+    /// Requests of one user that wait; further ones are refused with 429.
+    pub queue_per_user_max: usize,
+    /// Requests that wait, of all users.
+    pub queue_max: usize,
+    /// How long a request waits before it is refused with 429.
+    pub queue_wait: Duration,
     /// Bytes of a request body; Kubernetes' own limit. Refused with 413 beyond it.
     pub body_bytes_max: usize,
     /// Bytes of an uploaded component.
@@ -60,6 +70,11 @@ impl Default for Limits {
         Self {
             connections_max: 10_000,
             streams_max: 2_000,
+            requests_max: 256,
+            requests_per_user_max: 64,
+            queue_per_user_max: 512,
+            queue_max: 8192,
+            queue_wait: Duration::from_secs(15),
             body_bytes_max: 3 * 1024 * 1024,
             component_bytes_max: 64 * 1024 * 1024,
             header_bytes_max: 64 * 1024,

@@ -5,6 +5,7 @@
 //! queues or the record: what those add to the API comes in through the traits of [`extension`].
 
 pub mod accounts;
+pub mod audit;
 pub mod authentication;
 pub mod authorization;
 pub mod config;
@@ -18,6 +19,7 @@ mod app;
 mod certificate;
 mod connection;
 mod discovery;
+mod fairness;
 mod forms;
 mod framing;
 mod gather;
@@ -42,6 +44,7 @@ mod websocket;
 mod yaml;
 
 pub use accounts::AccountTokens;
+pub use audit::{AuditConfig, Policy};
 pub use authentication::Tokens;
 pub use authorization::{Authorizer, Roles};
 pub use config::{Config, Limits};

@@ -5,6 +5,8 @@
 //! time. Keys stay until a fetch brings others, so that an issuer that is away harms only those with newer keys.
 
 mod fetch;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -12,11 +12,13 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::accounts::{self, AccountTokens};
 use crate::app::{App, AuditIds};
+use crate::audit::{AuditConfig, AuditError, AuditLog};
 use crate::authentication::{Authenticator, Tokens};
 use crate::authorization::{Authorizer, Roles};
 use crate::config::Config;
 use crate::connection;
 use crate::extension::{Insight, PluginUploads};
+use crate::fairness::Fair;
 use crate::identity::{IdentityError, PemPair, tls_config};
 use crate::oidc::Oidc;
 use crate::past::Past;
@@ -38,6 +40,9 @@ pub enum ServerError {
         #[source]
         source: std::io::Error,
     },
+    /// The audit log cannot be written.
+    #[error("cannot keep the audit log")]
+    Audit(#[source] AuditError),
     /// The certificate cannot be used.
     #[error("cannot set up TLS")]
     Tls(#[source] IdentityError),
@@ -58,6 +63,8 @@ pub struct Parts {
     pub oidc: Option<Arc<Oidc>>,
     /// The authorities of client certificates, as PEM; `None` where clients show none.
     pub client_authorities: Option<String>,
+    /// How the audit log is kept; `None` for a host without one.
+    pub audit: Option<AuditConfig>,
     /// Who may do what.
     pub authorizer: Arc<dyn Authorizer>,
     /// The code and logs of plugins; `None` for a host without them.
@@ -87,6 +94,7 @@ impl Parts {
             accounts,
             oidc,
             client_authorities,
+            audit: None,
             authorizer,
             uploads,
             insight,
@@ -107,10 +115,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds the address and checks the certificate; spawns nothing.
+    /// Binds the address, checks the certificate and opens the audit log; spawns nothing but the log's thread.
     ///
     /// # Errors
-    /// When the address is taken or the certificate cannot be used.
+    /// When the address is taken, the certificate cannot be used, or the audit log cannot be written.
     pub async fn build(
         config: Config,
         parts: Parts,
@@ -122,7 +130,13 @@ impl Server {
         let listen = |source| ServerError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
+        let log = parts
+            .audit
+            .map(|audit| AuditLog::open(audit, Arc::clone(&parts.clock), supervisor).map(Arc::new));
+        let log = log.transpose().map_err(ServerError::Audit)?;
         let app = Arc::new(App {
+            audit_log: log,
+            fair: Arc::new(Fair::new(config.limits.clone(), Arc::clone(&parts.clock))),
             audit: AuditIds::new(parts.random.as_ref()),
             documents: crate::openapi::Documents::default(),
             metrics: crate::metrics::Metrics::default(),

@@ -10,6 +10,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
+use super::access::AccessArgs;
 use crate::config::{Config, Text};
 use crate::{host, output};
 
@@ -34,6 +35,8 @@ pub(crate) struct Args {
     /// A folder of components that are loaded at start, with all that they ask for.
     #[arg(long, value_name = "DIR", env = "QUADRILLE_PLUGINS")]
     plugins: Option<PathBuf>,
+    #[command(flatten)]
+    access: AccessArgs,
     /// A configuration file in TOML; flags and environment go before it.
     #[arg(long, value_name = "FILE", env = "QUADRILLE_CONFIG")]
     config: Option<PathBuf>,
@@ -86,6 +89,7 @@ fn config(args: &Args) -> anyhow::Result<Config> {
     config.token_auth_file = args.token_auth_file.clone().or(config.token_auth_file);
     config.event_ttl = args.event_ttl.unwrap_or(config.event_ttl);
     config.plugins = args.plugins.clone().or(config.plugins);
+    args.access.apply(&mut config);
     config.check()?;
     Ok(config)
 }

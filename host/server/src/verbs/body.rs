@@ -10,6 +10,7 @@ use quadrille_object::protobuf;
 use quadrille_registry::{Body, Reason, Status};
 
 use crate::app::App;
+use crate::audit;
 use crate::negotiate::Media;
 
 /// How much of an unwanted body is read so that the client gets to see its answer.
@@ -47,7 +48,12 @@ pub(crate) async fn read(
     }
     tokio::select! {
         biased;
-        bytes = collect(body, limit) => bytes,
+        bytes = collect(body, limit) => {
+            if let (Ok(bytes), Some(noted)) = (&bytes, audit::of(parts)) {
+                noted.came_in(bytes);
+            }
+            bytes
+        }
         () = app.clock.sleep(app.config.limits.body_timeout) => {
             Err(Status::new(Reason::Timeout, "the body of the request did not arrive in time"))
         }

@@ -11,6 +11,7 @@ use super::body;
 use super::options::{self, WriteKind};
 use crate::answer::{Answer, add_warnings};
 use crate::app::{App, ResourceRequest};
+use crate::audit;
 use crate::negotiate::Media;
 use crate::present;
 
@@ -31,6 +32,9 @@ pub(crate) async fn write(
     let action = action(request, kind, &bytes)?;
     let write = WriteRequest { target: target(request), action, options, actor: request.actor() };
     let written = app.registry.submit(&write, request.cause()).await?;
+    if let Some(noted) = audit::of(request.parts) {
+        noted.annotate(&written.audit);
+    }
     let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
     let mut answer = present::one(app, request, code, written.object)?;
     add_warnings(&mut answer, &written.warnings);

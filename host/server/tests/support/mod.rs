@@ -15,7 +15,7 @@ use quadrille_registry::Registry;
 use quadrille_server::{Config, Limits, Parts, Server, Tokens, User, identity};
 use quadrille_store::{Cause, Committed, Expect, Key, Store, SystemCause, Txn, Write};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -28,8 +28,9 @@ pub(crate) const ADMIN: &str = "admin-token";
 pub(crate) struct Host {
     pub(crate) address: std::net::SocketAddr,
     pub(crate) store: Store,
+    pub(crate) registry: Registry,
     pub(crate) supervisor: Supervisor,
-    authority: String,
+    pub(crate) authority: identity::PemPair,
 }
 
 impl Host {
@@ -38,7 +39,26 @@ impl Host {
     }
 
     pub(crate) async fn start_with(limits: Limits, store: quadrille_store::Config) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        Self::equipped(limits, store, Arc::new(SystemClock::default()), |_, _| {}).await
+    }
+
+    /// A host as it is after its first start, with the default roles, `alice` and `bob`, and what `equip` adds.
+    pub(crate) async fn bootstrapped(
+        limits: Limits,
+        clock: Arc<dyn Clock>,
+        equip: impl FnOnce(&mut Parts, &identity::PemPair),
+    ) -> Self {
+        let host = Self::equipped(limits, quadrille_store::Config::default(), clock, equip).await;
+        host.registry.bootstrap().await.expect("starts");
+        host
+    }
+
+    async fn equipped(
+        limits: Limits,
+        store: quadrille_store::Config,
+        clock: Arc<dyn Clock>,
+        equip: impl FnOnce(&mut Parts, &identity::PemPair),
+    ) -> Self {
         let random: Arc<dyn Random> = Arc::new(SeededRandom::new(7));
         let supervisor = Supervisor::default();
         let store = Store::open(store, Arc::clone(&clock), &supervisor).await.expect("opens");
@@ -55,12 +75,14 @@ impl Host {
         let mut tokens = Tokens::default();
         tokens.insert(ADMIN, User::known("admin", "", &["system:masters"]));
         tokens.insert("alice-token", User::known("alice", "", &["dev"]));
+        tokens.insert("bob-token", User::known("bob", "", &[]));
         let config = Config { listen: ([127, 0, 0, 1], 0).into(), limits, ..Config::default() };
-        let parts = Parts::new(registry, certificate.expect("a certificate"), tokens);
+        let mut parts = Parts::new(registry.clone(), certificate.expect("a certificate"), tokens);
+        equip(&mut parts, &authority);
         let server = Server::build(config, parts, &supervisor).await.expect("binds");
         let address = server.address();
         supervisor.spawn("server", server.run());
-        Self { address, store, supervisor, authority: authority.certificate }
+        Self { address, store, registry, supervisor, authority }
     }
 
     /// Commits one object as the registry would; `object` names its namespace.
@@ -94,15 +116,31 @@ impl Host {
 
     /// A TLS connection that has agreed on a protocol.
     pub(crate) async fn tls(&self, protocol: &[u8]) -> TlsStream<TcpStream> {
+        self.tls_as(protocol, None).await
+    }
+
+    async fn tls_as(
+        &self,
+        protocol: &[u8],
+        certificate: Option<&identity::PemPair>,
+    ) -> TlsStream<TcpStream> {
         let mut roots = rustls::RootCertStore::empty();
-        let authority = CertificateDer::from_pem_slice(self.authority.as_bytes()).expect("PEM");
+        let authority =
+            CertificateDer::from_pem_slice(self.authority.certificate.as_bytes()).expect("PEM");
         roots.add(authority).expect("a certificate authority");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        let config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match certificate {
+            None => config.with_no_client_auth(),
+            Some(pair) => {
+                let chain = CertificateDer::from_pem_slice(pair.certificate.as_bytes());
+                let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("a key");
+                config.with_client_auth_cert(vec![chain.expect("PEM")], key).expect("they fit")
+            }
+        };
         config.alpn_protocols = vec![protocol.to_vec()];
         let socket = TcpStream::connect(self.address).await.expect("connects");
         let name = ServerName::try_from("localhost").expect("a name");
@@ -110,7 +148,11 @@ impl Host {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        let io = TokioIo::new(self.tls(b"h2").await);
+        self.client_as(None).await
+    }
+
+    pub(crate) async fn client_as(&self, certificate: Option<&identity::PemPair>) -> Client {
+        let io = TokioIo::new(self.tls_as(b"h2", certificate).await);
         let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
         let (sender, connection) = builder.handshake(io).await.expect("HTTP/2");
         self.supervisor.spawn_brief("client", async move {
@@ -157,6 +199,23 @@ impl Client {
         }
         let request = request.body(Full::new(body.into())).expect("a request");
         within(self.sender.clone().send_request(request)).await.expect("an answer")
+    }
+
+    /// Asks with these headers alone.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> (StatusCode, Value) {
+        let mut request = Request::builder().method(method).uri(format!("https://localhost{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).expect("a request");
+        let answer = within(self.sender.clone().send_request(request)).await.expect("an answer");
+        (answer.status(), body_value(answer).await)
     }
 
     pub(crate) async fn send_as(&self, authorization: &str, path: &str) -> Response<Incoming> {

@@ -1,0 +1,295 @@
+//! Fairness: how many requests are worked on at the same time, in all and for one user, and who is next.
+//!
+//! A request takes a seat when it arrives and leaves it when its answer begins. While all seats are
+//! taken, requests wait in a queue per user; a free seat goes to the user who has the fewest, so that however many
+//! requests and connections one user opens, another's next request waits for about one seat. Queues and waiting
+//! have bounds, beyond which the answer is 429. Watches leave their seat as soon as they run; `system:masters`, to
+//! which the operator belongs, and the host's own controllers, which come by another way, need none.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use quadrille_kit::Clock;
+use quadrille_registry::{Reason, Status};
+use tokio::sync::oneshot;
+
+use crate::config::Limits;
+
+/// Hands out seats.
+#[derive(Debug)]
+pub(crate) struct Fair {
+    state: Mutex<State>,
+    /// How many wait, readable without the lock.
+    waiting: AtomicUsize,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    taken: usize,
+    waiting: usize,
+    users: HashMap<Arc<str>, OfUser>,
+    /// The users whose requests wait, the one who was served last at the end.
+    order: VecDeque<Arc<str>>,
+}
+
+#[derive(Debug, Default)]
+struct OfUser {
+    taken: usize,
+    queue: VecDeque<oneshot::Sender<()>>,
+}
+
+/// A seat, left when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    fair: Arc<Fair>,
+    user: Arc<str>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.fair.leave(&self.user);
+    }
+}
+
+/// A seat, or a place in a queue for one. Who gives up waiting gives back what came too late.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    fair: Arc<Fair>,
+    user: Arc<str>,
+    /// `None` once the seat is had.
+    called: Option<oneshot::Receiver<()>>,
+    is_used: bool,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.is_used {
+            return;
+        }
+        let has_seat = match &mut self.called {
+            None => true,
+            Some(called) => {
+                called.close();
+                called.try_recv().is_ok()
+            }
+        };
+        if has_seat {
+            self.fair.leave(&self.user);
+        } else {
+            self.fair.forget_gone(&self.user);
+        }
+    }
+}
+
+impl Ticket {
+    /// The seat, when it is the user's turn.
+    ///
+    /// # Errors
+    /// 429 when it takes too long.
+    pub(crate) async fn seat(mut self) -> Result<Seat, Status> {
+        if let Some(called) = &mut self.called {
+            let clock = Arc::clone(&self.fair.clock);
+            tokio::select! {
+                biased;
+                Ok(()) = called => self.called = None,
+                () = clock.sleep(self.fair.limits.queue_wait) => return Err(too_many()),
+            }
+        }
+        self.is_used = true;
+        Ok(Seat { fair: Arc::clone(&self.fair), user: Arc::clone(&self.user) })
+    }
+}
+
+impl Fair {
+    pub(crate) fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
+        let (state, waiting) = (Mutex::default(), AtomicUsize::new(0));
+        Self { state, waiting, limits, clock }
+    }
+
+    /// Whether anybody waits for a seat.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Takes a seat for a user's request, or a place in the user's queue. Called when the request arrives, before
+    /// anything is scheduled for it: what has no seat must not wait in the scheduler, where nobody is fair.
+    ///
+    /// # Errors
+    /// 429 when too many wait.
+    pub(crate) fn ticket(self: &Arc<Self>, user: &Arc<str>) -> Result<Ticket, Status> {
+        let called = self.ask(user)?;
+        Ok(Ticket { fair: Arc::clone(self), user: Arc::clone(user), called, is_used: false })
+    }
+
+    /// Takes a seat, or a place in the queue.
+    fn ask(&self, user: &Arc<str>) -> Result<Option<oneshot::Receiver<()>>, Status> {
+        let limits = &self.limits;
+        let mut state = self.state();
+        let state = &mut *state;
+        let free = state.taken < limits.requests_max;
+        let of = state.users.entry(Arc::clone(user)).or_default();
+        if free && of.taken < limits.requests_per_user_max && of.queue.is_empty() {
+            of.taken += 1;
+            state.taken += 1;
+            return Ok(None);
+        }
+        if of.queue.len() >= limits.queue_per_user_max || state.waiting >= limits.queue_max {
+            return Err(too_many());
+        }
+        let (call, called) = oneshot::channel();
+        if of.queue.is_empty() {
+            state.order.push_back(Arc::clone(user));
+        }
+        of.queue.push_back(call);
+        self.count_waiting(state, 1);
+        Ok(Some(called))
+    }
+
+    fn leave(&self, user: &Arc<str>) {
+        let mut state = self.state();
+        let state = &mut *state;
+        state.taken = state.taken.saturating_sub(1);
+        if let Some(of) = state.users.get_mut(user) {
+            of.taken = of.taken.saturating_sub(1);
+        }
+        self.call_next(state);
+        forget_idle(state, user);
+    }
+
+    /// Gives free seats to those who wait, to the user with the fewest first.
+    fn call_next(&self, state: &mut State) {
+        while state.taken < self.limits.requests_max {
+            let taken = |user: &Arc<str>| state.users.get(user).map_or(0, |of| of.taken);
+            let next = state.order.iter().enumerate();
+            let next = next.map(|(at, user)| (taken(user), at)).min();
+            let Some((fewest, at)) = next else { return };
+            if fewest >= self.limits.requests_per_user_max {
+                return;
+            }
+            let Some(user) = state.order.remove(at) else { return };
+            let Some(of) = state.users.get_mut(&user) else { continue };
+            let call = of.queue.pop_front();
+            let called = call.is_some_and(|call| call.send(()).is_ok());
+            if called {
+                of.taken += 1;
+                state.taken += 1;
+            }
+            if !of.queue.is_empty() {
+                state.order.push_back(Arc::clone(&user));
+            }
+            self.count_waiting(state, -1);
+            forget_idle(state, &user);
+        }
+    }
+
+    /// Takes those who have given up waiting out of a user's queue.
+    fn forget_gone(&self, user: &Arc<str>) {
+        let mut state = self.state();
+        let state = &mut *state;
+        let Some(of) = state.users.get_mut(user) else { return };
+        let before = of.queue.len();
+        of.queue.retain(|call| !call.is_closed());
+        let gone = before - of.queue.len();
+        if of.queue.is_empty() {
+            state.order.retain(|known| known != user);
+        }
+        self.count_waiting(state, -isize::try_from(gone).unwrap_or(isize::MAX));
+        forget_idle(state, user);
+    }
+
+    fn count_waiting(&self, state: &mut State, by: isize) {
+        state.waiting = state.waiting.saturating_add_signed(by);
+        self.waiting.store(state.waiting, Ordering::Relaxed);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Nothing is kept of a user who neither works nor waits.
+fn forget_idle(state: &mut State, user: &Arc<str>) {
+    if state.users.get(user).is_some_and(|of| of.taken == 0 && of.queue.is_empty()) {
+        state.users.remove(user);
+    }
+}
+
+fn too_many() -> Status {
+    Status::new(Reason::TooManyRequests, "too many requests, please try again later")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+    use quadrille_kit::ManualClock;
+
+    use super::*;
+
+    fn fair() -> (Arc<Fair>, Arc<ManualClock>) {
+        let limits = Limits {
+            requests_max: 4,
+            requests_per_user_max: 3,
+            queue_per_user_max: 5,
+            queue_max: 8,
+            queue_wait: Duration::from_secs(5),
+            ..Limits::default()
+        };
+        let clock = Arc::new(ManualClock::default());
+        let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+        (Arc::new(Fair::new(limits, shared)), clock)
+    }
+
+    /// A seat, where there is one at once.
+    fn at_once(fair: &Arc<Fair>, user: &Arc<str>) -> Option<Seat> {
+        let ticket = fair.ticket(user).expect("the queue is not full");
+        ticket.seat().now_or_never().map(|seat| seat.expect("a seat"))
+    }
+
+    #[test]
+    fn a_greedy_user_leaves_room_and_the_next_free_seat_to_others() {
+        let (fair, _) = fair();
+        let (greedy, modest): (Arc<str>, Arc<str>) = ("greedy".into(), "modest".into());
+        let [one, _two, _three] = [(); 3].map(|()| at_once(&fair, &greedy).expect("it is free"));
+        let ticket = |user| fair.ticket(user).expect("the queue is not full");
+        let mut queued: Vec<_> = (0..5).map(|_| Box::pin(ticket(&greedy).seat())).collect();
+        for seat in &mut queued {
+            assert!(seat.now_or_never().is_none(), "beyond the user's share one waits");
+        }
+        assert_eq!(fair.ticket(&greedy).expect_err("the queue is full").code, 429);
+        let first = at_once(&fair, &modest).expect("a seat is left");
+        let mut second = Box::pin(ticket(&modest).seat());
+        assert!((&mut second).now_or_never().is_none(), "all seats are taken");
+        drop(one);
+        let second = second.now_or_never().expect("the one with fewer is next").expect("a seat");
+        assert!((&mut queued[0]).now_or_never().is_none());
+        drop((first, second));
+        assert!((&mut queued[0]).now_or_never().is_some(), "then the others");
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_waiting_costs_nobody_a_seat() {
+        let (fair, clock) = fair();
+        let user: Arc<str> = "greedy".into();
+        let [one, two] = [(); 2].map(|()| at_once(&fair, &user).expect("a seat is free"));
+        let unused = fair.ticket(&user).expect("a seat is free");
+        let wait = || Box::pin(fair.ticket(&user).expect("there is room").seat());
+        let (mut gone, mut late, mut called) = (wait(), wait(), wait());
+        for seat in [&mut gone, &mut late, &mut called] {
+            assert!(seat.now_or_never().is_none());
+        }
+        drop(gone);
+        clock.advance(Duration::from_secs(6));
+        assert_eq!(late.await.expect_err("it took too long").code, 429);
+        // This one is called, and gives up before it looks.
+        drop(one);
+        drop(called);
+        drop((two, unused));
+        let state = fair.state();
+        assert_eq!((state.taken, state.waiting, state.users.len()), (0, 0, 0));
+    }
+}
