@@ -28,6 +28,7 @@ mod service;
 mod service_account;
 mod subject;
 mod tolerations;
+mod types;
 mod validating;
 mod webhook;
 

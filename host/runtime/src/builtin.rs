@@ -12,6 +12,7 @@ mod protection;
 
 use std::sync::Arc;
 
+use quadrille_registry::Consultation;
 use quadrille_store::{ChangeFilter, ChangeStream, ChangesError};
 
 use crate::runtime::{Gauge, Runtime, Shared};
@@ -39,6 +40,7 @@ async fn keep_house(shared: Arc<Shared>, gauge: Arc<Gauge>) -> Result<(), Trigge
             namespaces: Namespaces::of(&snapshot),
             protection: Protection::of(&snapshot),
             expiry: Expiry::of(&snapshot, shared.config.event_life),
+            answers: None,
         };
         let after = quadrille_store::View::revision(&snapshot);
         shared.report(&gauge, after, house.pending());
@@ -63,6 +65,8 @@ struct House {
     namespaces: Namespaces,
     protection: Protection,
     expiry: Expiry,
+    /// What admission webhooks said about a batch that is to be made again.
+    answers: Option<Consultation>,
 }
 
 impl House {
@@ -110,7 +114,7 @@ impl House {
 
     /// The next batch: of the first part that has something to do.
     fn work(&mut self, shared: &Shared) -> (Batch, &'static str) {
-        let mut batch = Batch::new(shared);
+        let mut batch = Batch::new(shared, self.answers.take());
         self.namespaces.work(&mut batch);
         if !batch.is_empty() {
             return (batch, "namespace-lifecycle");
@@ -132,14 +136,15 @@ impl House {
     }
 
     async fn commit(&mut self, shared: &Arc<Shared>, batch: Batch, part: &'static str) {
-        if batch.commit(shared, part).await == Ok(()) {
+        let Err(answers) = batch.commit(shared, part).await else {
             self.collector.settle();
-        } else {
-            self.collector.retry();
-            self.namespaces.retry();
-            self.protection.retry();
-            self.expiry.retry();
-        }
+            return;
+        };
+        self.answers = answers;
+        self.collector.retry();
+        self.namespaces.retry();
+        self.protection.retry();
+        self.expiry.retry();
     }
 }
 

@@ -57,12 +57,23 @@ impl Telling {
             primary: Some(self.key.clone()),
             now: shared.clock.now(),
         };
-        let overlay = Overlay::new(snapshot, shared.registry.clone(), Grant::default());
-        let mut overlay = overlay.owned_by(owner);
         let note = Note { kind: "Warning", reason: self.reason, message: self.failure.message() };
-        if overlay.record_event(&self.key, &note).is_err() || overlay.written().is_empty() {
-            return;
-        }
+        let registry = &shared.registry;
+        let mut answers = registry.has_webhooks().then(|| registry.consultation());
+        let overlay = loop {
+            let overlay = Overlay::new(snapshot.clone(), registry.clone(), Grant::default());
+            let mut overlay = overlay.owned_by(owner.clone()).answered(answers.take());
+            if overlay.record_event(&self.key, &note).is_err() || overlay.written().is_empty() {
+                return;
+            }
+            // What webhooks refuse, or ask about without end, is not told.
+            let Some((questions, known)) = overlay.take_questions() else { break overlay };
+            let Some(mut known) = known else { return };
+            if registry.consult(questions, &mut known).await.is_err() {
+                return;
+            }
+            answers = Some(known);
+        };
         let mut txn = overlay.into_txn(None, Cause::Run(cause));
         txn.reads = None;
         match shared.registry.commit(txn).await {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use quadrille_object::GroupResource;
 use quadrille_registry::{
-    Action, Body, Catalog, DeleteOptions, PatchFormat, Preconditions, Propagation, Reason, Status,
-    Target, WriteOptions,
+    Action, Body, Catalog, Consultation, DeleteOptions, PatchFormat, Preconditions, Propagation,
+    Reason, Status, Target, WriteOptions,
 };
 use quadrille_store::{Cause, Object, Revision, SystemCause};
 use serde_json::Value;
@@ -29,7 +29,8 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn new(shared: &Shared) -> Self {
+    /// An empty batch; `answers` are those that an earlier one had to be thrown away for.
+    pub(super) fn new(shared: &Shared, answers: Option<Consultation>) -> Self {
         let snapshot = shared.registry.store().snapshot();
         let grant = Grant { unlimited: true, ..Grant::default() };
         let limits = OverlayLimits {
@@ -39,7 +40,10 @@ impl Batch {
             bytes_written_max: usize::MAX,
             events_max: 0,
         };
-        let overlay = Overlay::new(snapshot, shared.registry.clone(), grant).limited(limits);
+        let registry = &shared.registry;
+        let begin = || registry.has_webhooks().then(|| registry.consultation());
+        let overlay = Overlay::new(snapshot, registry.clone(), grant).limited(limits);
+        let overlay = overlay.answered(answers.or_else(begin));
         let catalog = shared.registry.catalog();
         Self { overlay, catalog, because: Vec::new(), count: 0 }
     }
@@ -109,9 +113,24 @@ impl Batch {
         Ok(())
     }
 
-    /// Commits what there is; an error when somebody else was first or the store refuses, and all is to be looked at
-    /// again.
-    pub(super) async fn commit(mut self, shared: &Shared, part: &'static str) -> Result<(), ()> {
+    /// Commits what there is.
+    ///
+    /// # Errors
+    /// When somebody else was first or the store refuses: all is to be looked at again. So it is when admission webhooks
+    /// had to be asked, with their answers.
+    pub(super) async fn commit(
+        mut self,
+        shared: &Shared,
+        part: &'static str,
+    ) -> Result<(), Option<Consultation>> {
+        if let Some((questions, Some(mut known))) = self.overlay.take_questions() {
+            if let Err(error) = shared.registry.consult(questions, &mut known).await {
+                tracing::warn!(part, %error, "housekeeping webhooks asked in vain");
+                shared.clock.sleep(crate::trigger::RETRY).await;
+                return Err(None);
+            }
+            return Err(Some(known));
+        }
         if self.overlay.written().is_empty() {
             return Ok(());
         }
@@ -133,7 +152,7 @@ impl Batch {
                 if !matches!(error, quadrille_store::CommitError::Conflict(_)) {
                     shared.clock.sleep(crate::trigger::RETRY).await;
                 }
-                Err(())
+                Err(None)
             }
         }
     }

@@ -36,6 +36,8 @@ impl Webhooks for Clerk {
         let uid = review.pointer("/request/uid").cloned();
         let response = if endpoint.url.contains("/deny") {
             json!({"uid": uid, "allowed": false, "status": {"message": "no"}})
+        } else if endpoint.url.contains("/allow") {
+            json!({"uid": uid, "allowed": true})
         } else {
             let patch = json!([{"op": "add", "path": "/data/stamp", "value": "yes"}]).to_string();
             let patch = STANDARD.encode(patch);
@@ -50,7 +52,12 @@ impl Webhooks for Clerk {
 
 /// A host with one mutating webhook for new `ConfigMaps` that do not make a run.
 async fn host(path: &str) -> (Host, Arc<Clerk>) {
-    let host = Host::new(false).await;
+    host_for(path, "CREATE", false).await
+}
+
+/// The same for another operation, with or without the housekeeping.
+async fn host_for(path: &str, operation: &str, builtin: bool) -> (Host, Arc<Clerk>) {
+    let host = Host::new(builtin).await;
     let clerk = Arc::new(Clerk::default());
     host.registry.set_webhooks(Arc::<Clerk>::clone(&clerk));
     let group = "admissionregistration.k8s.io";
@@ -61,7 +68,7 @@ async fn host(path: &str) -> (Host, Arc<Clerk>) {
         "objectSelector": {"matchExpressions": [{"key": "run", "operator": "DoesNotExist"}]},
         "rules": [{
             "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"],
-            "operations": ["CREATE"],
+            "operations": [operation],
         }],
     }]});
     host.create(&resource, "", configuration).await;
@@ -112,4 +119,21 @@ async fn a_refusal_reaches_the_reconciler() {
     let wanted = "admission webhook \\\"clerk.example.com\\\" denied the request: no";
     assert!(message.contains(wanted), "{message}");
     assert!(host.get(&map_key("a-out")).is_none());
+}
+
+#[tokio::test]
+async fn the_garbage_collector_asks_before_it_deletes() {
+    let (host, clerk) = host_for("/allow", "DELETE", true).await;
+    host.map("owner", json!({})).await;
+    let uid = host.value(&map_key("owner"))["metadata"]["uid"].clone();
+    for name in ["one", "two"] {
+        let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid});
+        host.map(name, json!({"metadata": {"ownerReferences": [owner]}})).await;
+    }
+    host.delete(&host.maps(), &map_key("owner"), None).await;
+    host.settle().await;
+    for name in ["one", "two"] {
+        assert!(host.get(&map_key(name)).is_none(), "{name} goes with its owner");
+        assert!(clerk.asked().iter().any(|asked| asked == name), "about {name} somebody is asked");
+    }
 }
