@@ -83,7 +83,7 @@ pub fn create_all(
 ///
 /// # Errors
 /// The first refusal, with the pods that are left.
-pub fn delete(ctx: &Context, pods: Vec<Pod>) -> Result<(), (Stopped, Vec<Pod>)> {
+pub fn delete(ctx: &Context, pods: &[Pod]) -> Result<(), (Stopped, Vec<Pod>)> {
     let mut names = Vec::new();
     let mut stopped = Ok(());
     for (at, pod) in pods.iter().enumerate() {

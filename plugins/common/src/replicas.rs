@@ -64,7 +64,7 @@ fn delete(ctx: &Context, active: &mut Vec<Pod>, wanted: usize) -> Result<(), Sto
     rank::first_to_go_first(active, ctx.now());
     let kept = active.split_off(extra);
     let gone = std::mem::replace(active, kept);
-    burst::delete(ctx, gone).map_err(|(stopped, left)| {
+    burst::delete(ctx, &gone).map_err(|(stopped, left)| {
         active.extend(left);
         stopped
     })

@@ -107,7 +107,9 @@ impl Work<'_> {
         }
         // A period counts from the last time, a clock's times stand by themselves.
         let from = match schedule {
-            Schedule::Every(_) => schedule.latest(self.last(), now, &zone).unwrap_or(self.last()),
+            Schedule::Every(_) => {
+                schedule.latest(self.last(), now, &zone).unwrap_or_else(|| self.last())
+            }
             Schedule::Clock(_) => now,
         };
         let wait = schedule.next(from, &zone).map(|next| next.since(now));
@@ -224,14 +226,12 @@ fn stamp(moment: Time, zone: &Zone) -> String {
     let offset = zone.offset(moment.seconds());
     let shown = Time::from_seconds(moment.seconds() + offset).to_string();
     let shown = shown.trim_end_matches('Z');
-    let minutes = offset.abs() / 60;
-    match offset {
-        0 => format!("{shown}Z"),
-        _ => {
-            let sign = if offset < 0 { '-' } else { '+' };
-            format!("{shown}{sign}{:02}:{:02}", minutes / 60, minutes % 60)
-        }
+    if offset == 0 {
+        return format!("{shown}Z");
     }
+    let minutes = offset.abs() / 60;
+    let sign = if offset < 0 { '-' } else { '+' };
+    format!("{shown}{sign}{:02}:{:02}", minutes / 60, minutes % 60)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Time zones: what clocks somewhere show at a moment, from the time zone database.
 //!
-//! The database comes with the component in its binary form (TZif): the moments at which clocks changed, and a rule in
+//! The database comes with the component in its binary form (`TZif`): the moments at which clocks changed, and a rule in
 //! POSIX notation for those after the last. Only offsets are wanted here, so only they are read.
 
 mod posix;
@@ -42,7 +42,7 @@ impl Zone {
         }
     }
 
-    /// Reads the second part of a TZif file, whose numbers have 64 bits.
+    /// Reads the second part of a `TZif` file, whose numbers have 64 bits.
     fn read(bytes: &[u8]) -> Option<Self> {
         let first = Header::read(bytes)?;
         let rest = bytes.get(Header::LENGTH + first.length(4)?..)?;
@@ -67,7 +67,7 @@ impl Zone {
     }
 }
 
-/// The counts at the head of each part of a TZif file.
+/// The counts at the head of each part of a `TZif` file.
 struct Header {
     marks: [usize; 2],
     leaps: usize,

@@ -110,7 +110,7 @@ impl<'a> Work<'a> {
         missing.truncate(BURST);
         if !extra.is_empty() {
             let gone: BTreeSet<String> = extra.iter().map(|pod| pod.uid().to_owned()).collect();
-            burst::delete(self.ctx, extra).map_err(|(stopped, _)| stopped)?;
+            burst::delete(self.ctx, &extra).map_err(|(stopped, _)| stopped)?;
             self.pods.values_mut().for_each(|pods| pods.retain(|pod| !gone.contains(pod.uid())));
             self.moved = true;
         }

@@ -5,7 +5,7 @@
 
 pub mod kinds;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::scale::{self, Reference};
 use common::tell;
@@ -162,9 +162,9 @@ fn expected(
 /// How many pods the owners of these want together; pods without an owner do not count.
 fn wanted_by_owners(pods: &[Pod], ctx: &Context) -> Result<i64, String> {
     let mut wanted: BTreeMap<String, i64> = BTreeMap::new();
-    let mut seen: BTreeMap<&str, ()> = BTreeMap::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for (pod, owner) in pods.iter().filter_map(|pod| Some((pod, pod.metadata.controller()?))) {
-        if seen.insert(&owner.uid, ()).is_none() {
+        if seen.insert(&owner.uid) {
             let found = owner_scale(owner, ctx);
             let none = || format!("found no controllers for pod {:?}", pod.name());
             let (uid, replicas) = found.ok_or_else(none)?;

@@ -148,8 +148,8 @@ fn wanted(service: &Service, spec: &ServiceSpec, backends: &[Backend]) -> Endpoi
 }
 
 fn port(port: Port) -> EndpointPort {
-    let Port { name, port, protocol, app_protocol } = port;
-    EndpointPort { name, port: port.unwrap_or(0), protocol, app_protocol }
+    let Port { name, number, protocol, app_protocol } = port;
+    EndpointPort { name, port: number.unwrap_or(0), protocol, app_protocol }
 }
 
 /// A reference to the pod behind an address.

@@ -81,7 +81,7 @@ fn mirrored(endpoints: &Endpoints) -> BTreeMap<(Family, Vec<Port>), Vec<Endpoint
 fn port(port: &EndpointPort) -> Port {
     let EndpointPort { name, port, protocol, app_protocol } = port.clone();
     let protocol = protocol.or_else(|| Some("TCP".to_owned()));
-    Port { name, port: Some(port), protocol, app_protocol }
+    Port { name, number: Some(port), protocol, app_protocol }
 }
 
 fn endpoint(address: &Address, is_ready: bool) -> Endpoint {

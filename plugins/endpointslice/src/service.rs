@@ -35,8 +35,8 @@ pub struct Port {
     /// The name; empty for the only one.
     pub name: String,
     /// The number.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub port: Option<i64>,
+    #[serde(rename = "port", skip_serializing_if = "Option::is_none")]
+    pub number: Option<i64>,
     /// `TCP`, `UDP` or `SCTP`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
@@ -132,7 +132,8 @@ struct Container {
 #[serde(rename_all = "camelCase", default)]
 struct ContainerPort {
     name: String,
-    container_port: i64,
+    #[serde(rename = "containerPort")]
+    number: i64,
     protocol: Option<String>,
 }
 
@@ -197,12 +198,12 @@ fn resolve(port: &ServicePort, pod: &PodSpec) -> Option<Port> {
             let mut ports = containers.flat_map(|container| &container.ports);
             let found = ports
                 .find(|p| p.name == *name && p.protocol.as_deref().unwrap_or("TCP") == protocol);
-            found?.container_port
+            found?.number
         }
     };
     Some(Port {
         name: port.name.clone(),
-        port: Some(number),
+        number: Some(number),
         protocol: Some(protocol.to_owned()),
         app_protocol: port.app_protocol.clone(),
     })

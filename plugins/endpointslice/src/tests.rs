@@ -64,7 +64,7 @@ fn pods_with_addresses_are_endpoints_at_their_own_ports() {
     give_address(&mut world, "b", "10.0.0.2", "False");
     let slices = world.all::<EndpointSlice>();
     assert_eq!(slices.len(), 1);
-    assert_eq!(slices[0].ports[0].port, Some(8080));
+    assert_eq!(slices[0].ports[0].number, Some(8080));
     assert_eq!(ready(&slices[0]), [("10.0.0.1".to_owned(), true), ("10.0.0.2".to_owned(), false)]);
     let subset = world.expect::<Endpoints>("s").subsets.remove(0);
     assert_eq!((subset.addresses.len(), subset.not_ready_addresses.len()), (1, 1));

@@ -11,7 +11,7 @@ use quadrille_sdk::prelude::*;
 
 use kinds::{AutoscalerCondition, HorizontalPodAutoscaler, HorizontalPodAutoscalerStatus, Metric};
 
-/// How long after a change of scale it looks again.
+/// How long after its creation, and after a change of scale, it looks.
 const PERIOD: Duration = Duration::from_secs(15);
 
 /// Keeps the targets of autoscalers within bounds.
@@ -25,6 +25,12 @@ impl Controller for Autoscalers {
     const CAPABILITIES: &'static [Capability] = &scale::SETTING;
 
     fn reconcile(autoscaler: &HorizontalPodAutoscaler, ctx: &Context) -> Result<Next> {
+        // A new one is looked at after a period, as Kubernetes does: a target that is made right after it is there then.
+        let made = autoscaler.metadata.creation_timestamp.unwrap_or_else(|| ctx.now());
+        let left = (made + PERIOD).since(ctx.now());
+        if !left.is_zero() {
+            return Next::after(left);
+        }
         let mut work = Work { autoscaler, ctx, status: autoscaler.status.clone() };
         work.run();
         ctx.set_status(&work.status)?;
@@ -124,7 +130,7 @@ impl Work<'_> {
         let condition = AutoscalerCondition {
             r#type: kind.to_owned(),
             status: status.to_owned(),
-            last_transition_time: Some(since.unwrap_or(self.ctx.now())),
+            last_transition_time: Some(since.unwrap_or_else(|| self.ctx.now())),
             reason: reason.to_owned(),
             message: message.to_owned(),
         };

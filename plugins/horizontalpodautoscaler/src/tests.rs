@@ -32,7 +32,7 @@ fn world(replicas: Option<i64>) -> World {
         });
         world.apply_json(&set).expect("a good set");
     }
-    world.settle();
+    world.advance(Duration::from_secs(16));
     world
 }
 

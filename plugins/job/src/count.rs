@@ -21,7 +21,7 @@ impl Work<'_> {
                 let verdict = self.policy.verdict(pod);
                 failed += i64::from(verdict != Verdict::Ignore);
                 if let Verdict::FailJob(why) = &verdict {
-                    refused = refused.or(Some(why.clone()));
+                    refused.get_or_insert_with(|| why.clone());
                 }
                 let index =
                     self.index_of(pod).filter(|_| self.job.spec.backoff_limit_per_index.is_some());

@@ -56,7 +56,7 @@ impl Controller for StatefulSets {
         history.truncate(&work.live(&status), set.spec.revision_history_limit)?;
         match outcome {
             Ok(()) => Ok(work.next()),
-            Err(refused) => Next::after(refused.wait()),
+            Err(Refused) => Next::after(RETRY),
         }
     }
 }
@@ -74,12 +74,8 @@ fn wanted(set: &StatefulSet) -> Wanted<'_, impl Fn(&str, i64) -> Result<String>>
 #[derive(Debug)]
 struct Refused;
 
-impl Refused {
-    /// How long until the step is tried again.
-    fn wait(&self) -> Duration {
-        Duration::from_secs(5)
-    }
-}
+/// How long until a refused step is tried again.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// One run on one set.
 struct Work<'a> {

@@ -20,11 +20,12 @@ pub(super) fn dump(text: &mut String, value: Option<&Value>) {
     let known = number(&given);
     let (amount, scale, format, kept) = known.unwrap_or((0, 0, "DecimalSI", true));
     let kept = if kept { given.as_str() } else { "" };
-    text.push_str(&format!(
+    let dump = format!(
         "{{i:(resource.int64Amount){{value:(int64){amount} scale:(resource.Scale){scale}}} \
          d:(resource.infDecAmount){{Dec:(*inf.Dec)<nil>}} s:(string){kept} \
          Format:(resource.Format){format}}}"
-    ));
+    );
+    text.push_str(&dump);
 }
 
 /// The number, its power of ten, its format, and whether its text is kept.

@@ -44,14 +44,12 @@ impl Table {
 /// `Name=type` or `Name:json=type`.
 fn read(text: &'static str) -> Option<Field> {
     let (names, r#type) = text.split_once('=')?;
-    let (name, json) = match names.split_once(':') {
-        Some((name, json)) => (name, json.to_owned()),
-        None => {
-            let (first, rest) = names.split_at_checked(1)?;
-            (names, format!("{}{rest}", first.to_ascii_lowercase()))
-        }
-    };
-    Some(Field { name, json, r#type })
+    if let Some((name, json)) = names.split_once(':') {
+        return Some(Field { name, json: json.to_owned(), r#type });
+    }
+    let (first, rest) = names.split_at_checked(1)?;
+    let json = format!("{}{rest}", first.to_ascii_lowercase());
+    Some(Field { name: names, json, r#type })
 }
 
 #[cfg(test)]
