@@ -30,10 +30,8 @@ pub(super) fn patched(
 }
 
 fn message_of(of: &Field) -> Option<&'static Message> {
-    match of.r#type {
-        Type::Message(at) => table::message(at),
-        _ => None,
-    }
+    let Type::Message(at) = of.r#type else { return None };
+    table::message(at)
 }
 
 /// A field of a message by its JSON name, also of one that JSON flattens.
