@@ -76,7 +76,7 @@ impl Policy {
                 match version(value) {
                     Ok(version) => standard.version = version,
                     Err(NotAVersion) => {
-                        errors.invalid(path, &value.into(), "must be \"latest\" or \"v1.x\"")
+                        errors.invalid(path, &value.into(), "must be \"latest\" or \"v1.x\"");
                     }
                 }
                 continue;
