@@ -21,6 +21,9 @@ use crate::targets::Target;
 /// An input that takes longer is a failure.
 pub const SLOW: Duration = Duration::from_secs(1);
 
+/// How often a slow input is tried again.
+const SECOND_LOOKS: usize = 2;
+
 /// What was found out about one target.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
@@ -57,9 +60,19 @@ pub fn run(
     let mut figures = Figures::default();
     while goes_on(&figures) {
         let input = mutator.next_input();
-        let begun = clock.monotonic();
-        let outcome = catch_unwind(AssertUnwindSafe(|| (target.try_input)(&input)));
-        let took = clock.monotonic().saturating_sub(begun);
+        let timed = || {
+            let begun = clock.monotonic();
+            let outcome = catch_unwind(AssertUnwindSafe(|| (target.try_input)(&input)));
+            (outcome, clock.monotonic().saturating_sub(begun))
+        };
+        let (mut outcome, mut took) = timed();
+        for _ in 0..SECOND_LOOKS {
+            // A busy machine makes anything slow once; what is slow itself is so every time.
+            if took > SLOW && outcome.is_ok() {
+                let (again, time) = timed();
+                (outcome, took) = (again, took.min(time));
+            }
+        }
         let fail =
             |what: String| Failure { target: target.name, what, input: STANDARD.encode(&input) };
         figures.executions += 1;
