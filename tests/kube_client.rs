@@ -6,6 +6,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
@@ -17,7 +18,8 @@ use kube::api::{
     DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
 };
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::runtime::{WatchStreamExt, reflector, watcher};
+use kube::runtime::controller::Action;
+use kube::runtime::{Controller, WatchStreamExt, reflector, watcher};
 use kube::{Api, Client, Config, ResourceExt};
 use quadrille_tests::TestHost;
 use serde_json::json;
@@ -185,4 +187,46 @@ async fn of_many_candidates_one_leads() {
     let holder = api.get("leader").await.expect("there").spec.expect("spec").holder_identity;
     assert!(try_lead(&api, &holder.expect("held")).await, "the holder renews");
     assert!(!try_lead(&api, "somebody-else").await);
+}
+
+/// What the controller notes of each object: the value that it saw.
+async fn note(object: Arc<ConfigMap>, api: Arc<Api<ConfigMap>>) -> Result<Action, kube::Error> {
+    let seen = object.data.as_ref().and_then(|data| data.get("key")).cloned().unwrap_or_default();
+    let patch = json!({"metadata": {"annotations": {"seen": seen}}});
+    api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
+    Ok(Action::await_change())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_of_kube_runtime_follows_what_it_reconciles() {
+    let (_host, client) = start().await;
+    let api: Api<ConfigMap> = Api::namespaced(client, "default");
+    let config = watcher::Config::default().labels("noted=yes");
+    let controller = Controller::new(api.clone(), config).run(
+        note,
+        |_, _, _| Action::requeue(Duration::from_millis(100)),
+        Arc::new(api.clone()),
+    );
+    let running = tokio::spawn(controller.for_each(|_| async {}));
+    for number in 0..10 {
+        let mut object = config_map(&format!("noted-{number}"), "first");
+        object.labels_mut().insert("noted".to_owned(), "yes".to_owned());
+        api.create(&PostParams::default(), &object).await.expect("created");
+    }
+    let patch = Patch::Merge(json!({"data": {"key": "second"}}));
+    api.patch("noted-3", &PatchParams::default(), &patch).await.expect("patched");
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let noted = api.list(&ListParams::default().labels("noted=yes")).await.expect("listed");
+        let is_noted = |object: &ConfigMap| {
+            let value = object.data.as_ref().and_then(|data| data.get("key"));
+            object.annotations().get("seen") == value
+        };
+        if noted.items.len() == 10 && noted.items.iter().all(is_noted) {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "not all are noted");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    running.abort();
 }

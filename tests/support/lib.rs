@@ -10,6 +10,8 @@
     reason = "tests of a whole process wait in real time, and say what they saw when they fail"
 )]
 
+pub mod desk;
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
