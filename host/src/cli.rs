@@ -62,7 +62,7 @@ impl Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start the host: the store, the API, the controllers.
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     /// Make a new controller project: three files.
     New(new::Args),
     /// Compile a controller to a WebAssembly component.

@@ -79,13 +79,14 @@ fn check_container(pod: &Value, request: &ResourceRequest<'_>) -> Result<(), Sta
                 main.join(" ")
             );
             if !before.is_empty() {
-                text.push_str(&format!(" or one of the init containers: [{}]", before.join(" ")));
+                text.push_str(" or one of the init containers: [");
+                text.push_str(&before.join(" "));
+                text.push(']');
             }
             if !joined.is_empty() {
-                text.push_str(&format!(
-                    " or one of the ephemeral containers: [{}]",
-                    joined.join(" ")
-                ));
+                text.push_str(" or one of the ephemeral containers: [");
+                text.push_str(&joined.join(" "));
+                text.push(']');
             }
             Err(bad_request(text))
         }
