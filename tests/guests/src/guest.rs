@@ -145,6 +145,8 @@ impl Guest {
         }
         controller.extend(image.text(""));
         controller.extend(words(&[1, 0, 0, 0, 0]));
+        // It writes in its own name.
+        controller.extend(image.text(""));
         let crds: Vec<Vec<u8>> = self.crds.iter().map(|crd| image.text(crd)).collect();
         let mut capabilities = Vec::new();
         for capability in &self.capabilities {
