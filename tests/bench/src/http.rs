@@ -35,10 +35,16 @@ impl std::fmt::Debug for Target {
 /// One connection.
 pub type Connection = SendRequest<Full<Bytes>>;
 
+/// The same cryptography as the host's: two providers are linked into the benchmarks.
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
 fn connector(certificate: CertificateDer<'static>) -> anyhow::Result<TlsConnector> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certificate)?;
-    let config = rustls::ClientConfig::builder().with_root_certificates(roots);
+    let config = rustls::ClientConfig::builder_with_provider(provider());
+    let config = config.with_safe_default_protocol_versions()?.with_root_certificates(roots);
     Ok(TlsConnector::from(Arc::new(config.with_no_client_auth())))
 }
 
@@ -126,7 +132,8 @@ pub async fn bare(routes: Router) -> anyhow::Result<Target> {
     let certificate = key.cert.der().clone();
     let private = PrivateKeyDer::try_from(key.signing_key.serialize_der())
         .map_err(|error| anyhow::anyhow!("{error}"))?;
-    let config = rustls::ServerConfig::builder().with_no_client_auth();
+    let config = rustls::ServerConfig::builder_with_provider(provider());
+    let config = config.with_safe_default_protocol_versions()?.with_no_client_auth();
     let config = config.with_single_cert(vec![certificate.clone()], private)?;
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
