@@ -32,7 +32,7 @@ const ESCAPES: [(&str, &str); 4] =
     [("__", "__underscores__"), (".", "__dot__"), ("-", "__dash__"), ("/", "__slash__")];
 
 /// Words that cannot be identifiers, though `namespace` and others are accepted as fields.
-pub(crate) fn is_reserved(word: &str) -> bool {
+pub fn is_reserved(word: &str) -> bool {
     KEYWORDS.contains(&word)
 }
 

@@ -45,7 +45,7 @@ pub use cost::CostEstimate;
 pub use declared::{Declared, ListKind, SchemaRoot, Shape};
 pub use environment::{Environment, Program};
 pub use error::{CompileError, EvalError, Issue};
-pub use escape::{escape, unescape};
+pub use escape::{escape, is_reserved, unescape};
 pub use eval::Variables;
 pub use library::{Authorization, Cidr, Decision, Format, Quantity, Question, Semver, Target, Url};
 pub use time::{Duration, Timestamp};

@@ -182,8 +182,10 @@ pub(crate) fn of(group: &str, resource: &str) -> &'static dyn Rules {
         ("authentication.k8s.io", "tokenrequests") => &review::TokenRequests,
         ("rbac.authorization.k8s.io", "roles") => &rbac::Roles,
         ("rbac.authorization.k8s.io", "clusterroles") => &rbac::ClusterRoles,
-        ("rbac.authorization.k8s.io", "rolebindings") => &rbac::RoleBindings,
-        ("rbac.authorization.k8s.io", "clusterrolebindings") => &rbac::ClusterRoleBindings,
+        ("rbac.authorization.k8s.io", "rolebindings") => &rbac::Bindings(rbac::Scope::Namespace),
+        ("rbac.authorization.k8s.io", "clusterrolebindings") => {
+            &rbac::Bindings(rbac::Scope::Cluster)
+        }
         ("", "endpoints") => &endpoints::ENDPOINTS,
         ("discovery.k8s.io", "endpointslices") => &endpoints::ENDPOINT_SLICES,
         ("autoscaling", "horizontalpodautoscalers") => &autoscaling::AUTOSCALERS,

@@ -84,11 +84,11 @@ impl Rules for ClusterRoles {
     }
 }
 
-/// The rules of `RoleBinding`s.
+/// The rules of `RoleBinding`s and `ClusterRoleBinding`s.
 #[derive(Debug)]
-pub(crate) struct RoleBindings;
+pub(crate) struct Bindings(pub(crate) Scope);
 
-impl Rules for RoleBindings {
+impl Rules for Bindings {
     fn default(&self, object: &mut Object) {
         default_binding(object);
     }
@@ -107,39 +107,7 @@ impl Rules for RoleBindings {
     }
 
     fn validate(&self, object: &Object, errors: &mut Errors) {
-        validate_binding(object, Scope::Namespace, errors);
-    }
-
-    fn validate_update(&self, object: &Object, before: &Object, errors: &mut Errors) {
-        self.validate(object, errors);
-        validate_role_kept(object, before, errors);
-    }
-}
-
-/// The rules of `ClusterRoleBinding`s.
-#[derive(Debug)]
-pub(crate) struct ClusterRoleBindings;
-
-impl Rules for ClusterRoleBindings {
-    fn default(&self, object: &mut Object) {
-        default_binding(object);
-    }
-
-    fn before_create(&self, attempt: &Attempt<'_>, object: &mut Object) -> Result<(), Status> {
-        check_binding(attempt, object, None)
-    }
-
-    fn before_update(
-        &self,
-        attempt: &Attempt<'_>,
-        object: &mut Object,
-        before: &Object,
-    ) -> Result<(), Status> {
-        check_binding(attempt, object, Some(before))
-    }
-
-    fn validate(&self, object: &Object, errors: &mut Errors) {
-        validate_binding(object, Scope::Cluster, errors);
+        validate_binding(object, self.0, errors);
     }
 
     fn validate_update(&self, object: &Object, before: &Object, errors: &mut Errors) {
@@ -149,9 +117,11 @@ impl Rules for ClusterRoleBindings {
 }
 
 /// Where a role or binding holds.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Scope {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// In its namespace.
     Namespace,
+    /// Everywhere.
     Cluster,
 }
 

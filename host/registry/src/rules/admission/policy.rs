@@ -243,33 +243,10 @@ fn validate_variable(variable: &Value, at: &str, scope: &mut Scope, errors: &mut
 
 /// Whether a text may stand as a name in CEL.
 fn is_identifier(name: &str) -> bool {
-    const RESERVED: [&str; 21] = [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
     let starts = |b: &u8| b.is_ascii_alphabetic() || *b == b'_';
     name.as_bytes().first().is_some_and(starts)
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        && !RESERVED.contains(&name)
+        && !quadrille_cel::is_reserved(name)
 }
 
 fn validate_validation(validation: &Value, at: &str, scope: &Scope, errors: &mut Errors) {
