@@ -1,15 +1,19 @@
-//! What the API tells of the record, below `/quadrille/`: `why` and `settled`.
+//! What the API tells of the record, below `/quadrille/`: one file per question.
+//!
+//! Here a question finds who answers it, and what questions share is read: objects by name, numbers, durations. What
+//! is told is worked out in `quadrille_insight` and the runtime; these files know parameters and forms of answers.
+
+mod settled;
+mod why;
 
 use std::time::Duration;
 
-use quadrille_insight::{WhyError, text, why};
 use quadrille_kit::clock::BoxFuture;
 use quadrille_object::GroupResource;
 use quadrille_registry::{Reason, Status};
 use quadrille_runtime::Runtime;
-use quadrille_server::Insight;
-use quadrille_store::{Key, Revision, Store};
-use serde_json::{Value, json};
+use quadrille_server::{Insight, Question, Reply, ResourceAttributes};
+use quadrille_store::{Key, Store};
 
 use crate::config::Text;
 
@@ -20,84 +24,71 @@ pub(crate) struct HostInsight {
     pub(crate) runtime: Runtime,
 }
 
-type Query<'a> = &'a [(String, String)];
-
-fn parameter<'a>(query: Query<'a>, name: &str) -> Option<&'a str> {
-    query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-}
-
-fn bad(message: impl Into<String>) -> Status {
-    Status::new(Reason::BadRequest, message)
-}
-
 impl Insight for HostInsight {
-    fn ask<'a>(
-        &'a self,
-        path: &'a str,
-        query: &'a [(String, String)],
-    ) -> BoxFuture<'a, Result<Value, Status>> {
+    fn ask(&self, question: Question) -> BoxFuture<'_, Result<Reply, Status>> {
         Box::pin(async move {
-            match path {
-                "why" => self.why(query).await,
-                "settled" => self.settled(query).await,
-                _ => Err(Status::new(Reason::NotFound, format!("there is no /quadrille/{path}"))),
+            match (question.method.as_str(), question.path.as_str()) {
+                ("GET", "why") => self.why(&question).await,
+                ("GET", "settled") => self.settled(&question).await,
+                (method, path) => {
+                    let message = format!("there is no {method} of /quadrille/{path}");
+                    Err(Status::new(Reason::NotFound, message))
+                }
             }
         })
     }
 }
 
-impl HostInsight {
-    async fn why(&self, query: Query<'_>) -> Result<Value, Status> {
-        let need = |name: &str| {
-            parameter(query, name).ok_or_else(|| bad(format!("why needs the parameter {name}")))
-        };
-        let optional = |name: &str| parameter(query, name).unwrap_or_default();
-        let resource = GroupResource::new(optional("group"), need("resource")?);
-        let key = Key::new(resource, optional("namespace"), need("name")?);
-        let answer = why(&self.store, &key).await.map_err(|error| match error {
-            WhyError::Unknown { .. } => Status::new(Reason::NotFound, error.to_string()),
-            WhyError::Closed | WhyError::Unavailable(_) => {
-                Status::new(Reason::ServiceUnavailable, error.to_string())
-            }
-        })?;
-        Ok(json!({
-            "object": key.to_string(),
-            "steps": answer.steps,
-            "compacted": answer.compacted,
-            "truncated": answer.truncated,
-            "text": text::tree(&answer),
-        }))
+/// 400.
+pub(crate) fn bad(message: impl Into<String>) -> Status {
+    Status::new(Reason::BadRequest, message)
+}
+
+/// The object that a question names by `group`, `resource`, `namespace` and `name`, if it names one and the asker may
+/// get it.
+pub(crate) fn object(question: &Question) -> Result<Option<Key>, Status> {
+    let Some(resource) = question.parameter("resource") else { return Ok(None) };
+    let optional = |name: &str| question.parameter(name).unwrap_or_default();
+    let name = question.parameter("name").ok_or_else(|| bad("the parameter name is missing"))?;
+    let key =
+        Key::new(GroupResource::new(optional("group"), resource), optional("namespace"), name);
+    may_get(question, &key)?;
+    Ok(Some(key))
+}
+
+/// The same where an object has to be named.
+pub(crate) fn need_object(question: &Question) -> Result<Key, Status> {
+    let missing = || bad(format!("{} needs the parameters resource and name", question.path));
+    object(question)?.ok_or_else(missing)
+}
+
+/// Refuses whoever may not get an object to be told about it.
+pub(crate) fn may_get(question: &Question, key: &Key) -> Result<(), Status> {
+    question.rights.require("get", attributes(key))
+}
+
+/// A key, as roles know it.
+pub(crate) fn attributes(key: &Key) -> ResourceAttributes<'_> {
+    let is_namespace = key.resource.group.is_empty() && &*key.resource.resource == "namespaces";
+    ResourceAttributes {
+        group: &key.resource.group,
+        resource: &key.resource.resource,
+        namespace: if is_namespace { &key.name } else { &key.namespace },
+        name: &key.name,
+        ..ResourceAttributes::default()
     }
 }
 
-/// The longest time that a question may wait for its answer.
-const WAIT_MAX: Duration = Duration::from_mins(5);
-
-impl HostInsight {
-    /// Waits until everything that follows from a revision (default: the newest) has happened. Not being settled
-    /// in time is `Timeout` (504), with who is still busy.
-    async fn settled(&self, query: Query<'_>) -> Result<Value, Status> {
-        let revision = number(query, "revision")?.map_or_else(|| self.store.revision(), Revision);
-        let wait = duration(query, "wait", Duration::ZERO)?.min(WAIT_MAX);
-        let answer = self.runtime.settled(revision, wait).await;
-        let value = serde_json::to_value(&answer).unwrap_or_default();
-        if answer.settled || wait.is_zero() {
-            return Ok(value);
-        }
-        let message = format!("not settled after {wait:?}: {value}");
-        Err(Status::new(Reason::Timeout, message))
-    }
-}
-
-fn number(query: Query<'_>, name: &str) -> Result<Option<u64>, Status> {
-    let text = parameter(query, name);
+/// A whole number.
+pub(crate) fn number(question: &Question, name: &str) -> Result<Option<u64>, Status> {
+    let text = question.parameter(name);
     text.map(|text| text.parse().map_err(|_| bad(format!("{name}: {text:?} is no number"))))
         .transpose()
 }
 
-/// A duration parameter such as `30s`.
-fn duration(query: Query<'_>, name: &str, default: Duration) -> Result<Duration, Status> {
-    let Some(text) = parameter(query, name) else { return Ok(default) };
+/// A duration such as `30s`.
+pub(crate) fn duration(question: &Question, name: &str) -> Result<Option<Duration>, Status> {
+    let Some(text) = question.parameter(name) else { return Ok(None) };
     let parsed: Text<Duration> = text.parse().map_err(|error| bad(format!("{name}: {error}")))?;
-    Ok(parsed.0)
+    Ok(Some(parsed.0))
 }

@@ -102,14 +102,7 @@ pub(crate) struct ResourceRequest<'a> {
 impl ResourceRequest<'_> {
     /// Who asks, for the write path.
     pub(crate) fn actor(&self) -> Actor {
-        Actor {
-            user: Arc::clone(&self.user.name),
-            uid: Arc::clone(&self.user.uid),
-            groups: Arc::clone(&self.user.groups),
-            extra: Arc::clone(&self.user.extra),
-            client: user_agent(self.parts).into(),
-            address: Arc::clone(self.peer),
-        }
+        actor(self.parts, self.user, self.peer)
     }
 
     /// The cause that the record keeps.
@@ -120,6 +113,18 @@ impl ResourceRequest<'_> {
             address: self.peer.as_ref().to_owned(),
             verb: self.verb.to_owned(),
         })
+    }
+}
+
+/// Who makes a request.
+pub(crate) fn actor(parts: &Parts, user: &User, peer: &Arc<str>) -> Actor {
+    Actor {
+        user: Arc::clone(&user.name),
+        uid: Arc::clone(&user.uid),
+        groups: Arc::clone(&user.groups),
+        extra: Arc::clone(&user.extra),
+        client: user_agent(parts).into(),
+        address: Arc::clone(peer),
     }
 }
 
@@ -257,8 +262,12 @@ impl App {
             Path::Other(other) => {
                 let verb = parts.method.as_str().to_ascii_lowercase();
                 let attributes = Attributes { verb: &verb, path: url, resource: None };
-                let (_, _seat) = self.admit(parts, user, turn, &attributes).await?;
-                return verbs::other::answer(self, parts, other).await;
+                let (user, _seat) = self.admit(parts, user, turn, &attributes).await?;
+                if let Some(below) = other.strip_prefix("/quadrille/") {
+                    let asker = (&user, &caller.address);
+                    return verbs::insight::answer(self, parts, body, below, asker).await;
+                }
+                return verbs::other::answer(self, parts, other);
             }
         };
         let params = Params::parse(parts.uri.query());

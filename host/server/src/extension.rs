@@ -3,12 +3,17 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::Stream;
+use http::Method;
 use quadrille_kit::clock::BoxFuture;
+use quadrille_registry::access::{self, Attributes, ResourceAttributes, User};
 use quadrille_registry::{Actor, Status};
 use serde_json::Value;
+
+use crate::authorization::Authorizer;
 
 /// A stream of log lines, each with its line end.
 pub type LogStream = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
@@ -59,13 +64,106 @@ pub trait PluginUploads: fmt::Debug + Send + Sync {
     ) -> BoxFuture<'a, Result<LogStream, Status>>;
 }
 
-/// What the record can tell: below `/quadrille/`, as JSON.
+/// How an answer about the record is wanted: the first of these types that `Accept` names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// One JSON document.
+    #[default]
+    Json,
+    /// `text/plain`: for people.
+    Text,
+    /// `application/x-ndjson`: a JSON document per line, for as long as there are some.
+    Lines,
+    /// `text/event-stream`: server-sent events.
+    Events,
+}
+
+/// What somebody may do, for questions that lead to more than their path says.
+#[derive(Clone, Debug)]
+pub struct Rights {
+    pub(crate) authorizer: Arc<dyn Authorizer>,
+    pub(crate) user: Arc<User>,
+}
+
+impl Rights {
+    /// Whether they may.
+    pub fn allow(&self, verb: &str, of: ResourceAttributes<'_>) -> bool {
+        self.authorizer.allows(&self.user, &Attributes::of(verb, of))
+    }
+
+    /// The refusal, unless they may.
+    ///
+    /// # Errors
+    /// 403, in the words of every other refusal.
+    pub fn require(&self, verb: &str, of: ResourceAttributes<'_>) -> Result<(), Status> {
+        let attributes = Attributes::of(verb, of);
+        let decision = self.authorizer.decide(&self.user, &attributes);
+        if decision.allowed {
+            return Ok(());
+        }
+        Err(access::forbidden(&self.user.name, &attributes, &decision.reason))
+    }
+}
+
+/// A question about the record: a request below `/quadrille/`, by somebody who may make one to that path.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// `GET` or `POST`.
+    pub method: Method,
+    /// The path without `/quadrille/`: `why`, `settled`, `runs/17`.
+    pub path: String,
+    /// The decoded parameters in their order.
+    pub query: Vec<(String, String)>,
+    /// The body of a `POST`; bounded as an uploaded component is.
+    pub body: Bytes,
+    /// The body's `Content-Type`; empty where none was sent.
+    pub content_type: String,
+    /// How the answer is wanted.
+    pub form: Form,
+    /// The `Last-Event-ID` of a client that lost its stream.
+    pub last_seen: Option<String>,
+    /// Who asks.
+    pub actor: Actor,
+    /// What else they may do.
+    pub rights: Rights,
+}
+
+impl Question {
+    /// The first parameter of a name.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A stream of an answer's pieces.
+pub type ReplyStream = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
+
+/// What is answered.
+pub enum Reply {
+    /// One JSON document.
+    Json(Value),
+    /// Plain text.
+    Text(String),
+    /// JSON documents, each with its line end.
+    Lines(ReplyStream),
+    /// Server-sent events, each with its empty line.
+    Events(ReplyStream),
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json(value) => f.debug_tuple("Json").field(value).finish(),
+            Self::Text(text) => f.debug_tuple("Text").field(text).finish(),
+            Self::Lines(_) => f.write_str("Lines"),
+            Self::Events(_) => f.write_str("Events"),
+        }
+    }
+}
+
+/// What the record can tell: below `/quadrille/`.
 pub trait Insight: fmt::Debug + Send + Sync {
-    /// Answers `/quadrille/PATH?QUERY`; `path` is without the prefix, such as `why`, `settled` or `runs/17`,
-    /// and `query` holds the decoded parameters in their order.
-    fn ask<'a>(
-        &'a self,
-        path: &'a str,
-        query: &'a [(String, String)],
-    ) -> BoxFuture<'a, Result<Value, Status>>;
+    /// Answers a question. That the asker may ask at this path is known; what the question leads to is checked by
+    /// whoever answers. The future is dropped when the client leaves.
+    fn ask(&self, question: Question) -> BoxFuture<'_, Result<Reply, Status>>;
 }

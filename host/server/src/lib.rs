@@ -48,7 +48,10 @@ pub use audit::{AuditConfig, Policy};
 pub use authentication::Tokens;
 pub use authorization::{Authorizer, Roles};
 pub use config::{Config, Limits};
-pub use extension::{Insight, LogOptions, LogStream, PluginUploads, Upload};
+pub use extension::{
+    Form, Insight, LogOptions, LogStream, PluginUploads, Question, Reply, ReplyStream, Rights,
+    Upload,
+};
 pub use oidc::{Oidc, OidcConfig};
 pub use quadrille_registry::access::{Attributes, Decision, ResourceAttributes, User};
 pub use server::{Parts, Server, ServerError};

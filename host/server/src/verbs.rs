@@ -4,6 +4,7 @@ pub(crate) mod body;
 pub(crate) mod delete;
 pub(crate) mod documents;
 pub(crate) mod get;
+pub(crate) mod insight;
 pub(crate) mod list;
 pub(crate) mod options;
 pub(crate) mod other;

@@ -1,24 +1,20 @@
-//! Paths that are no resources: health, version, discovery, `OpenAPI` and what the record can tell.
+//! Paths that are no resources: health, version, discovery and `OpenAPI`.
 
+use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
-use http::{Method, StatusCode};
-use quadrille_registry::{Reason, Status};
+use quadrille_registry::Status;
 use serde_json::json;
 
 use crate::answer::{Answer, json_value, no_such_path, text};
-use crate::app::{App, method_not_allowed};
-use crate::path::decode;
+use crate::app::App;
 use crate::verbs::documents;
 
 /// The Kubernetes version whose API is spoken.
 const KUBERNETES: (&str, &str, &str) = ("1", "36", "v1.36.2");
 
 /// Answers a path without its trailing slash.
-pub(crate) async fn answer(app: &App, parts: &Parts, path: &str) -> Result<Answer, Status> {
-    if let Some(below) = path.strip_prefix("/quadrille/") {
-        return insight(app, parts, below).await;
-    }
+pub(crate) fn answer(app: &App, parts: &Parts, path: &str) -> Result<Answer, Status> {
     match path {
         "/version" => Ok(version(app)),
         "/.well-known/openid-configuration" | "/openid/v1/jwks" => Ok(issuer(app, path)),
@@ -119,22 +115,4 @@ fn health(app: &App, parts: &Parts, path: &str) -> Answer {
         (StatusCode::INTERNAL_SERVER_ERROR, "failed")
     };
     text(code, format!("{}{check} check {verdict}\n", lines.concat()))
-}
-
-async fn insight(app: &App, parts: &Parts, path: &str) -> Result<Answer, Status> {
-    let Some(insight) = &app.insight else {
-        let message = "this host answers no questions about its record";
-        return Err(Status::new(Reason::ServiceUnavailable, message));
-    };
-    if parts.method != Method::GET {
-        return Err(method_not_allowed());
-    }
-    let mut query = Vec::new();
-    for pair in parts.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value_text) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = crate::params::parameter(Some(pair), key);
-        let value = value.map_or_else(|| value_text.to_owned(), std::borrow::Cow::into_owned);
-        query.push((decode(key).unwrap_or_default().into_owned(), value));
-    }
-    Ok(json_value(StatusCode::OK, &insight.ask(path, &query).await?))
 }

@@ -8,11 +8,11 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use hyper::body::Incoming;
 use quadrille_object::GroupResource;
-use quadrille_registry::{Actor, Reason, Status, User};
+use quadrille_registry::{Reason, Status, User};
 
 use super::body;
 use crate::answer::{Answer, Body, TEXT, answer as answer_with, json_value};
-use crate::app::{App, method_not_allowed, user_agent};
+use crate::app::{App, actor, method_not_allowed};
 use crate::extension::{LogOptions, PluginUploads, Upload};
 use crate::negotiate::Media;
 use crate::params::parameter;
@@ -90,14 +90,7 @@ async fn upload(
         grant_all: is("grant", "all"),
         keep_only: is("activate", "false"),
         dry_run: is("dryRun", "All"),
-        actor: Actor {
-            user: Arc::clone(&user.name),
-            uid: Arc::clone(&user.uid),
-            groups: Arc::clone(&user.groups),
-            extra: Arc::clone(&user.extra),
-            client: user_agent(parts).into(),
-            address: Arc::clone(peer),
-        },
+        actor: actor(parts, user, peer),
     };
     Ok(json_value(StatusCode::OK, &uploads.upload(upload).await?))
 }
