@@ -9,6 +9,7 @@ pub mod audit;
 pub mod authentication;
 pub mod authorization;
 pub mod config;
+pub mod dissect;
 pub mod extension;
 pub mod identity;
 pub mod oidc;

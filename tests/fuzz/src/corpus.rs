@@ -3,8 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-const FILES: [(&str, &str); 12] = [
+const FILES: [(&str, &str); 13] = [
     ("apply", include_str!("../corpus/apply.txt")),
+    ("cel", include_str!("../corpus/cel.txt")),
     ("fields", include_str!("../corpus/fields.txt")),
     ("fieldsv1", include_str!("../corpus/fieldsv1.txt")),
     ("json", include_str!("../corpus/json.txt")),

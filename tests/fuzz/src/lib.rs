@@ -8,6 +8,9 @@ pub mod corpus;
 pub mod mutate;
 pub mod targets;
 
+mod expressions;
+mod words;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -56,7 +59,7 @@ pub fn run(
     clock: &dyn Clock,
     mut goes_on: impl FnMut(&Figures) -> bool,
 ) -> Result<Figures, Failure> {
-    let mut mutator = Mutator::new(seed, corpus::read(target.corpus));
+    let mut mutator = Mutator::new(seed, corpus::read(target.corpus)).with_words(target.words);
     let mut figures = Figures::default();
     while goes_on(&figures) {
         let input = mutator.next_input();
@@ -117,6 +120,7 @@ mod tests {
         let target = Target {
             name: "broken",
             corpus: &["labels"],
+            words: &[],
             try_input: Box::new(|input| {
                 if input.len() > 40 { Err("too long".to_owned()) } else { Ok(true) }
             }),

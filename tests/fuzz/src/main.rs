@@ -1,5 +1,6 @@
 //! `quadrille-fuzz [--seconds N] [--seed N] [--only NAME,NAME]`: mutated inputs for every decoder, each for its share of the
-//! time; fails with the first input that panics, breaks a promise or takes longer than a second.
+//! time. A target ends with the first input that panics, breaks a promise or takes longer than a second; the program then
+//! fails when all have had their turn.
 
 use std::time::Duration;
 
@@ -40,12 +41,17 @@ fn main() -> anyhow::Result<()> {
         "{:<18} {:>12} {:>10} {:>10} {:>12}",
         "target", "executions", "per s", "accepted", "slowest"
     );
+    let mut failures = Vec::new();
     for target in targets {
         let begun = clock.monotonic();
         let goes_on = |_: &_| clock.monotonic().saturating_sub(begun) < share;
         let figures = match run(&target, options.seed, &clock, goes_on) {
             Ok(figures) => figures,
-            Err(failure) => bail!("{}: {}\n{}", failure.target, failure.what, failure.input),
+            Err(failure) => {
+                println!("{:<18} FAILED: {}\n{}", failure.target, failure.what, failure.input);
+                failures.push(failure.target);
+                continue;
+            }
         };
         let took = clock.monotonic().saturating_sub(begun).as_secs().max(1);
         println!(
@@ -56,6 +62,9 @@ fn main() -> anyhow::Result<()> {
             figures.accepted * 100 / figures.executions.max(1),
             figures.slowest,
         );
+    }
+    if !failures.is_empty() {
+        bail!("failed: {}", failures.join(", "));
     }
     Ok(())
 }

@@ -6,6 +6,8 @@ use quadrille_kit::{Random, SeededRandom};
 const BYTES_MAX: usize = 64 * 1024;
 /// The most inputs that are kept to be mutated further.
 const KEPT_MAX: usize = 512;
+/// The most words of an input that is made of words alone.
+const SOUP_WORDS_MAX: usize = 24;
 /// Pieces that decoders take for something special.
 const TOKENS: [&[u8]; 40] = [
     b"{",
@@ -59,18 +61,27 @@ pub struct Mutator {
     random: SeededRandom,
     inputs: Vec<Vec<u8>>,
     recorded: usize,
+    words: &'static [&'static str],
 }
 
 impl Mutator {
     /// For a corpus, which must not be empty.
     pub fn new(seed: u64, corpus: Vec<Vec<u8>>) -> Self {
         let recorded = corpus.len();
-        Self { random: SeededRandom::new(seed), inputs: corpus, recorded }
+        Self { random: SeededRandom::new(seed), inputs: corpus, recorded, words: &[] }
+    }
+
+    /// With words of the language that is fuzzed: they are inserted, and now and then an input is nothing else.
+    #[must_use]
+    pub fn with_words(mut self, words: &'static [&'static str]) -> Self {
+        self.words = words;
+        self
     }
 
     /// The next input.
     pub fn next_input(&mut self) -> Vec<u8> {
-        let mut input = self.pick();
+        let soup = !self.words.is_empty() && self.below(4) == 0;
+        let mut input = if soup { self.soup() } else { self.pick() };
         for _ in 0..self.below(5) {
             self.mutate(&mut input);
             input.truncate(BYTES_MAX);
@@ -101,6 +112,16 @@ impl Mutator {
         self.inputs.get(self.below(self.inputs.len())).cloned().unwrap_or_default()
     }
 
+    /// Nothing but words.
+    fn soup(&self) -> Vec<u8> {
+        let words = (0..self.below(SOUP_WORDS_MAX)).map(|_| self.word());
+        words.flatten().copied().collect()
+    }
+
+    fn word(&self) -> &'static [u8] {
+        self.words.get(self.below(self.words.len())).map_or(b"", |word| word.as_bytes())
+    }
+
     /// A part of an input: from and to.
     fn range(&self, length: usize) -> (usize, usize) {
         let from = self.below(length + 1);
@@ -125,6 +146,7 @@ impl Mutator {
                 let part = input.get(from..to).unwrap_or_default().repeat(1 + self.below(4));
                 self.insert(input, &part);
             }
+            4 if !self.words.is_empty() => self.insert(input, self.word()),
             4 | 5 => {
                 let token = TOKENS.get(self.below(TOKENS.len())).copied().unwrap_or_default();
                 self.insert(input, token);

@@ -10,7 +10,10 @@ use quadrille_object::{
     Gvr, JsonPath, LabelSelector, Meta, Quantity, Timestamp, apply, decode, protobuf, strategic,
 };
 use quadrille_registry::{Catalog, Resource};
+use quadrille_server::dissect::{ASKED, dissect};
 use serde_json::{Map, Value};
+
+use crate::{expressions, words};
 
 /// Whether an input was accepted; the error says which promise was broken.
 pub type Outcome = Result<bool, String>;
@@ -27,6 +30,8 @@ pub struct Target {
     pub name: &'static str,
     /// The files of the corpus that it reads.
     pub corpus: &'static [&'static str],
+    /// Words of the language that it reads, where that has some.
+    pub words: &'static [&'static str],
     /// Tries an input.
     pub try_input: Box<TryInput>,
 }
@@ -54,24 +59,46 @@ pub fn all() -> Vec<Target> {
     ];
     let mut targets: Vec<Target> = plain
         .into_iter()
-        .map(|(name, corpus, try_input)| Target { name, corpus, try_input: Box::new(try_input) })
+        .map(|(name, corpus, try_input)| Target {
+            name,
+            corpus,
+            words: &[],
+            try_input: Box::new(try_input),
+        })
         .collect();
     let (of, base) = (Arc::clone(&deployments), live.clone());
     targets.push(Target {
         name: "strategic-patch",
         corpus: &["strategic-patch"],
+        words: &[],
         try_input: Box::new(move |input| strategic_patch(&of, &base, input)),
     });
     targets.push(Target {
         name: "apply",
         corpus: &["apply", "json", "strategic-patch"],
+        words: &[],
         try_input: Box::new(move |input| applied(&deployments, &live, input)),
     });
     let all = Catalog::builtin().map(|catalog| catalog.resources.into_values().collect());
     let kinds: Vec<Arc<Resource>> = all.unwrap_or_default();
+    let asked = [resource("", "pods"), resource("apps", "deployments"), resource("", "nodes")];
+    targets.push(Target {
+        name: "query",
+        corpus: &["query"],
+        words: words::QUERY,
+        try_input: Box::new(move |input| query(&asked, input)),
+    });
+    let rules = expressions::Rules::new();
+    targets.push(Target {
+        name: "cel",
+        corpus: &["cel"],
+        words: words::CEL,
+        try_input: Box::new(move |input| rules.try_input(input)),
+    });
     targets.push(Target {
         name: "built-in-kinds",
         corpus: &["json"],
+        words: &[],
         try_input: Box::new(move |input| built_in(&kinds, input)),
     });
     targets
@@ -247,6 +274,29 @@ fn applied(of: &Resource, live: &Map<String, Value>, input: &[u8]) -> Outcome {
     let shared = apply::apply(schema, Some(&once), &config, &second, false);
     promise(shared.is_ok(), "another manager of the same wish is in conflict")?;
     storable(&Value::Object(once))
+}
+
+/// A path with a query, as every verb takes it. Where the input has a line break, what follows is the `Accept` header.
+fn query(resources: &[Arc<Resource>], input: &[u8]) -> Outcome {
+    let Ok(text) = from_utf8(input) else { return Ok(false) };
+    let (uri, accept) = match text.split_once('\n') {
+        Some((uri, accept)) => (uri, Some(accept)),
+        None => (text, None),
+    };
+    let mut accepted = false;
+    for resource in resources {
+        for asked in ASKED {
+            match dissect(resource, asked, uri, accept) {
+                Ok(()) => accepted = true,
+                Err(status) => {
+                    let refused = (400..500).contains(&status.code);
+                    promise(refused, "a query is refused as a fault of the server")?;
+                    promise(!status.message.is_empty(), "a refusal without a word")?;
+                }
+            }
+        }
+    }
+    Ok(accepted)
 }
 
 /// Everything that a body goes through before rules look at it.

@@ -165,6 +165,13 @@ async fn read_options(
     merge(request, raw)
 }
 
+/// The options that are given in the query alone.
+pub(crate) fn options_of_query(
+    request: &ResourceRequest<'_>,
+) -> Result<(DeleteOptions, WriteOptions), Status> {
+    merge(request, RawOptions::default())
+}
+
 fn merge(
     request: &ResourceRequest<'_>,
     raw: RawOptions,

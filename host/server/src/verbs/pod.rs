@@ -103,7 +103,8 @@ fn log(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, Status> {
     }
 }
 
-fn check_log_options(request: &ResourceRequest<'_>) -> Result<(), Status> {
+/// Checks the options of a log.
+pub(crate) fn check_log_options(request: &ResourceRequest<'_>) -> Result<(), Status> {
     let query = request.parts.uri.query();
     let number = |key: &str| -> Result<Option<i64>, Status> {
         let Some(text) = parameter(query, key).filter(|text| !text.is_empty()) else {
