@@ -58,9 +58,18 @@ impl Clock for SystemClock {
 }
 
 /// A clock that stands still until it is advanced, for tests and plans.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ManualClock {
+    /// What [`Clock::now`] says while nothing has elapsed.
+    epoch: Timestamp,
     state: Mutex<ManualState>,
+}
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        let epoch = Timestamp::from_seconds(MANUAL_EPOCH_SECONDS);
+        Self { epoch, state: Mutex::default() }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +80,14 @@ struct ManualState {
 }
 
 impl ManualClock {
+    /// A clock that shows what another one shows now, and stands.
+    pub fn like(other: &dyn Clock) -> Self {
+        let (now, elapsed) = (other.now(), other.monotonic());
+        let micros = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX);
+        let epoch = Timestamp(now.0.saturating_sub(micros));
+        Self { epoch, state: Mutex::new(ManualState { elapsed, ..ManualState::default() }) }
+    }
+
     /// Moves time on by `step` and ends the sleeps that are due, earliest first.
     pub fn advance(&self, step: Duration) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,7 +114,7 @@ const MANUAL_EPOCH_SECONDS: i64 = 1_767_225_600;
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         let elapsed = i64::try_from(self.monotonic().as_micros()).unwrap_or(i64::MAX);
-        Timestamp(Timestamp::from_seconds(MANUAL_EPOCH_SECONDS).0.saturating_add(elapsed))
+        Timestamp(self.epoch.0.saturating_add(elapsed))
     }
 
     fn monotonic(&self) -> Duration {

@@ -6,7 +6,9 @@
 pub mod clock;
 pub mod random;
 pub mod supervisor;
+pub mod virtual_time;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use random::{Random, SeededRandom, SystemRandom};
 pub use supervisor::{Shutdown, Supervisor};
+pub use virtual_time::VirtualTime;

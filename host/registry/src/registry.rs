@@ -199,6 +199,28 @@ impl Registry {
         Ok(registry)
     }
 
+    /// The same registry over another store with the same kind of content: a fork of this one's. It serves what the
+    /// definitions there say, knows the roles and policies there, and has no webhooks. It writes nothing by itself.
+    #[must_use]
+    pub fn fork(&self, store: Store, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
+        let inner = Inner {
+            store,
+            config: self.inner.config.clone(),
+            clock,
+            random,
+            catalog: ArcSwap::new(self.inner.catalog.load_full()),
+            access: Access::default(),
+            hooks: ArcSwap::new(self.inner.hooks.load_full()),
+            webhooks: OnceLock::new(),
+            commits: RwLock::new(()),
+        };
+        let fork = Self { inner: Arc::new(inner) };
+        fork.follow_definitions();
+        fork.load_access();
+        fork.load_hooks();
+        fork
+    }
+
     /// The store below.
     pub fn store(&self) -> &Store {
         &self.inner.store

@@ -14,6 +14,7 @@ use crate::engine::redb::RedbEngine;
 use crate::engine::wal::WalEngine;
 use crate::engine::wal::medium::Directory;
 use crate::engine::{Engine, EngineError, Size};
+use crate::group::Working;
 use crate::key::{Key, Revision};
 use crate::query::View;
 use crate::recent::Limits;
@@ -133,6 +134,27 @@ impl Store {
             }
         }?;
         Self::with_engine(config, engine, clock, supervisor).await
+    }
+
+    /// A store of its own in memory that begins with what a snapshot holds: its first change gets the snapshot's next
+    /// revision, and nothing of it reaches the store that the snapshot is from. Costs one pointer copy, however much
+    /// there is. Changes before the snapshot are `Expired`.
+    pub fn fork(snapshot: &Snapshot, clock: Arc<dyn Clock>) -> Self {
+        let config = Config {
+            history_bytes_max: u64::MAX,
+            history_age_max: Duration::MAX,
+            ..Config::default()
+        };
+        let limits =
+            Limits { changes_max: config.recent_changes_max, bytes_max: config.recent_bytes_max };
+        let at = snapshot.revision();
+        let (engine, bus) = (Box::new(MemoryEngine::after(at)), Bus::new(limits, at));
+        let shared = Shared::new(config, clock, snapshot.clone(), bus, at, engine);
+        let shared = Arc::new(shared);
+        let working = Working { snapshot: snapshot.clone(), ..Working::default() };
+        let committer = Committer::new(Arc::clone(&shared), working);
+        let drive = Drive::Caller(Box::new(Mutex::new(committer)));
+        Self { handle: Arc::new(Handle { shared, drive }) }
     }
 
     /// Opens the store on an engine.

@@ -4,6 +4,7 @@
 //! objects, page by page; the commit that removes the last object takes the finalizer away, and with it the
 //! definition. All of it happens behind [`Registry::commit`], so that runs and requests need not know.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use quadrille_object::GroupResource;
@@ -40,6 +41,20 @@ impl Registry {
                 }
             }
         });
+    }
+
+    /// Brings a catalog that was made from another state of the definitions in line with the store; what is as it was is
+    /// not compiled again.
+    pub(crate) fn follow_definitions(&self) {
+        let catalog = self.catalog();
+        let served = catalog.resources.values().filter(|resource| resource.custom);
+        let served = served.map(|of| Key::new(resource(), "", of.group_resource().to_string()));
+        let stored = self.store().snapshot().list(&Query::whole(Range::all(resource())));
+        let keys: BTreeSet<Key> =
+            served.chain(stored.iter().map(|definition| definition.key.clone())).collect();
+        for key in keys {
+            self.follow_definition(&key);
+        }
     }
 
     /// Whether something follows from a write: it may change the catalog, be the last one of a dying definition, or

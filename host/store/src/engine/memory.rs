@@ -26,6 +26,12 @@ struct Tables {
 }
 
 impl MemoryEngine {
+    /// Without records; the next change is the one after `revision`.
+    pub(crate) fn after(revision: Revision) -> Self {
+        let state = State { newest: revision, oldest: revision, ..State::default() };
+        Self { tables: Mutex::new(Tables { state, ..Tables::default() }) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -514,3 +514,35 @@ async fn a_failing_disk_refuses_writes_and_leaves_the_state_as_it_was() {
     assert!(supervisor.stop(Duration::from_secs(10)).await, "the store ends with the supervisor");
     assert!(matches!(store.commit(txn(Vec::new())).await, Err(CommitError::Closed)));
 }
+
+#[tokio::test]
+async fn a_fork_goes_on_from_its_snapshot_and_leaves_the_store_as_it_is() {
+    on_both(async |dir| {
+        let store = open_at(dir, |_| {}).await;
+        let (a, b) = (key("a", "ns", "x"), key("b", "", "y"));
+        let writes = vec![put(&a, "1", Expect::Absent), put(&b, "1", Expect::Absent)];
+        store.commit(txn(writes)).await.expect("commits");
+        let before = store.size();
+        let fork = Store::fork(&store.snapshot(), Arc::new(ManualClock::default()));
+        let mut changes = fork.changes(ChangeFilter::default(), fork.revision());
+        let known = Expect::Revision(Revision(1));
+        let writes = vec![put(&a, "2", known), Write::Delete { key: b.clone(), expect: known }];
+        let refused = fork.commit(txn(writes.clone())).await;
+        assert!(matches!(refused, Err(CommitError::Conflict(Conflict::Key { .. }))));
+        let writes =
+            vec![put(&a, "2", known), Write::Delete { key: b.clone(), expect: Expect::Any }];
+        let committed = fork.commit(txn(writes)).await.expect("commits");
+        assert_eq!(committed.revision, Revision(4));
+        let batch = changes.next().await.expect("changes");
+        let kinds: Vec<ChangeKind> = batch.changes.iter().map(|change| change.kind).collect();
+        assert_eq!(kinds, [ChangeKind::Updated, ChangeKind::Deleted]);
+        assert_eq!(fork.snapshot().get(&a).map(|object| data(&object)), Some("2".to_owned()));
+        let below = fork.changes(ChangeFilter::default(), Revision(0)).try_next();
+        assert!(matches!(below, Err(ChangesError::Expired { oldest: Revision(2) })));
+
+        assert_eq!((store.revision(), store.size()), (Revision(2), before));
+        assert_eq!(store.snapshot().get(&a).map(|object| data(&object)), Some("1".to_owned()));
+        assert!(store.snapshot().get(&b).is_some());
+    })
+    .await;
+}
