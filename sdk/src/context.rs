@@ -86,6 +86,24 @@ impl Context {
     /// # Errors
     /// [`Reason::Denied`] without the capability.
     pub fn list<T: Resource>(&self, query: Query) -> Result<Vec<T>> {
+        listed(self.host.list(&self.completed::<T>(query)))
+    }
+
+    /// As [`Self::list`], but a change of what was listed does not throw the run away: it only wakes the controller
+    /// afterwards, and the next run sees it.
+    ///
+    /// For a run that lists much and where a slightly older answer does no harm, because the next run mends it: a
+    /// summary, a count for people, a choice among many. Where what was read must still hold when the run commits
+    /// ("at most three", "only when nobody else"), use [`Self::list`]. The run's primary object, what it gets by name
+    /// and what it writes are checked in any case.
+    ///
+    /// # Errors
+    /// [`Reason::Denied`] without the capability.
+    pub fn list_weakly<T: Resource>(&self, query: Query) -> Result<Vec<T>> {
+        listed(self.host.list_weakly(&self.completed::<T>(query)))
+    }
+
+    fn completed<T: Resource>(&self, query: Query) -> Query {
         let namespace = match query.namespace {
             None if !self.namespace_for::<T>().is_empty() => {
                 Some(self.namespace_for::<T>().to_owned())
@@ -93,12 +111,7 @@ impl Context {
             // The empty namespace is `Query::everywhere`.
             namespace => namespace.filter(|namespace| !namespace.is_empty()),
         };
-        let query = Query { resource: T::resource_ref(), namespace, ..query };
-        let found = self.host.list(&query).map_err(|source| {
-            let act = format!("list {}", T::PLURAL);
-            Error::Api { act, source }
-        })?;
-        found.iter().map(|text| T::from_json(text)).collect()
+        Query { resource: T::resource_ref(), namespace, ..query }
     }
 
     /// The objects that the primary object owns.
@@ -403,6 +416,12 @@ fn object_ref<T: Resource>(namespace: &str, name: &str) -> ObjectRef {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
     }
+}
+
+fn listed<T: Resource>(found: std::result::Result<Vec<String>, ApiError>) -> Result<Vec<T>> {
+    let found =
+        found.map_err(|source| Error::Api { act: format!("list {}", T::PLURAL), source })?;
+    found.iter().map(|text| T::from_json(text)).collect()
 }
 
 fn refused(verb: &str, object: &ObjectRef, source: ApiError) -> Error {

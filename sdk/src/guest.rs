@@ -108,6 +108,16 @@ fn object_in(object: types::ObjectRef) -> ObjectRef {
     ObjectRef { resource, namespace: object.namespace, name: object.name }
 }
 
+fn query_out(query: &Query) -> objects::Query {
+    objects::Query {
+        resource: resource_out(&query.resource),
+        namespace: query.namespace.clone(),
+        label_selector: query.label_selector.clone(),
+        owner_uid: query.owner_uid.clone(),
+        limit: query.limit,
+    }
+}
+
 fn resource_out(resource: &ResourceRef) -> types::ResourceRef {
     let ResourceRef { group, version, resource } = resource.clone();
     types::ResourceRef { group, version, resource }
@@ -147,14 +157,11 @@ impl Host for Wasm {
     }
 
     fn list(&self, query: &Query) -> Result<Vec<String>, ApiError> {
-        let query = objects::Query {
-            resource: resource_out(&query.resource),
-            namespace: query.namespace.clone(),
-            label_selector: query.label_selector.clone(),
-            owner_uid: query.owner_uid.clone(),
-            limit: query.limit,
-        };
-        objects::list_objects(&query).map_err(error_in)
+        objects::list_objects(&query_out(query)).map_err(error_in)
+    }
+
+    fn list_weakly(&self, query: &Query) -> Result<Vec<String>, ApiError> {
+        objects::list_weakly(&query_out(query)).map_err(error_in)
     }
 
     fn create(&self, resource: &ResourceRef, object: &str) -> Result<String, ApiError> {

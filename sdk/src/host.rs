@@ -130,6 +130,12 @@ pub trait Host {
     /// `Denied` without `list`.
     fn list(&self, query: &Query) -> Result<Vec<String>, ApiError>;
 
+    /// As [`Self::list`], but a change of what was listed only wakes, and does not throw the run away.
+    ///
+    /// # Errors
+    /// `Denied` without `list`.
+    fn list_weakly(&self, query: &Query) -> Result<Vec<String>, ApiError>;
+
     /// Creates an object and answers it as stored.
     ///
     /// # Errors

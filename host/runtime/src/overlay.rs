@@ -122,6 +122,7 @@ pub struct Overlay {
     requires: BTreeMap<Key, Expect>,
     keys_read: BTreeSet<Key>,
     ranges_read: HashSet<Range>,
+    ranges_read_weakly: HashSet<Range>,
     used: OverlayUse,
     limit_reached: Option<Status>,
     /// What admission webhooks have answered in earlier tries of the run.
@@ -144,6 +145,7 @@ impl Overlay {
             requires: BTreeMap::new(),
             keys_read: BTreeSet::new(),
             ranges_read: HashSet::new(),
+            ranges_read_weakly: HashSet::new(),
             used: OverlayUse::default(),
             limit_reached: None,
             answers: None,
@@ -202,20 +204,38 @@ impl Overlay {
         Ok(object)
     }
 
-    /// The objects of a query; the range joins the read set. Needs `list`: in all namespaces when the query names
-    /// none.
+    /// The objects of a query; the range joins the read set, all of it even when the query has a limit. Needs
+    /// `list`: in all namespaces when the query names none.
     ///
     /// # Errors
     /// [`Refusal::Denied`] without the grant, [`Refusal::LimitReached`] at a limit.
     pub fn list(&mut self, query: &Query) -> Result<Vec<Arc<Object>>, Status> {
+        let found = self.list_unrecorded(query)?;
+        if !self.ranges_read.contains(&query.range) {
+            self.ranges_read.insert(query.range.clone());
+        }
+        Ok(found)
+    }
+
+    /// As [`Self::list`], but a change of the range does not invalidate the run: it only wakes the key afterwards.
+    /// What the run decides from it may rest on a state that is not the newest any more when it commits.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub fn list_weakly(&mut self, query: &Query) -> Result<Vec<Arc<Object>>, Status> {
+        let found = self.list_unrecorded(query)?;
+        if !self.ranges_read_weakly.contains(&query.range) {
+            self.ranges_read_weakly.insert(query.range.clone());
+        }
+        Ok(found)
+    }
+
+    fn list_unrecorded(&mut self, query: &Query) -> Result<Vec<Arc<Object>>, Status> {
         let range = &query.range;
         self.allow("list", &range.resource, None, range.namespace.as_deref().unwrap_or(""))?;
         self.check_limit()?;
         let found = self.look_through(query);
         self.count_read(found.len().max(1), found.iter().map(|o| o.bytes.len()).sum())?;
-        if !self.ranges_read.contains(range) {
-            self.ranges_read.insert(range.clone());
-        }
         Ok(found)
     }
 
@@ -246,11 +266,11 @@ impl Overlay {
 
     /// What was read so far.
     pub fn reads(&self) -> ReadSet {
-        // A set has no order of its own, and the record of a run must be the same each time.
-        let mut ranges: Vec<Range> = self.ranges_read.iter().cloned().collect();
-        ranges.sort_by_cached_key(|range| format!("{range:?}"));
+        let checked = &self.ranges_read;
+        let weak = self.ranges_read_weakly.iter().filter(|range| !checked.contains(range));
         let keys = self.keys_read.iter().cloned().collect();
-        ReadSet { at: self.snapshot.revision(), keys, ranges }
+        let (ranges, weak) = (in_order(checked.iter()), in_order(weak));
+        ReadSet { at: self.snapshot.revision(), keys, ranges, weak }
     }
 
     /// The keys that the commit will change.
@@ -299,6 +319,13 @@ impl Overlay {
         found.truncate(query.limit.unwrap_or(usize::MAX));
         found
     }
+}
+
+/// A set has no order of its own, and the record of a run must be the same each time.
+fn in_order<'a>(ranges: impl Iterator<Item = &'a Range>) -> Vec<Range> {
+    let mut ranges: Vec<Range> = ranges.cloned().collect();
+    ranges.sort_by_cached_key(|range| format!("{range:?}"));
+    ranges
 }
 
 /// How the registry sees an overlay: reads of the write path itself join nothing and are not checked. It is a type

@@ -125,8 +125,11 @@ impl Drop for Guard {
 
 async fn drive(shared: Arc<Shared>, start: Start) {
     let mut guard = Guard { shared: Arc::clone(&shared), start, in_slot: true, ended: false };
-    let exclusive = guard.start.taken.conflicts >= shared.config.invalidations_max;
-    let mut turn = if exclusive { Some(shared.registry.turn().await) } else { None };
+    let length = shared.config.turn_after(guard.start.taken.conflicts);
+    let mut turn = match length {
+        Some(_) => Some(shared.registry.turn().await),
+        None => None,
+    };
     let snapshot = match turn {
         Some(_) => shared.registry.store().snapshot(),
         None => guard.start.snapshot.clone(),
@@ -137,7 +140,7 @@ async fn drive(shared: Arc<Shared>, start: Start) {
         return;
     };
     let work = reconcile(&shared, &guard.start, &snapshot, object);
-    let reconciled = in_turn(&shared, &mut turn, work).await;
+    let reconciled = in_turn(&shared, &mut turn, length.unwrap_or_default(), work).await;
     let reconcile_time = shared.clock.monotonic().saturating_sub(guard.start.started);
     guard.leave_slot();
     let ended = conclude(&shared, &guard.start, reconciled, reconcile_time, turn).await;
@@ -149,6 +152,7 @@ async fn drive(shared: Arc<Shared>, start: Start) {
 async fn in_turn<T>(
     shared: &Shared,
     turn: &mut Option<Turn<'_>>,
+    length: Duration,
     work: impl Future<Output = T>,
 ) -> T {
     if turn.is_none() {
@@ -158,7 +162,7 @@ async fn in_turn<T>(
     tokio::select! {
         biased;
         done = &mut work => return done,
-        () = shared.clock.sleep(shared.config.turn_max) => *turn = None,
+        () = shared.clock.sleep(length) => *turn = None,
     }
     work.await
 }
@@ -408,7 +412,7 @@ impl Guard {
         let (id, taken) = (self.start.id, &self.start.taken);
         let mut state = shared.lock();
         if self.start.has_queue(&state) {
-            let reads = ReadSet { at: seen, keys: vec![taken.key.clone()], ranges: Vec::new() };
+            let reads = ReadSet { at: seen, keys: vec![taken.key.clone()], ..ReadSet::default() };
             let missed = state.missed(&reads, seen);
             state.subscriptions.remove(id, &taken.key);
             finish(&mut state, id, taken, missed, End::Done);
@@ -452,8 +456,13 @@ impl Guard {
             let numbers = &mut controller.numbers;
             numbers.runs += 1;
             numbers.commits += u64::from(!ended.writes.is_empty());
+            numbers.retries += u64::from(start.taken.conflicts + start.taken.failures > 0);
+            numbers.turns += u64::from(shared.config.turn_after(start.taken.conflicts).is_some());
             numbers.conflicts += u64::from(matches!(ended.result, Err(Bad::Conflict(_))));
             numbers.fenced += u64::from(matches!(ended.result, Err(Bad::Fenced)));
+            if matches!(ended.result, Err(Bad::Conflict(_) | Bad::Fenced)) {
+                numbers.thrown_away += duration;
+            }
             numbers.memory_bytes_max = numbers.memory_bytes_max.max(ended.memory_bytes);
             numbers.durations.add(duration);
             numbers.last_run = Some(shared.clock.now());

@@ -37,7 +37,8 @@ pub struct Config {
     pub in_flight_max: usize,
     /// After so many invalidated runs in a row nobody else commits while the key runs again. Default 3.
     pub invalidations_max: u32,
-    /// How long others wait for such a run at most; a slower one takes its chance with everybody else. Default 1 s.
+    /// How long others wait for such a run at first; a slower one takes its chance with everybody else, and gets
+    /// twice as long the next time, up to eight times this. Default 1 s.
     pub turn_max: Duration,
     /// The wait after failures.
     pub backoff: Backoff,
@@ -65,6 +66,19 @@ impl Default for Config {
             builtin: true,
             event_life: Some(Duration::from_hours(1)),
         }
+    }
+}
+
+/// How often the length of a key's turn doubles when its run outlives it: to eight times, so that a run which waits
+/// for webhooks gets its commit, and nobody holds up the others for longer than a client waits for an answer.
+const TURN_DOUBLINGS_MAX: u32 = 3;
+
+impl Config {
+    /// How long a run may have the commit for itself, after its key's runs were thrown away so often in a row; `None`
+    /// when it has to share.
+    pub(crate) fn turn_after(&self, conflicts: u32) -> Option<Duration> {
+        let turns = conflicts.checked_sub(self.invalidations_max)?;
+        Some(self.turn_max * (1 << turns.min(TURN_DOUBLINGS_MAX)))
     }
 }
 

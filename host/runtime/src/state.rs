@@ -6,14 +6,15 @@
 //! the commit's revision when it wrote (the store checked the read set), else S. Under the lock of this state the
 //! changes after `seen` that the trigger has already looked at are matched against the new read set, and the read
 //! set becomes the key's subscription; every later change finds it there. So each change is matched either here
-//! or by the trigger, and what a run saw wakes nobody.
+//! or by the trigger, and what a run saw wakes nobody. What was read weakly is known to be unchanged up to S only:
+//! it is matched from there on, less the run's own writes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use quadrille_object::GroupResource;
-use quadrille_store::{Change, Key, ReadSet, Revision};
+use quadrille_store::{Change, Key, Range, ReadSet, Revision};
 
 use crate::controller::{Controller, ControllerName};
 use crate::queue::{FixedMap, Taken};
@@ -187,16 +188,21 @@ impl State {
     /// The changes after `seen` that were already looked at and touch `reads`; `None` when they are not all
     /// known any more.
     pub(crate) fn missed(&self, reads: &ReadSet, seen: Revision) -> Option<Vec<Arc<Change>>> {
-        if self.position <= seen {
+        let after = if reads.weak.is_empty() { seen } else { reads.at.min(seen) };
+        if self.position <= after {
             return Some(Vec::new());
         }
-        if self.recent_after > seen {
+        if self.recent_after > after {
             return None;
         }
-        let from = self.recent.partition_point(|change| change.revision <= seen);
+        let from = self.recent.partition_point(|change| change.revision <= after);
+        let within = |ranges: &[Range], change| ranges.iter().any(|range| lies_in(range, change));
         let touched = self.recent.range(from..).filter(|change| {
-            reads.keys.binary_search(change.key()).is_ok()
-                || reads.ranges.iter().any(|range| lies_in(range, change))
+            let unchecked = change.revision > seen;
+            let checked =
+                || reads.keys.binary_search(change.key()).is_ok() || within(&reads.ranges, change);
+            // The transaction that ends at `seen` is the run's own.
+            (unchecked && checked()) || (change.txn.1 != seen && within(&reads.weak, change))
         });
         Some(touched.cloned().collect())
     }

@@ -121,6 +121,12 @@ pub struct ControllerStats {
     pub conflicts: u64,
     /// Runs that outlived their version.
     pub fenced: u64,
+    /// Runs of a key whose run before was thrown away or failed.
+    pub retries: u64,
+    /// Runs that had the commit for themselves, because the key's runs before were thrown away.
+    pub turns: u64,
+    /// Microseconds spent in runs that were thrown away, by a conflict or because they outlived their version.
+    pub lost_us: u64,
     /// The last failure.
     pub last_error: Option<LastError>,
     /// Time in the reconciler and in the commit.

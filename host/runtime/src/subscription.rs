@@ -24,6 +24,15 @@ struct Sleeper {
     interests: Box<[u64]>,
     /// The ranges that an interest alone does not decide.
     ranges: Box<[Range]>,
+    /// What was read weakly by a run that committed: unchanged since its snapshot only.
+    weak: Option<Box<Weak>>,
+}
+
+/// Ranges that are known to be unchanged up to a snapshot, and not up to the commit.
+#[derive(Debug)]
+struct Weak {
+    at: Revision,
+    ranges: Box<[Range]>,
 }
 
 /// The sleepers with one interest; most have one.
@@ -47,6 +56,7 @@ impl Subscriptions {
     /// Replaces what a key waits for; changes up to `seen` do not matter to it.
     pub fn replace(&mut self, controller: u32, key: &Key, reads: &ReadSet, seen: Revision) {
         let (interests, ranges) = interests_of(reads);
+        let weak = Weak::of(reads, seen);
         let place = self.place_of(controller, key);
         if let Some(Some(old)) = self.sleepers.get(place as usize)
             && old.interests == interests
@@ -55,6 +65,7 @@ impl Subscriptions {
             if let Some(Some(sleeper)) = self.sleepers.get_mut(place as usize) {
                 sleeper.seen = seen;
                 sleeper.ranges = ranges;
+                sleeper.weak = weak;
             }
             return;
         }
@@ -62,7 +73,7 @@ impl Subscriptions {
         for interest in &interests {
             self.file(*interest, place);
         }
-        let sleeper = Sleeper { controller, key: key.clone(), seen, interests, ranges };
+        let sleeper = Sleeper { controller, key: key.clone(), seen, interests, ranges, weak };
         if let Some(slot) = self.sleepers.get_mut(place as usize) {
             *slot = Some(sleeper);
         }
@@ -107,7 +118,7 @@ impl Subscriptions {
         }
         let sleeper = |place: u32| self.sleepers.get(place as usize).and_then(Option::as_ref);
         let found = found.into_iter().filter_map(sleeper);
-        let woken = found.filter(|s| s.seen < change.revision && s.concerns(change));
+        let woken = found.filter(|sleeper| sleeper.is_woken_by(change));
         woken.map(|sleeper| (sleeper.controller, sleeper.key.clone())).collect()
     }
 
@@ -175,7 +186,26 @@ impl Subscriptions {
     }
 }
 
+impl Weak {
+    fn of(reads: &ReadSet, seen: Revision) -> Option<Box<Self>> {
+        let matters = !reads.weak.is_empty() && reads.at < seen;
+        matters.then(|| Box::new(Self { at: reads.at, ranges: reads.weak.as_slice().into() }))
+    }
+}
+
 impl Sleeper {
+    fn is_woken_by(&self, change: &Change) -> bool {
+        if change.revision > self.seen {
+            return self.concerns(change);
+        }
+        // Between the snapshot and the commit; the transaction that ends with the commit is the run's own.
+        self.weak.as_ref().is_some_and(|weak| {
+            change.revision > weak.at
+                && change.txn.1 != self.seen
+                && weak.ranges.iter().any(|range| lies_in(range, change))
+        })
+    }
+
     /// Whether the change lies in what is filed by hash alone, or in a range that is checked in full.
     fn concerns(&self, change: &Change) -> bool {
         if self.ranges.is_empty() {
@@ -231,7 +261,7 @@ fn interests_of(reads: &ReadSet) -> (Box<[u64]>, Box<[Range]>) {
     let mut interests: Vec<u64> =
         reads.keys.iter().map(|key| interest_of_key(key).hash()).collect();
     let mut checked = Vec::new();
-    for range in &reads.ranges {
+    for range in reads.ranges.iter().chain(&reads.weak) {
         let (group, resource) = (&*range.resource.group, &*range.resource.resource);
         let namespace = range.namespace.as_deref();
         match &range.selection {

@@ -78,10 +78,13 @@ pub struct ReadSet {
     pub keys: Vec<Key>,
     /// Sets of objects; no duplicates.
     pub ranges: Vec<Range>,
+    /// Sets of objects that were read weakly: they wake as the others do, and nothing of them is checked at commit.
+    /// None of them is in `ranges`; no duplicates.
+    pub weak: Vec<Range>,
 }
 
 impl ReadSet {
-    /// Whether a change from `before` to `after` of the object at `key` touches what was read.
+    /// Whether a change from `before` to `after` of the object at `key` touches what is checked at commit.
     pub fn touches(&self, key: &Key, before: Option<&Object>, after: Option<&Object>) -> bool {
         self.keys.binary_search(key).is_ok()
             || self.ranges.iter().any(|range| {

@@ -30,6 +30,9 @@ pub(crate) struct OverlayHost {
 
 type Answer<T> = Result<T, ApiError>;
 
+/// One of the two ways in which an overlay lists.
+type Lists = fn(&mut Overlay, &quadrille_store::Query) -> Result<Vec<Arc<Object>>, Status>;
+
 impl OverlayHost {
     pub(crate) fn new(
         overlay: Overlay,
@@ -99,18 +102,8 @@ impl OverlayHost {
         let (namespace, name) = (field("/metadata/namespace"), field("/metadata/name"));
         self.write(resource, (&namespace, Some(&name)), action(body), force)
     }
-}
 
-impl Host for OverlayHost {
-    fn get(&self, object: &ObjectRef) -> Answer<Option<String>> {
-        self.with(|overlay| {
-            let resource = served(overlay, &object.resource)?;
-            let found = overlay.get(&key(&resource, &object.namespace, &object.name))?;
-            Ok(found.map(|object| text(overlay, &object, &resource)))
-        })
-    }
-
-    fn list(&self, query: &Query) -> Answer<Vec<String>> {
+    fn list_by(&self, query: &Query, lists: Lists) -> Answer<Vec<String>> {
         let labels = query.label_selector.as_deref().filter(|text| !text.is_empty());
         let labels = labels.map(LabelSelector::parse).transpose();
         let labels = labels.map_err(|e| ApiError::new(Reason::BadRequest, e.to_string()))?;
@@ -128,11 +121,29 @@ impl Host for OverlayHost {
                 namespace: namespace.map(Into::into),
                 selection,
             };
-            let found = overlay.list(&quadrille_store::Query::whole(range))?;
+            let found = lists(overlay, &quadrille_store::Query::whole(range))?;
             let fits = |o: &&Arc<Object>| filter.as_ref().is_none_or(|f| f.matches(&o.meta));
             let found = found.iter().filter(fits).take(limit);
             Ok(found.map(|object| text(overlay, object, &resource)).collect())
         })
+    }
+}
+
+impl Host for OverlayHost {
+    fn get(&self, object: &ObjectRef) -> Answer<Option<String>> {
+        self.with(|overlay| {
+            let resource = served(overlay, &object.resource)?;
+            let found = overlay.get(&key(&resource, &object.namespace, &object.name))?;
+            Ok(found.map(|object| text(overlay, &object, &resource)))
+        })
+    }
+
+    fn list(&self, query: &Query) -> Answer<Vec<String>> {
+        self.list_by(query, Overlay::list)
+    }
+
+    fn list_weakly(&self, query: &Query) -> Answer<Vec<String>> {
+        self.list_by(query, Overlay::list_weakly)
     }
 
     fn create(&self, resource: &ResourceRef, object: &str) -> Answer<String> {

@@ -11,7 +11,7 @@ use quadrille_registry::{
     Action, Body, DeleteOptions, PatchFormat, Preconditions, Propagation, Resource, Status, Target,
     WriteOptions,
 };
-use quadrille_runtime::{Note, Refusal};
+use quadrille_runtime::{Note, Overlay, Refusal};
 use quadrille_store::{Key, Object, Query, Range, Selection};
 use serde_json::Value;
 use wasmtime::Result;
@@ -42,7 +42,14 @@ impl wit::Host for CallState {
     fn list_objects(&mut self, query: wit::Query) -> Result<Answer<Vec<String>>> {
         self.answer(0, |run| {
             let resource = run.resource(&query.resource)?;
-            list(run, &resource, &query)
+            list(run, &resource, &query, Overlay::list)
+        })
+    }
+
+    fn list_weakly(&mut self, query: wit::Query) -> Result<Answer<Vec<String>>> {
+        self.answer(0, |run| {
+            let resource = run.resource(&query.resource)?;
+            list(run, &resource, &query, Overlay::list_weakly)
         })
     }
 
@@ -298,7 +305,15 @@ fn gvr_text(gvr: &Gvr) -> String {
     format!("{} in {}/{}", gvr.resource, gvr.group, gvr.version)
 }
 
-fn list(run: &mut RunState, resource: &Arc<Resource>, query: &wit::Query) -> Refused<Vec<String>> {
+/// One of the two ways in which an overlay lists.
+type Lists = fn(&mut Overlay, &Query) -> Refused<Vec<Arc<Object>>>;
+
+fn list(
+    run: &mut RunState,
+    resource: &Arc<Resource>,
+    query: &wit::Query,
+    lists: Lists,
+) -> Refused<Vec<String>> {
     let labels = query.label_selector.as_deref().filter(|text| !text.is_empty());
     let labels = labels.map(LabelSelector::parse).transpose();
     let labels = labels.map_err(|error| bad_request(format!("label-selector: {error}")))?;
@@ -312,7 +327,7 @@ fn list(run: &mut RunState, resource: &Arc<Resource>, query: &wit::Query) -> Ref
     let namespace = query.namespace.as_deref().filter(|_| resource.namespaced).map(Into::into);
     let range = Range { resource: resource.group_resource(), namespace, selection };
     let asked = if filter.is_some() { None } else { limit };
-    let found = run.overlay.list(&Query { range, after: None, limit: asked })?;
+    let found = lists(&mut run.overlay, &Query { range, after: None, limit: asked })?;
     let fits = |object: &&Arc<Object>| filter.as_ref().is_none_or(|f| f.matches(&object.meta));
     let found = found.iter().filter(fits).take(limit.unwrap_or(usize::MAX));
     found.map(|object| run.text(object, resource)).collect()

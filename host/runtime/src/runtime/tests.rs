@@ -10,6 +10,7 @@ use crate::testing::{Host, map_key, native, runnable, spec, target, transient};
 use crate::{Failure, Outcome, Overlay, Refusal, RunEnd};
 
 mod life;
+mod reads;
 mod webhooks;
 
 fn put(overlay: &mut Overlay, name: &str, data: &Value) -> Result<(), Failure> {

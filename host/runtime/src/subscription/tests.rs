@@ -48,7 +48,7 @@ fn change(before: Option<Arc<Object>>, object: Arc<Object>) -> Change {
 fn range(selection: Selection, namespace: Option<&str>) -> ReadSet {
     let namespace = namespace.map(Into::into);
     let range = Range { resource: pods(), namespace, selection };
-    ReadSet { at: Revision(1), keys: Vec::new(), ranges: vec![range] }
+    ReadSet { at: Revision(1), ranges: vec![range], ..ReadSet::default() }
 }
 
 fn labels(text: &str) -> Selection {
@@ -87,7 +87,7 @@ fn a_change_wakes_who_read_it_and_nobody_else() {
         check(&range(selection.clone(), Some("default")), &web, wakes);
         check(&range(selection, Some("elsewhere")), &web, false);
     }
-    let absent = ReadSet { at: Revision(1), keys: vec![key("web")], ranges: Vec::new() };
+    let absent = ReadSet { at: Revision(1), keys: vec![key("web")], ..ReadSet::default() };
     check(&absent, &web, true);
 }
 
@@ -121,4 +121,22 @@ fn ten_thousand_sleepers_do_not_share_a_place() {
     assert_eq!(subscriptions.woken_by(&web), [(1, key("rs-77"))]);
     let shared = subscriptions.by_interest.values().filter(|h| matches!(h, Holders::Many(_)));
     assert_eq!((shared.count(), subscriptions.count(1)), (0, 10_000));
+}
+
+#[test]
+fn what_came_between_snapshot_and_commit_wakes_where_it_was_read_weakly() {
+    let within = |revision| change(None, object("web", revision, Some(("app", "web")), None));
+    let weak = Range { resource: pods(), namespace: None, selection: labels("app=web") };
+    let checked = Range { resource: pods(), namespace: None, selection: labels("app=db") };
+    let reads =
+        ReadSet { at: Revision(3), keys: Vec::new(), ranges: vec![checked], weak: vec![weak] };
+    let mut subscriptions = Subscriptions::default();
+    subscriptions.replace(7, &key("sleeper"), &reads, Revision(6));
+    let woken = |change: &Change| subscriptions.woken_by(change).len();
+    assert_eq!([2, 3, 4, 5].map(|revision| woken(&within(revision))), [0, 0, 1, 1]);
+    assert_eq!(woken(&within(6)), 0, "the commit of the run itself");
+    assert_eq!(woken(&Change { txn: (Revision(5), Revision(6)), ..within(5) }), 0, "all of it");
+    assert_eq!(woken(&within(7)), 1);
+    let database = change(None, object("web", 5, Some(("app", "db")), None));
+    assert_eq!(woken(&database), 0, "the store has checked it");
 }

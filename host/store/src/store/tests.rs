@@ -141,7 +141,7 @@ async fn check_reads(ranges: Vec<Range>, keys: Vec<Key>, then: Write, conflicts:
     let (meta, template) = object(&owned, Some("u"), "1");
     let with_owner = Write::Put { key: owned, meta, object: template, expect: Expect::Any };
     store.commit(txn(vec![with_owner, put(&other, "1", Expect::Any)])).await.expect("commits");
-    let reads = ReadSet { at: store.revision(), keys, ranges };
+    let reads = ReadSet { at: store.revision(), keys, ranges, weak: Vec::new() };
     store.commit(txn(vec![then])).await.expect("commits");
     let outcome = store.commit(Txn { reads: Some(reads.clone()), ..txn(Vec::new()) }).await;
     let read = matches!(outcome, Err(CommitError::Conflict(Conflict::Read { .. })));
@@ -351,7 +351,7 @@ async fn run_model(dir: Option<&Path>, steps: Vec<Step>) {
                 let reads = read_lag.map(|lag| {
                     let at = (model.changes.len() as u64).saturating_sub(lag);
                     holds &= !model.touched_since(&model_key(3), at);
-                    ReadSet { at: Revision(at), keys: vec![model_key(3)], ranges: vec![] }
+                    ReadSet { at: Revision(at), keys: vec![model_key(3)], ..ReadSet::default() }
                 });
                 let writes = planned.iter().map(|(write, _)| write.clone()).collect();
                 let outcome = store.commit(Txn { reads, ..txn(writes) }).await;

@@ -30,7 +30,7 @@ impl Reconciler for Unlucky {
 }
 
 /// Writes the object `hot` through the registry until it is told to stop.
-async fn write_hot(registry: Registry, writer: usize, stop: Arc<AtomicUsize>) {
+pub(super) async fn write_hot(registry: Registry, writer: usize, stop: Arc<AtomicUsize>) {
     let kind = quadrille_object::Gvk::new("", "v1", "ConfigMap");
     let maps = registry.resource_of(&kind).expect("built in");
     for n in 0.. {
