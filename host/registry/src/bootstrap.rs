@@ -5,7 +5,7 @@ mod defaults;
 use std::sync::Arc;
 
 use quadrille_object::{GroupResource, Gvk};
-use quadrille_store::{Cause, Key, Query, Range, SystemCause, View as _};
+use quadrille_store::{Cause, Key, Query, Range, Revision, SystemCause, View as _};
 use serde_json::{Value, json};
 
 use crate::definition::follow::host_request;
@@ -26,12 +26,12 @@ impl Registry {
         self.ensure_roles().await?;
         for name in NAMESPACES {
             let namespace = json!({"metadata": {"name": name}});
-            self.ensure(("", "v1", "Namespace"), "", name, namespace).await?;
+            self.ensure(("", "v1", "Namespace"), "", name, namespace, &[]).await?;
         }
         let all = Query::whole(Range::all(GroupResource::new("", "namespaces")));
         for namespace in self.store().snapshot().list(&all) {
             if namespace.meta.deleted_at.is_none() {
-                self.furnish(&namespace.key.name).await?;
+                self.furnish(&namespace.key.name, &[]).await?;
             }
         }
         // The first address of the range is everybody's way to the API.
@@ -46,19 +46,20 @@ impl Registry {
                 "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}],
             },
         });
-        self.ensure(("", "v1", "Service"), "default", "kubernetes", service).await?;
+        self.ensure(("", "v1", "Service"), "default", "kubernetes", service, &[]).await?;
         self.ensure_defaults().await?;
         self.end_definitions().await
     }
 
     /// Makes what every namespace has: the `ServiceAccount` `default` and the `ConfigMap` `kube-root-ca.crt`.
-    /// [`Registry::commit`] does it for a new namespace; what exists stays as it is.
+    /// [`Registry::commit`] does it for a new namespace; what exists stays as it is. `because` are the changes that it
+    /// follows from.
     ///
     /// # Errors
     /// When the namespace does not take new objects.
-    pub async fn furnish(&self, namespace: &str) -> Result<(), Status> {
+    pub async fn furnish(&self, namespace: &str, because: &[Revision]) -> Result<(), Status> {
         let account = json!({"metadata": {"name": "default"}});
-        self.ensure(("", "v1", "ServiceAccount"), namespace, "default", account).await?;
+        self.ensure(("", "v1", "ServiceAccount"), namespace, "default", account, because).await?;
         let text = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints \
                     such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across \
                     distributions of Kubernetes clusters.";
@@ -66,7 +67,8 @@ impl Registry {
             "metadata": {"name": "kube-root-ca.crt", "annotations": {"kubernetes.io/description": text}},
             "data": {"ca.crt": self.config().ca_certificate},
         });
-        self.ensure(("", "v1", "ConfigMap"), namespace, "kube-root-ca.crt", authority).await
+        self.ensure(("", "v1", "ConfigMap"), namespace, "kube-root-ca.crt", authority, because)
+            .await
     }
 
     /// Creates an object unless it is there.
@@ -76,6 +78,7 @@ impl Registry {
         namespace: &str,
         name: &str,
         object: Value,
+        because: &[Revision],
     ) -> Result<(), Status> {
         let kind = Gvk::new(kind.0, kind.1, kind.2);
         let Some(resource) = self.resource_of(&kind) else {
@@ -91,7 +94,7 @@ impl Registry {
         let cause = Cause::System(SystemCause {
             part: "start".to_owned(),
             act: format!("create {key}"),
-            because: Vec::new(),
+            because: because.to_vec(),
         });
         let request = host_request(target, Action::Create(object.into()));
         match self.submit(&request, cause).await {

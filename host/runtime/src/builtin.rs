@@ -8,12 +8,14 @@ mod batch;
 mod collector;
 mod expiry;
 mod namespaces;
+mod pending;
 mod protection;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use quadrille_registry::Consultation;
-use quadrille_store::{ChangeFilter, ChangeStream, ChangesError};
+use quadrille_store::{ChangeFilter, ChangeStream, ChangesError, Revision};
 
 use crate::runtime::{Gauge, Runtime, Shared};
 use crate::trigger::TriggerError;
@@ -21,6 +23,7 @@ use batch::Batch;
 use collector::Collector;
 use expiry::Expiry;
 use namespaces::Namespaces;
+use pending::Pending;
 use protection::Protection;
 
 /// Starts them.
@@ -43,7 +46,7 @@ async fn keep_house(shared: Arc<Shared>, gauge: Arc<Gauge>) -> Result<(), Trigge
             answers: None,
         };
         let after = quadrille_store::View::revision(&snapshot);
-        shared.report(&gauge, after, house.pending());
+        shared.report(&gauge, after, house.pending(), house.causes());
         let mut changes = shared.registry.store().changes(ChangeFilter::default(), after);
         let ended = tokio::select! {
             () = shutdown.started() => return Ok(()),
@@ -92,7 +95,7 @@ impl House {
                 Err(error) => return error,
                 Ok(Some(batch)) => {
                     // Busy before the position moves: nobody may see both at rest.
-                    shared.report(gauge, gauge_position(gauge), 1);
+                    shared.report(gauge, gauge_position(gauge), 1, self.causes());
                     let catalog = shared.registry.catalog();
                     for change in &batch.changes {
                         self.collector.look_at(change, &catalog);
@@ -100,13 +103,13 @@ impl House {
                         self.protection.look_at(change);
                         self.expiry.look_at(change);
                     }
-                    shared.report(gauge, batch.through, self.pending());
+                    shared.report(gauge, batch.through, self.pending(), self.causes());
                 }
                 Ok(None) => {
                     let (batch, part) = self.work(shared);
                     self.commit(shared, batch, part).await;
                     self.namespaces.furnish(shared).await;
-                    shared.report(gauge, gauge_position(gauge), self.pending());
+                    shared.report(gauge, gauge_position(gauge), self.pending(), self.causes());
                 }
             }
         }
@@ -132,7 +135,15 @@ impl House {
     }
 
     fn pending(&self) -> usize {
-        self.collector.pending() + self.namespaces.pending() + self.protection.pending()
+        let namespaces: usize = self.namespaces.pending().iter().map(|of| of.len()).sum();
+        self.collector.pending().len() + namespaces + self.protection.pending().len()
+    }
+
+    /// The changes that led to what is pending.
+    fn causes(&self) -> BTreeSet<Revision> {
+        let namespaces = self.namespaces.pending().into_iter().flat_map(Pending::causes);
+        let rest = self.collector.pending().causes().chain(self.protection.pending().causes());
+        namespaces.chain(rest).collect()
     }
 
     async fn commit(&mut self, shared: &Arc<Shared>, batch: Batch, part: &'static str) {
@@ -148,8 +159,8 @@ impl House {
     }
 }
 
-fn gauge_position(gauge: &Gauge) -> quadrille_store::Revision {
-    quadrille_store::Revision(gauge.position.load(std::sync::atomic::Ordering::Acquire))
+fn gauge_position(gauge: &Gauge) -> Revision {
+    Revision(gauge.position.load(std::sync::atomic::Ordering::Acquire))
 }
 
 #[cfg(test)]

@@ -10,8 +10,9 @@ use quadrille_store::{Change, Fence, Key, Object};
 use crate::queue::Workqueue;
 use crate::reconciler::{ControllerSpec, Failure, Reconciler};
 use crate::stats::{ControllerStats, Histogram, LastError};
+use crate::wakes::Wakes;
 
-/// How many keys that failed for good are kept by name with their message; more are only counted.
+/// How many keys that failed are kept by name with their message; more are only counted.
 const HALTED_NAMED_MAX: usize = 1000;
 
 /// The longest message of a failure that is kept, in bytes.
@@ -85,8 +86,17 @@ pub(crate) struct Controller {
     /// Runs that have not ended, by generation.
     pub(crate) under_way: BTreeMap<u64, usize>,
     pub(crate) next_resync: Option<Duration>,
-    pub(crate) halted: BTreeMap<Key, String>,
+    pub(crate) halted: BTreeMap<Key, Halted>,
+    /// What the last failure of a key said that is to be tried again.
+    pub(crate) failed: BTreeMap<Key, String>,
     pub(crate) numbers: Numbers,
+}
+
+/// A key that failed and is not tried again until something it read changes.
+#[derive(Debug)]
+pub(crate) struct Halted {
+    pub(crate) message: String,
+    pub(crate) wakes: Arc<Wakes>,
 }
 
 /// What is counted.
@@ -118,6 +128,7 @@ impl Controller {
             under_way: BTreeMap::new(),
             next_resync: None,
             halted: BTreeMap::new(),
+            failed: BTreeMap::new(),
             numbers: Numbers::default(),
         }
     }
@@ -138,17 +149,20 @@ impl Controller {
         !self.suspended && self.queue.ready() > 0 && self.executing < concurrency
     }
 
-    pub(crate) fn halt(&mut self, key: &Key, message: &str) {
+    /// Keeps a key that is not tried again by name, with what woke it.
+    pub(crate) fn halt(&mut self, key: &Key, message: &str, wakes: &Arc<Wakes>) {
         if self.halted.len() < HALTED_NAMED_MAX {
-            self.halted.insert(key.clone(), message.to_owned());
+            let halted = Halted { message: cut(message), wakes: Arc::clone(wakes) };
+            self.halted.insert(key.clone(), halted);
         }
     }
 
     pub(crate) fn note_failure(&mut self, key: &Key, failure: &Failure, at: Timestamp) {
         self.numbers.failures += 1;
-        let (kind, message) = (failure.kind(), failure.message());
-        let end = message.floor_char_boundary(MESSAGE_BYTES_MAX);
-        let message = message.get(..end).unwrap_or_default().to_owned();
+        let (kind, message) = (failure.kind(), cut(failure.message()));
+        if self.failed.len() < HALTED_NAMED_MAX {
+            self.failed.insert(key.clone(), message.clone());
+        }
         self.numbers.last_error = Some(LastError { object: key.clone(), kind, message, at });
     }
 
@@ -180,4 +194,10 @@ impl Controller {
             last_run: numbers.last_run,
         }
     }
+}
+
+/// As much of a message as is kept.
+fn cut(message: &str) -> String {
+    let end = message.floor_char_boundary(MESSAGE_BYTES_MAX);
+    message.get(..end).unwrap_or_default().to_owned()
 }

@@ -6,6 +6,7 @@
 
 pub mod backoff;
 pub mod controller;
+pub mod descent;
 pub mod overlay;
 pub mod queue;
 pub mod reconciler;
@@ -27,6 +28,7 @@ mod trigger;
 
 pub use backoff::Backoff;
 pub use controller::ControllerName;
+pub use descent::Descent;
 pub use overlay::{Note, Overlay, OverlayLimits, OverlayOwner, OverlayUse, Refusal};
 pub use reconciler::{
     ControllerSpec, Failure, Grant, GrantRule, Outcome, ReconcileRequest, Reconciled, Reconciler,
@@ -34,5 +36,5 @@ pub use reconciler::{
 };
 pub use record::{RunEnd, RunRecord};
 pub use runtime::{Config, ControllerError, Runtime};
-pub use settled::{Busy, Settled, Stuck};
+pub use settled::{Busy, Settled, Standstill, Stuck};
 pub use stats::{ControllerStats, Durations, LastError};

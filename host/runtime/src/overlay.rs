@@ -249,6 +249,11 @@ impl Overlay {
         self.owner.primary.as_ref()
     }
 
+    /// The snapshot that is read.
+    pub fn revision(&self) -> Revision {
+        self.snapshot.revision()
+    }
+
     /// The moment of the run.
     pub fn now(&self) -> Timestamp {
         self.owner.now

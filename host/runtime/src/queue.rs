@@ -44,8 +44,52 @@ enum At {
 struct Entry {
     at: At,
     wakes: Wakes,
+    /// What the run under way was woken by.
+    running: Option<UnderWay>,
     failures: u32,
     conflicts: u32,
+}
+
+/// A run under way, as far as it matters what it follows from.
+#[derive(Clone, Debug)]
+pub(crate) struct UnderWay {
+    /// What woke it.
+    pub(crate) wakes: Arc<Wakes>,
+    /// Changes after this one, up to the snapshot, may have been read without having woken anybody.
+    pub(crate) looked: Revision,
+    pub(crate) snapshot: Revision,
+}
+
+/// What a run gets to see.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight {
+    /// Every change up to here has woken whom it concerns.
+    pub looked: Revision,
+    /// The snapshot that the run reads (at least).
+    pub snapshot: Revision,
+}
+
+/// Where a key stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It could run now.
+    Ready,
+    /// It runs.
+    Running,
+    /// It waits for a time that its run asked for.
+    Timer,
+    /// It waits to be tried again, after so many failures.
+    Failing(u32),
+}
+
+/// A key that is not asleep.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Awake<'a> {
+    pub(crate) key: &'a Key,
+    pub(crate) standing: Standing,
+    /// What woke it, besides what the run under way was woken by.
+    pub(crate) wakes: &'a Wakes,
+    pub(crate) under_way: Option<&'a UnderWay>,
 }
 
 /// A key that is to be run now.
@@ -54,7 +98,7 @@ pub struct Taken {
     /// The key.
     pub key: Key,
     /// What woke it.
-    pub wakes: Wakes,
+    pub wakes: Arc<Wakes>,
     /// Failures in a row.
     pub failures: u32,
     /// Times in a row that the run was thrown away because somebody else was first.
@@ -110,16 +154,23 @@ impl Workqueue {
         }
     }
 
-    /// Queues a key behind all new work.
-    pub fn resync(&mut self, key: &Key) {
+    /// Queues a key behind all new work. `loaded_at` is the newest revision where it is queued for all that may have
+    /// changed up to there, and not just because it is time.
+    pub fn resync(&mut self, key: &Key, loaded_at: Option<Revision>) {
+        let note = |wakes: &mut Wakes| {
+            wakes.occur(Occasion::Resync);
+            if let Some(at) = loaded_at {
+                wakes.load(at);
+            }
+        };
         match self.entries.get_mut(key) {
             None => {
                 let mut wakes = Wakes::default();
-                wakes.occur(Occasion::Resync);
+                note(&mut wakes);
                 self.insert_ready(key, wakes, Lane::Low);
             }
             Some(entry) => {
-                entry.wakes.occur(Occasion::Resync);
+                note(&mut entry.wakes);
                 if matches!(entry.at, At::Waiting(_)) {
                     self.move_to_ready(key, Lane::Low);
                 }
@@ -142,16 +193,18 @@ impl Workqueue {
     }
 
     /// Hands out the next key, which runs from now on.
-    pub fn take(&mut self, snapshot: Revision) -> Option<Taken> {
+    pub fn take(&mut self, sight: Sight) -> Option<Taken> {
         let first = *self.ready.first_key_value()?.0;
         let low = self.ready.range((Lane::Low, i64::MIN)..).next().map(|(place, _)| *place);
         self.taken += 1;
         let place = low.filter(|_| self.taken.is_multiple_of(LOW_EVERY)).unwrap_or(first);
         let key = self.ready.remove(&place).expect("the place was just seen");
         let entry = self.entries.get_mut(&key).expect("a ready key has an entry");
-        entry.at = At::Running(snapshot);
+        entry.at = At::Running(sight.snapshot);
         self.running += 1;
-        let wakes = std::mem::take(&mut entry.wakes);
+        let wakes = Arc::new(std::mem::take(&mut entry.wakes));
+        let Sight { looked, snapshot } = sight;
+        entry.running = Some(UnderWay { wakes: Arc::clone(&wakes), looked, snapshot });
         Some(Taken { key, wakes, failures: entry.failures, conflicts: entry.conflicts })
     }
 
@@ -159,11 +212,12 @@ impl Workqueue {
     pub fn finish(&mut self, taken: &Taken, end: End) {
         let Some(mut entry) = self.entries.remove(&taken.key) else { return };
         debug_assert!(matches!(entry.at, At::Running(_)), "only a running key ends");
+        entry.running = None;
         self.running -= 1;
         self.failing -= usize::from(entry.failures > 0);
         match end {
-            End::Done(missed) => self.rest(&taken.key, &mut entry, &missed, None),
-            End::DoneUntil(due, missed) => self.rest(&taken.key, &mut entry, &missed, Some(due)),
+            End::Done(missed) => self.rest(taken, &mut entry, &missed, None),
+            End::DoneUntil(due, missed) => self.rest(taken, &mut entry, &missed, Some(due)),
             End::Failed(due) => {
                 entry.failures = entry.failures.saturating_add(1);
                 entry.conflicts = 0;
@@ -195,28 +249,32 @@ impl Workqueue {
     /// After a good end only what the run did not see counts; an occasion from meanwhile stands.
     fn rest(
         &mut self,
-        key: &Key,
+        taken: &Taken,
         entry: &mut Entry,
         missed: &[Arc<Change>],
         due: Option<Duration>,
     ) {
+        let key = &taken.key;
         let mut wakes = std::mem::take(&mut entry.wakes);
         wakes.forget_changes();
         for change in missed {
             wakes.add(change);
         }
         let lane = if wakes.changes().is_empty() { Lane::Low } else { Lane::High };
-        let rested = |wakes| Entry { at: entry.at, wakes, failures: 0, conflicts: 0 };
+        let rested =
+            |wakes| Entry { at: entry.at, wakes, running: None, failures: 0, conflicts: 0 };
         if !wakes.is_empty() {
             self.put_ready(key, rested(wakes), lane);
         } else if let Some(due) = due {
+            wakes.follow(&taken.wakes);
             self.put_timer(key, rested(wakes), due);
         }
     }
 
     fn insert_ready(&mut self, key: &Key, wakes: Wakes, lane: Lane) {
         let at = At::Ready((lane, 0));
-        self.put_ready(key, Entry { at, wakes, failures: 0, conflicts: 0 }, lane);
+        let entry = Entry { at, wakes, running: None, failures: 0, conflicts: 0 };
+        self.put_ready(key, entry, lane);
     }
 
     fn move_to_ready(&mut self, key: &Key, lane: Lane) {
@@ -280,6 +338,21 @@ impl Workqueue {
     /// Whether the key runs now.
     pub fn is_running(&self, key: &Key) -> bool {
         self.entries.get(key).is_some_and(|entry| matches!(entry.at, At::Running(_)))
+    }
+
+    /// The keys that are not asleep, in no order.
+    pub(crate) fn awake(&self) -> impl Iterator<Item = Awake<'_>> {
+        self.entries.iter().map(|(key, entry)| Awake {
+            key,
+            standing: match (entry.at, entry.failures) {
+                (At::Ready(_), _) => Standing::Ready,
+                (At::Running(_), _) => Standing::Running,
+                (At::Waiting(_), 0) => Standing::Timer,
+                (At::Waiting(_), failures) => Standing::Failing(failures),
+            },
+            wakes: &entry.wakes,
+            under_way: entry.running.as_ref(),
+        })
     }
 
     /// Some of the keys that are ready or running, for people.

@@ -12,8 +12,8 @@ use std::time::Duration;
 use quadrille_object::{Gvr, Timestamp};
 use quadrille_registry::{Consultation, Resource, Status, Turn};
 use quadrille_store::{
-    Cause, Change, CommitError, Committed, Conflict, FenceTicket, Key, Object, ReadSet, Revision,
-    RunCause, Snapshot, View,
+    Cause, Change, ChangeFilter, CommitError, Committed, Conflict, FenceTicket, Key, Object,
+    ReadSet, Revision, RunCause, Snapshot, View,
 };
 
 use crate::controller::Version;
@@ -29,11 +29,16 @@ use crate::tell::Telling;
 /// writes, and this many in a row are no longer a chain of that kind.
 const TRIES_MAX: u32 = 16;
 
+/// How far a run looks behind the trigger for changes that it read; beyond it they are counted as one.
+const UNLOOKED_MAX: usize = 8192;
+
 /// A run that was handed out.
 #[derive(Debug)]
 pub(crate) struct Start {
     pub(crate) run: u64,
     id: u32,
+    /// Every change up to here has woken the key, or did not matter to it.
+    looked: Revision,
     pub(crate) taken: Taken,
     pub(crate) version: Version,
     ticket: FenceTicket,
@@ -91,10 +96,13 @@ impl Shared {
     ) -> Option<Start> {
         let run = state.next_run;
         state.next_run += 1;
+        let seen = state.subscriptions.seen(id, &taken.key).unwrap_or_default();
+        let looked = state.position.max(seen);
         let controller = state.controllers.get(&id)?;
         Some(Start {
             run,
             id,
+            looked,
             taken,
             version: controller.version.clone(),
             ticket: controller.fence.ticket(),
@@ -142,6 +150,7 @@ async fn drive(shared: Arc<Shared>, start: Start) {
     let work = reconcile(&shared, &guard.start, &snapshot, object);
     let reconciled = in_turn(&shared, &mut turn, length.unwrap_or_default(), work).await;
     let reconcile_time = shared.clock.monotonic().saturating_sub(guard.start.started);
+    guard.start.note_unlooked(&shared, &reconciled.overlay);
     guard.leave_slot();
     let ended = conclude(&shared, &guard.start, reconciled, reconcile_time, turn).await;
     guard.end(&ended);
@@ -350,7 +359,9 @@ pub(crate) fn cause_of(shared: &Shared, start: &Start, snapshot: Revision) -> Ru
         controller: spec.name.as_ref().to_owned(),
         digest: spec.digest.as_ref().to_owned(),
         object: start.taken.key.to_string(),
-        woken_by: start.taken.wakes.revisions(),
+        woken_by: start.taken.wakes.revisions().to_vec(),
+        unlisted: start.taken.wakes.dropped(),
+        origin: start.taken.wakes.origin().to_vec(),
         occasion: start.taken.wakes.occasion().map(|occasion| occasion.as_str().to_owned()),
         snapshot,
         started: start.now,
@@ -372,6 +383,31 @@ fn refused(error: CommitError) -> Bad {
 }
 
 impl Start {
+    /// Adds the changes that the run read before the trigger had looked at them: they would have woken it. So what a
+    /// run writes names all changes that it follows from, however late the trigger is.
+    fn note_unlooked(&mut self, shared: &Shared, overlay: &Overlay) {
+        let at = overlay.revision();
+        if self.looked >= at {
+            return;
+        }
+        let (reads, mut left) = (overlay.reads(), UNLOOKED_MAX);
+        let wakes = Arc::make_mut(&mut self.taken.wakes);
+        let mut changes = shared.registry.store().changes(ChangeFilter::default(), self.looked);
+        while changes.position() < at && left > 0 {
+            let Ok(Some(batch)) = changes.try_next() else { break };
+            left = left.saturating_sub(batch.changes.len());
+            for change in batch.changes.iter().filter(|change| change.revision <= at) {
+                let after = change.after().map(AsRef::as_ref);
+                if reads.touches(change.key(), change.before.as_deref(), after) {
+                    wakes.add(change);
+                }
+            }
+        }
+        if changes.position() < at {
+            wakes.add_unknown();
+        }
+    }
+
     /// Whether the queue that the key came from is still there: it goes with the controller, and with the primary
     /// resource that a replacement changes.
     fn has_queue(&self, state: &State) -> bool {
@@ -469,8 +505,10 @@ impl Guard {
             if let Err(Bad::Failure(failure)) = &ended.result {
                 controller.note_failure(&start.taken.key, failure, shared.clock.now());
                 if let Failure::Permanent(message) = failure {
-                    controller.halt(&start.taken.key, message);
+                    controller.halt(&start.taken.key, message, &start.taken.wakes);
                 }
+            } else if ended.result.is_ok() {
+                controller.failed.remove(&start.taken.key);
             }
         }
         state.records.add(self.record(ended, duration));
@@ -518,7 +556,7 @@ impl Guard {
             digest: Arc::clone(&spec.digest),
             object: start.taken.key.clone(),
             snapshot: reads.at,
-            woken_by: start.taken.wakes.revisions(),
+            woken_by: start.taken.wakes.revisions().to_vec(),
             occasion: start.taken.wakes.occasion().map(crate::wakes::Occasion::as_str),
             reads,
             writes: ended.writes.clone(),
@@ -552,7 +590,7 @@ fn finish(
     let unknown = missed.is_none();
     controller.queue.finish(taken, end(missed.unwrap_or_default()));
     if unknown {
-        controller.queue.resync(&taken.key);
+        controller.queue.resync(&taken.key, Some(state.position));
     }
 }
 

@@ -4,6 +4,7 @@
 //! host's own controllers under the supervisor. Runs are tasks of their own: a run holds one of few slots while its
 //! reconciler works and none while it waits for its commit, so that many commits share one flush to disk.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -114,12 +115,23 @@ pub(crate) struct Shared {
     parts: Mutex<Vec<Arc<Gauge>>>,
 }
 
+/// Why every object of a controller is queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resync {
+    /// It is time.
+    Due,
+    /// Its code is new, or changes were missed: it may act on anything that is there.
+    Loaded,
+}
+
 /// How far one of the host's own loops is.
 #[derive(Debug)]
 pub(crate) struct Gauge {
     pub(crate) name: &'static str,
     pub(crate) position: AtomicU64,
     pub(crate) busy: AtomicUsize,
+    /// The changes that led to what is still to be done; revision 0 stands for what was there at the start.
+    pub(crate) causes: Mutex<BTreeSet<Revision>>,
 }
 
 impl Runtime {
@@ -174,7 +186,7 @@ impl Runtime {
         state.names.insert(name, id);
         let version = Version { spec, reconciler, generation: 1 };
         state.controllers.insert(id, Controller::new(version));
-        self.shared.resync(&mut state, id);
+        self.shared.resync(&mut state, id, Resync::Loaded);
         drop(state);
         self.shared.pump();
         Ok(())
@@ -205,6 +217,7 @@ impl Runtime {
         let new = spec.primary.clone();
         controller.version = Version { spec: Arc::new(spec), reconciler, generation };
         controller.halted.clear();
+        controller.failed.clear();
         if old != new {
             // The old keys mean nothing to the new version.
             controller.queue = Workqueue::default();
@@ -213,7 +226,7 @@ impl Runtime {
             state.watch_no_more(&old, id);
             state.primaries.entry(new).or_default().push(id);
         }
-        self.shared.resync(&mut state, id);
+        self.shared.resync(&mut state, id, Resync::Loaded);
         drop(state);
         self.shared.pump();
         Ok(generation)
@@ -331,14 +344,16 @@ impl Shared {
     }
 
     /// Queues every object of the controller's primary resource behind all new work.
-    pub(crate) fn resync(&self, state: &mut State, id: u32) {
+    pub(crate) fn resync(&self, state: &mut State, id: u32, why: Resync) {
         let Some(controller) = state.controllers.get_mut(&id) else { return };
         let spec = Arc::clone(&controller.version.spec);
         controller.next_resync = spec.resync.map(|every| self.clock.monotonic() + every);
         let all = Query::whole(Range::all(spec.primary.clone()));
-        for object in self.registry.store().snapshot().list(&all) {
+        let snapshot = self.registry.store().snapshot();
+        let loaded_at = (why == Resync::Loaded).then(|| snapshot.revision());
+        for object in snapshot.list(&all) {
             if spec.selector.matches(&object.meta) || controller.version.holds(&object) {
-                controller.queue.resync(&object.key);
+                controller.queue.resync(&object.key, loaded_at);
             }
         }
         if let Some(due) = controller.next_resync {
@@ -358,7 +373,8 @@ impl Shared {
     /// Registers one of the host's own loops, so that it counts for [`Runtime::settled`].
     pub(crate) fn part(&self, name: &'static str) -> Arc<Gauge> {
         let position = AtomicU64::new(self.registry.store().revision().0);
-        let gauge = Arc::new(Gauge { name, position, busy: AtomicUsize::new(0) });
+        let (busy, causes) = (AtomicUsize::new(0), Mutex::default());
+        let gauge = Arc::new(Gauge { name, position, busy, causes });
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&gauge));
         gauge
     }
@@ -367,8 +383,16 @@ impl Shared {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// One of the host's own loops looked at everything up to `through` and has `busy` things to do.
-    pub(crate) fn report(&self, gauge: &Gauge, through: Revision, busy: usize) {
+    /// One of the host's own loops looked at everything up to `through` and has `busy` things to do, because of the
+    /// changes `causes`.
+    pub(crate) fn report(
+        &self,
+        gauge: &Gauge,
+        through: Revision,
+        busy: usize,
+        causes: BTreeSet<Revision>,
+    ) {
+        *gauge.causes.lock().unwrap_or_else(PoisonError::into_inner) = causes;
         gauge.busy.store(busy, Ordering::Release);
         gauge.position.store(through.0, Ordering::Release);
         self.progress.notify_waiters();

@@ -17,10 +17,11 @@ use quadrille_object::GroupResource;
 use quadrille_store::{Change, Key, Range, ReadSet, Revision};
 
 use crate::controller::{Controller, ControllerName};
-use crate::queue::{FixedMap, Taken};
+use crate::queue::{FixedMap, Sight, Taken};
 use crate::record::Records;
 use crate::rotation::Rotation;
 use crate::subscription::{Subscriptions, lies_in};
+use crate::wakes::Wakes;
 
 /// Changes kept for runs that are under way; a run that reads something older is simply run again.
 const RECENT_MAX: usize = 65_536;
@@ -43,8 +44,8 @@ pub(crate) struct State {
     snapshots: BTreeMap<Revision, usize>,
     pub(crate) executing: usize,
     pub(crate) in_flight: usize,
-    /// Events about failed runs that are not committed yet.
-    pub(crate) telling: usize,
+    /// The runs that failed and whose Events are not committed yet, with what woke them.
+    pub(crate) telling: BTreeMap<u64, Arc<Wakes>>,
     /// The newest revision that a run or a part of the host committed.
     pub(crate) last_commit: Revision,
     /// When the timers are looked at next.
@@ -68,7 +69,7 @@ impl State {
             snapshots: BTreeMap::new(),
             executing: 0,
             in_flight: 0,
-            telling: 0,
+            telling: BTreeMap::new(),
             last_commit: Revision::default(),
             next_tick: None,
             next_controller: 0,
@@ -142,7 +143,7 @@ impl State {
         let controllers = &self.controllers;
         let id = self.rotation.next(|id| controllers.get(&id).is_some_and(|c| c.may_run(share)))?;
         let controller = self.controllers.get_mut(&id)?;
-        let taken = controller.queue.take(snapshot)?;
+        let taken = controller.queue.take(Sight { looked: self.position, snapshot })?;
         controller.halted.remove(&taken.key);
         controller.executing += 1;
         *controller.under_way.entry(controller.version.generation).or_default() += 1;

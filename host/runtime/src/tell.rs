@@ -39,7 +39,7 @@ impl Telling {
             kind = failure.kind(), error = failure.message(), "run failed"
         );
         let reason = failure.event_reason()?;
-        state.telling += 1;
+        state.telling.insert(start.run, Arc::clone(&start.taken.wakes));
         let cause = cause_of(shared, start, state.position);
         let (shared, failure) = (Arc::clone(shared), failure.clone());
         Some(Self { shared, spec, key, reason, failure, cause })
@@ -90,7 +90,7 @@ impl Telling {
 
 impl Drop for Telling {
     fn drop(&mut self) {
-        self.shared.lock().telling -= 1;
+        self.shared.lock().telling.remove(&self.cause.run);
         self.shared.progress.notify_waiters();
     }
 }

@@ -136,14 +136,14 @@ impl Host {
     pub(crate) async fn settle(&self) -> Settled {
         for _ in 0..200_000 {
             let revision = self.registry.store().revision();
-            let settled = self.runtime.settled(revision, Duration::ZERO).await;
+            let settled = self.runtime.at_rest(revision, Duration::ZERO).await;
             if settled.settled {
                 return settled;
             }
             tokio::task::yield_now().await;
         }
         let revision = self.registry.store().revision();
-        panic!("never settled: {:?}", self.runtime.settled(revision, Duration::ZERO).await);
+        panic!("never settled: {:?}", self.runtime.at_rest(revision, Duration::ZERO).await);
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quadrille_store::{ChangeFilter, ChangesError};
 
-use crate::runtime::Shared;
+use crate::runtime::{Resync, Shared};
 
 /// How long to wait before a history that cannot be read is tried again.
 pub(crate) const RETRY: Duration = Duration::from_secs(1);
@@ -61,7 +61,7 @@ fn start_over(shared: &Arc<Shared>) -> quadrille_store::Revision {
     state.restart_at(position);
     let controllers: Vec<u32> = state.controllers.keys().copied().collect();
     for id in controllers {
-        shared.resync(&mut state, id);
+        shared.resync(&mut state, id, Resync::Loaded);
     }
     position
 }
@@ -76,7 +76,7 @@ pub(crate) async fn tick(shared: Arc<Shared>) -> Result<(), TriggerError> {
             let (next, resyncs) = state.ripen(now);
             state.next_tick = next;
             for id in resyncs {
-                shared.resync(&mut state, id);
+                shared.resync(&mut state, id, Resync::Due);
             }
             state.next_tick.map(|due| due.saturating_sub(now))
         };

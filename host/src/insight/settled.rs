@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use quadrille_registry::{Reason, Status};
+use quadrille_runtime::{Settled, Standstill};
 use quadrille_server::{Question, Reply};
-use quadrille_store::Revision;
+use quadrille_store::{ChangesError, Revision};
 
 use super::{HostInsight, duration, number};
 
@@ -12,18 +13,61 @@ use super::{HostInsight, duration, number};
 const WAIT_MAX: Duration = Duration::from_mins(5);
 
 impl HostInsight {
-    /// Waits until everything that follows from a revision (default: the newest) has happened. Not being settled
-    /// in time is `Timeout` (504), with who is still busy.
+    /// Waits until everything that follows from a revision has happened; without a revision, until nobody is at work.
+    /// Not being settled in time is `Timeout` (504), with who is still busy or stuck.
     pub(super) async fn settled(&self, question: &Question) -> Result<Reply, Status> {
-        let revision =
-            number(question, "revision")?.map_or_else(|| self.store.revision(), Revision);
         let wait = duration(question, "wait")?.unwrap_or_default().min(WAIT_MAX);
-        let answer = self.runtime.settled(revision, wait).await;
+        let answer = match number(question, "revision")? {
+            Some(revision) => {
+                let answer = self.runtime.settled(Revision(revision), wait).await;
+                answer.map_err(|error| refused(&error))?
+            }
+            None => self.runtime.at_rest(self.store.revision(), wait).await,
+        };
         let value = serde_json::to_value(&answer).unwrap_or_default();
-        if answer.settled || wait.is_zero() {
+        // Who asks without waiting asks how it stands, and what is stuck is an answer too.
+        if answer.settled || wait.is_zero() || question.parameter("onStuck") == Some("answer") {
             return Ok(Reply::Json(value));
         }
-        let message = format!("not settled after {wait:?}: {value}");
-        Err(Status::new(Reason::Timeout, message))
+        Err(Status::new(Reason::Timeout, message(&answer, wait)))
     }
+}
+
+/// In words, why a change has not settled.
+pub(crate) fn message(answer: &Settled, wait: Duration) -> String {
+    let mut parts = Vec::new();
+    for busy in &answer.busy {
+        let count = busy.queued + busy.running;
+        parts.push(format!(
+            "{} is at work on {count}: {}",
+            busy.controller,
+            busy.objects.join(", ")
+        ));
+    }
+    for stuck in &answer.stuck {
+        let message = stuck.message.as_deref().unwrap_or("failed");
+        let tries = match stuck.failures {
+            0 => "not tried again".to_owned(),
+            tries => format!("{tries} failures"),
+        };
+        parts.push(format!(
+            "{} is stuck on {} ({tries}): {message}",
+            stuck.controller, stuck.object
+        ));
+    }
+    let state = match answer.state {
+        Standstill::Settled => "settled",
+        Standstill::Busy => "not settled",
+        Standstill::Stuck => "stuck",
+    };
+    format!("revision {} is {state} after {wait:?}: {}", answer.revision, parts.join("; "))
+}
+
+/// The refusal of a question that the history cannot answer.
+pub(crate) fn refused(error: &ChangesError) -> Status {
+    let reason = match error {
+        ChangesError::Expired { .. } => Reason::Expired,
+        ChangesError::Unavailable(_) | ChangesError::Closed => Reason::ServiceUnavailable,
+    };
+    Status::new(reason, error.to_string())
 }

@@ -45,8 +45,15 @@ pub struct RunCause {
     pub digest: String,
     /// The object it ran for, as a key in text form: `replicasets.apps/default/web`.
     pub object: String,
-    /// The revisions of the changes that woke it, ascending; empty for a timer, a resync or a retry.
+    /// The revisions of the changes that woke it, or would have if it had not been there first, ascending; empty for
+    /// a timer or a resync.
     pub woken_by: Vec<Revision>,
+    /// How many more there were than are listed; those listed are the newest.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unlisted: u64,
+    /// For a timer: the changes that woke the run that set it, ascending.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub origin: Vec<Revision>,
     /// Why it ran when no change woke it: `resync`, `requeue`, `backoff`.
     pub occasion: Option<String>,
     /// The snapshot it read.
@@ -67,4 +74,9 @@ pub struct SystemCause {
     pub act: String,
     /// The changes it acted on, ascending.
     pub because: Vec<Revision>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

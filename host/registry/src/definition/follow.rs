@@ -84,7 +84,9 @@ impl Registry {
                 continue;
             }
             // A namespace without its furniture works; the next start tries again.
-            if let Err(error) = Box::pin(self.furnish(&namespace.key.name)).await {
+            if let Err(error) =
+                Box::pin(self.furnish(&namespace.key.name, &[namespace.revision])).await
+            {
                 tracing::warn!(object = %namespace.key, %error, "namespace is not furnished");
             }
         }

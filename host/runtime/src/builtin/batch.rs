@@ -1,5 +1,6 @@
 //! Many small writes as one transaction.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use quadrille_object::GroupResource;
@@ -24,7 +25,10 @@ pub(super) const BATCH_MAX: usize = 512;
 pub(super) struct Batch {
     overlay: Overlay,
     catalog: Arc<Catalog>,
-    because: Vec<Revision>,
+    /// What the writes follow from.
+    because: BTreeSet<Revision>,
+    /// What the next writes follow from.
+    acting_on: Vec<Revision>,
     count: usize,
 }
 
@@ -45,7 +49,7 @@ impl Batch {
         let overlay = Overlay::new(snapshot, registry.clone(), grant).limited(limits);
         let overlay = overlay.answered(answers.or_else(begin));
         let catalog = shared.registry.catalog();
-        Self { overlay, catalog, because: Vec::new(), count: 0 }
+        Self { overlay, catalog, because: BTreeSet::new(), acting_on: Vec::new(), count: 0 }
     }
 
     /// The view with the writes so far.
@@ -63,6 +67,11 @@ impl Batch {
 
     pub(super) fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// What follows is written because of these changes; what was there at the start is not told as one.
+    pub(super) fn act_on(&mut self, causes: &[Revision]) {
+        self.acting_on = causes.iter().copied().filter(|cause| *cause > Revision(0)).collect();
     }
 
     /// Deletes this incarnation of an object.
@@ -109,7 +118,11 @@ impl Batch {
         };
         self.overlay.write_as(host(), target, action, WriteOptions::default(), true)?;
         self.count += 1;
-        self.because.push(object.revision);
+        // Without a change that led here, it is the object's own last one.
+        if self.acting_on.is_empty() {
+            self.because.insert(object.revision);
+        }
+        self.because.extend(&self.acting_on);
         Ok(())
     }
 
@@ -134,11 +147,9 @@ impl Batch {
         if self.overlay.written().is_empty() {
             return Ok(());
         }
-        self.because.sort_unstable();
-        self.because.dedup();
-        self.because.truncate(crate::wakes::WAKES_MAX);
         let act = format!("changed or deleted {} objects", self.count);
-        let cause = SystemCause { part: part.to_owned(), act, because: self.because };
+        let because = self.because.into_iter().collect();
+        let cause = SystemCause { part: part.to_owned(), act, because };
         let mut txn = self.overlay.into_txn(None, Cause::System(cause));
         txn.reads = None;
         match shared.registry.commit(txn).await {

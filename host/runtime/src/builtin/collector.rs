@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use quadrille_object::{GroupVersion, Gvk, Meta, OwnerReference};
 use quadrille_registry::{Catalog, Propagation};
-use quadrille_store::{Change, Key, Object, Query, Range, Snapshot, View};
+use quadrille_store::{Change, Key, Object, Query, Range, Revision, Snapshot, View};
 use serde_json::{Value, json};
 
 use super::batch::{BATCH_MAX, Batch};
+use super::pending::{Causes, Pending};
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
@@ -21,9 +22,9 @@ const ORPHAN: &str = "orphan";
 pub(super) struct Collector {
     /// By the owner's uid.
     dependents: BTreeMap<Arc<str>, BTreeSet<Key>>,
-    pending: BTreeSet<Key>,
+    pending: Pending<Key>,
     /// What the batch that is being committed looked at.
-    looking: Vec<Key>,
+    looking: Vec<(Key, Causes)>,
     /// How many keys the next batch looks at: fewer after a conflict.
     size: usize,
 }
@@ -41,7 +42,7 @@ enum Owner {
 
 impl Collector {
     pub(super) fn of(snapshot: &Snapshot, catalog: &Catalog) -> Self {
-        let (dependents, pending) = (BTreeMap::new(), BTreeSet::new());
+        let (dependents, pending) = (BTreeMap::new(), Pending::default());
         let mut this = Self { dependents, pending, looking: Vec::new(), size: BATCH_MAX };
         let resources: Vec<_> = snapshot.resources().cloned().collect();
         for object in
@@ -49,15 +50,15 @@ impl Collector {
         {
             this.file(&object.key, &object.meta);
             if is_work(&object) || !object.meta.owners.is_empty() {
-                this.pending.insert(object.key.clone());
+                this.pending.insert(object.key.clone(), Revision(0));
             }
         }
         let _ = catalog;
         this
     }
 
-    pub(super) fn pending(&self) -> usize {
-        self.pending.len()
+    pub(super) fn pending(&self) -> &Pending<Key> {
+        &self.pending
     }
 
     pub(super) fn look_at(&mut self, change: &Change, catalog: &Catalog) {
@@ -73,27 +74,29 @@ impl Collector {
                 self.file(key, &after.meta);
                 let is_new = change.before.is_none() && !after.meta.owners.is_empty();
                 if is_new || owners_changed || is_work(after) {
-                    self.pending.insert(key.clone());
+                    self.pending.insert(key.clone(), change.revision);
                 }
                 if after.meta.uid != last.meta.uid {
-                    self.owner_is_gone(&last.meta.uid);
+                    self.owner_is_gone(&last.meta.uid, change.revision);
                 }
             }
-            None => self.owner_is_gone(&last.meta.uid),
+            None => self.owner_is_gone(&last.meta.uid, change.revision),
         }
         // A foreground deletion of an owner waits for this.
         if owners_changed || after.is_none() {
-            let owners = last.meta.owners.iter().filter_map(|owner| key_of(owner, key, catalog));
-            self.pending.extend(owners);
+            for owner in last.meta.owners.iter().filter_map(|owner| key_of(owner, key, catalog)) {
+                self.pending.insert(owner, change.revision);
+            }
         }
     }
 
     /// Looks at the next keys.
     pub(super) fn work(&mut self, batch: &mut Batch) {
         while self.looking.len() < self.size && batch.len() < BATCH_MAX {
-            let Some(key) = self.pending.pop_first() else { break };
-            self.look(&key, batch);
-            self.looking.push(key);
+            let Some((key, causes)) = self.pending.pop_first() else { break };
+            batch.act_on(&causes);
+            self.look(&key, &causes, batch);
+            self.looking.push((key, causes));
         }
     }
 
@@ -105,17 +108,19 @@ impl Collector {
 
     /// Nothing was committed: looks again, at less at once.
     pub(super) fn retry(&mut self) {
-        self.pending.extend(self.looking.drain(..));
+        for (key, causes) in self.looking.drain(..) {
+            self.pending.insert_all(&key, &causes);
+        }
         self.size = (self.size / 2).max(1);
     }
 
-    fn look(&mut self, key: &Key, batch: &mut Batch) {
+    fn look(&mut self, key: &Key, causes: &[Revision], batch: &mut Batch) {
         let Some(object) = batch.view().get(key) else { return };
         if object.meta.deleted_at.is_some() {
             if has(&object, ORPHAN) {
                 self.orphan(&object, batch);
             } else if has(&object, FOREGROUND) {
-                self.foreground(&object, batch);
+                self.foreground(&object, causes, batch);
             }
             return;
         }
@@ -154,7 +159,7 @@ impl Collector {
     }
 
     /// Its dependents go first; it waits for those that block it.
-    fn foreground(&mut self, object: &Object, batch: &mut Batch) {
+    fn foreground(&mut self, object: &Object, causes: &[Revision], batch: &mut Batch) {
         let dependents = self.dependents_in(object, batch);
         let blocks = |dependent: &Arc<Object>| {
             let owners = dependent.meta.owners.iter();
@@ -165,7 +170,9 @@ impl Collector {
             return;
         }
         let living = dependents.iter().filter(|dependent| dependent.meta.deleted_at.is_none());
-        self.pending.extend(living.map(|dependent| dependent.key.clone()));
+        for dependent in living {
+            self.pending.insert_all(&dependent.key, causes);
+        }
     }
 
     fn dependents_in(&self, object: &Object, batch: &Batch) -> Vec<Arc<Object>> {
@@ -174,9 +181,9 @@ impl Collector {
         found.filter(|d| d.meta.owners.iter().any(|o| o.uid == object.meta.uid)).collect()
     }
 
-    fn owner_is_gone(&mut self, uid: &Arc<str>) {
-        if let Some(keys) = self.dependents.get(uid) {
-            self.pending.extend(keys.iter().cloned());
+    fn owner_is_gone(&mut self, uid: &Arc<str>, cause: Revision) {
+        for key in self.dependents.get(uid).into_iter().flatten() {
+            self.pending.insert(key.clone(), cause);
         }
     }
 

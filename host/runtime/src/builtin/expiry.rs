@@ -78,6 +78,7 @@ impl Expiry {
     /// Deletes what is due, as much as a batch takes.
     pub(super) fn work(&mut self, batch: &mut Batch, now: Timestamp) {
         self.looking.clear();
+        batch.act_on(&[]);
         while batch.len() < BATCH_MAX && self.due.first().is_some_and(|(at, _)| *at <= now) {
             let Some((at, key)) = self.due.pop_first() else { break };
             self.by_key.remove(&key);

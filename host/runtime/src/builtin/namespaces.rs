@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use quadrille_object::GroupResource;
 use quadrille_registry::Reason;
-use quadrille_store::{Change, Key, Object, Query, Range, Selection, Snapshot, View};
+use quadrille_store::{Change, Key, Object, Query, Range, Revision, Selection, Snapshot, View};
 use serde_json::{Value, json};
 
 use super::batch::{BATCH_MAX, Batch};
+use super::pending::{Causes, Pending};
 use crate::runtime::Shared;
 
 /// What every namespace has; what is deleted comes back.
@@ -19,10 +20,10 @@ const FURNITURE: [(&str, &str); 2] =
 pub(super) struct Namespaces {
     terminating: BTreeSet<Arc<str>>,
     /// Terminating ones to look at.
-    pending: BTreeSet<Arc<str>>,
+    pending: Pending<Arc<str>>,
     /// New ones, and those that lost something.
-    bare: BTreeSet<Arc<str>>,
-    looking: Vec<Arc<str>>,
+    bare: Pending<Arc<str>>,
+    looking: Vec<(Arc<str>, Causes)>,
 }
 
 fn namespaces() -> GroupResource {
@@ -33,13 +34,13 @@ impl Namespaces {
     pub(super) fn of(snapshot: &Snapshot) -> Self {
         let mut this = Self::default();
         for namespace in snapshot.list(&Query::whole(Range::all(namespaces()))) {
-            this.note(&namespace);
+            this.note(&namespace, Revision(0));
         }
         this
     }
 
-    pub(super) fn pending(&self) -> usize {
-        self.pending.len() + self.bare.len()
+    pub(super) fn pending(&self) -> [&Pending<Arc<str>>; 2] {
+        [&self.pending, &self.bare]
     }
 
     pub(super) fn look_at(&mut self, change: &Change) {
@@ -50,7 +51,7 @@ impl Namespaces {
                 Some(namespace)
                     if change.before.is_none() || namespace.meta.deleted_at.is_some() =>
                 {
-                    self.note(namespace);
+                    self.note(namespace, change.revision);
                 }
                 Some(_) => {}
                 None => {
@@ -60,23 +61,23 @@ impl Namespaces {
                 }
             }
         } else if self.terminating.contains(&key.namespace) {
-            self.pending.insert(Arc::clone(&key.namespace));
+            self.pending.insert(Arc::clone(&key.namespace), change.revision);
         } else if change.after().is_none()
             && key.resource.group.is_empty()
             && FURNITURE.iter().any(|(r, n)| *r == &*key.resource.resource && *n == &*key.name)
         {
-            self.bare.insert(Arc::clone(&key.namespace));
+            self.bare.insert(Arc::clone(&key.namespace), change.revision);
         }
     }
 
-    fn note(&mut self, namespace: &Object) {
+    fn note(&mut self, namespace: &Object, cause: Revision) {
         let name = &namespace.key.name;
         if namespace.meta.deleted_at.is_some() {
             self.bare.remove(name);
             self.terminating.insert(Arc::clone(name));
-            self.pending.insert(Arc::clone(name));
+            self.pending.insert(Arc::clone(name), cause);
         } else {
-            self.bare.insert(Arc::clone(name));
+            self.bare.insert(Arc::clone(name), cause);
         }
     }
 
@@ -85,8 +86,9 @@ impl Namespaces {
         if self.bare.is_empty() {
             return;
         }
-        while let Some(name) = self.bare.pop_first() {
-            match shared.registry.furnish(&name).await {
+        while let Some((name, mut causes)) = self.bare.pop_first() {
+            causes.retain(|cause| *cause > Revision(0));
+            match shared.registry.furnish(&name, &causes).await {
                 Ok(()) => {}
                 Err(status) if matches!(status.reason, Reason::NotFound | Reason::Forbidden) => {
                     tracing::debug!(namespace = %name, error = %status, "namespace not furnished");
@@ -104,20 +106,23 @@ impl Namespaces {
     pub(super) fn work(&mut self, batch: &mut Batch) {
         self.looking.clear();
         while batch.len() < BATCH_MAX {
-            let Some(name) = self.pending.pop_first() else { break };
+            let Some((name, causes)) = self.pending.pop_first() else { break };
+            batch.act_on(&causes);
             if empty(&name, batch) {
                 // There is more than one transaction takes.
-                self.pending.insert(Arc::clone(&name));
-                self.looking.push(name);
+                self.pending.insert_all(&name, &causes);
+                self.looking.push((name, causes));
                 break;
             }
-            self.looking.push(name);
+            self.looking.push((name, causes));
         }
     }
 
     /// Nothing was committed: looks again.
     pub(super) fn retry(&mut self) {
-        self.pending.extend(self.looking.drain(..));
+        for (name, causes) in self.looking.drain(..) {
+            self.pending.insert_all(&name, &causes);
+        }
     }
 }
 

@@ -7,20 +7,21 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use quadrille_object::GroupResource;
-use quadrille_store::{Change, Key, Object, Query, Range, Selection, Snapshot, View};
+use quadrille_store::{Change, Key, Object, Query, Range, Revision, Selection, Snapshot, View};
 use serde_json::{Value, json};
 
 use super::batch::{BATCH_MAX, Batch};
+use super::pending::{Causes, Pending};
 
 const VOLUME: &str = "kubernetes.io/pv-protection";
 const CLAIM: &str = "kubernetes.io/pvc-protection";
 
 #[derive(Debug, Default)]
 pub(super) struct Protection {
-    pending: BTreeSet<Key>,
+    pending: Pending<Key>,
     /// Claims that are to go and are still used.
     waiting: BTreeSet<Key>,
-    looking: Vec<Key>,
+    looking: Vec<(Key, Causes)>,
 }
 
 fn core(resource: &str) -> GroupResource {
@@ -41,14 +42,14 @@ impl Protection {
         let mut this = Self::default();
         for resource in ["persistentvolumes", "persistentvolumeclaims"] {
             for object in snapshot.list(&Query::whole(Range::all(core(resource)))) {
-                this.note(&object);
+                this.note(&object, Revision(0));
             }
         }
         this
     }
 
-    pub(super) fn pending(&self) -> usize {
-        self.pending.len()
+    pub(super) fn pending(&self) -> &Pending<Key> {
+        &self.pending
     }
 
     pub(super) fn look_at(&mut self, change: &Change) {
@@ -56,20 +57,22 @@ impl Protection {
         if finalizer(key).is_some() {
             self.waiting.remove(key);
             match change.after() {
-                Some(object) => self.note(object),
-                None => drop(self.pending.remove(key)),
+                Some(object) => self.note(object, change.revision),
+                None => self.pending.remove(key),
             }
         } else if !self.waiting.is_empty() && key.resource == core("pods") {
             let of_namespace = |claim: &&Key| claim.namespace == key.namespace;
             let again: Vec<Key> = self.waiting.iter().filter(of_namespace).cloned().collect();
-            self.pending.extend(again);
+            for claim in again {
+                self.pending.insert(claim, change.revision);
+            }
         }
     }
 
-    fn note(&mut self, object: &Object) {
+    fn note(&mut self, object: &Object, cause: Revision) {
         let held = |of: &str| object.meta.finalizers.iter().any(|f| **f == *of);
         if object.meta.deleted_at.is_some() && finalizer(&object.key).is_some_and(held) {
-            self.pending.insert(object.key.clone());
+            self.pending.insert(object.key.clone(), cause);
         }
     }
 
@@ -77,9 +80,10 @@ impl Protection {
     pub(super) fn work(&mut self, batch: &mut Batch) {
         self.looking.clear();
         while batch.len() < BATCH_MAX {
-            let Some(key) = self.pending.pop_first() else { break };
+            let Some((key, causes)) = self.pending.pop_first() else { break };
+            batch.act_on(&causes);
             self.look(&key, batch);
-            self.looking.push(key);
+            self.looking.push((key, causes));
         }
     }
 
@@ -105,7 +109,9 @@ impl Protection {
 
     /// Nothing was committed: looks again.
     pub(super) fn retry(&mut self) {
-        self.pending.extend(self.looking.drain(..));
+        for (key, causes) in self.looking.drain(..) {
+            self.pending.insert_all(&key, &causes);
+        }
     }
 }
 

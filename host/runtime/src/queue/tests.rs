@@ -7,7 +7,7 @@ use quadrille_object::{GroupResource, Meta, Timestamp};
 use quadrille_store::{Cause, ChangeKind, Object, SystemCause};
 
 use super::*;
-use crate::wakes::WAKES_MAX;
+use crate::wakes::{LISTED_MAX, WAKES_MAX};
 
 fn key(number: u8) -> Key {
     Key::new(GroupResource::new("", "things"), "default", format!("k{number}"))
@@ -22,50 +22,55 @@ fn change(number: u8, revision: u64) -> Arc<Change> {
     Arc::new(Change { revision, txn, kind, before: None, object, cause, at })
 }
 
+fn sight(revision: u64) -> Sight {
+    Sight { looked: Revision(revision), snapshot: Revision(revision) }
+}
+
 #[test]
 fn new_work_comes_before_resync_and_retries() {
     let mut queue = Workqueue::default();
-    queue.resync(&key(1));
+    queue.resync(&key(1), None);
     queue.wake(&key(2), &change(2, 1));
-    assert_eq!(queue.take(Revision(1)).map(|t| t.key), Some(key(2)));
-    assert_eq!(queue.take(Revision(1)).map(|t| t.key), Some(key(1)));
-    assert!(queue.take(Revision(1)).is_none());
+    assert_eq!(queue.take(sight(1)).map(|t| t.key), Some(key(2)));
+    assert_eq!(queue.take(sight(1)).map(|t| t.key), Some(key(1)));
+    assert!(queue.take(sight(1)).is_none());
 }
 
 #[test]
 fn a_failed_key_waits_for_its_time_and_keeps_what_woke_it() {
     let mut queue = Workqueue::default();
     queue.wake(&key(1), &change(1, 1));
-    let taken = queue.take(Revision(1)).expect("ready");
+    let taken = queue.take(sight(1)).expect("ready");
     queue.finish(&taken, End::Failed(Duration::from_millis(5)));
     queue.ripen(Duration::from_millis(4));
     assert_eq!((queue.ready(), queue.failing()), (0, 1));
     queue.ripen(Duration::from_millis(5));
-    let again = queue.take(Revision(1)).expect("due");
-    assert_eq!((again.failures, again.wakes.revisions()), (1, vec![Revision(1)]));
+    let again = queue.take(sight(1)).expect("due");
+    assert_eq!((again.failures, again.wakes.revisions()), (1, [Revision(1)].as_slice()));
     assert_eq!(again.wakes.occasion(), Some(Occasion::Backoff));
     queue.finish(&again, End::Done(Vec::new()));
     assert_eq!((queue.failing(), queue.waiting()), (0, 0));
 }
 
 #[test]
-fn more_wakes_than_are_kept_are_counted() {
+fn merged_wakes_are_all_listed_and_beyond_the_bound_counted() {
     let mut queue = Workqueue::default();
-    for revision in 1..=100 {
+    let many = LISTED_MAX as u64 + 100;
+    for revision in 1..=many {
         queue.wake(&key(1), &change(1, revision));
     }
-    let wakes = queue.take(Revision(0)).expect("ready").wakes;
-    assert_eq!((wakes.changes().len(), wakes.dropped()), (WAKES_MAX, 100 - WAKES_MAX as u64));
-    assert_eq!(wakes.revisions().last(), Some(&Revision(100)));
+    let wakes = queue.take(sight(0)).expect("ready").wakes;
+    assert_eq!((wakes.changes().len(), wakes.dropped()), (WAKES_MAX, 100));
+    assert!(wakes.revisions().iter().copied().eq((101..=many).map(Revision)));
 }
 
 #[test]
 fn a_resync_ends_though_new_work_never_does() {
     let mut queue = Workqueue::default();
-    queue.resync(&key(0));
+    queue.resync(&key(0), None);
     let resynced = (1..=40).find(|revision| {
         queue.wake(&key(1), &change(1, *revision));
-        let taken = queue.take(Revision(0)).expect("ready");
+        let taken = queue.take(sight(0)).expect("ready");
         queue.finish(&taken, End::Done(Vec::new()));
         taken.key == key(0)
     });
@@ -114,10 +119,10 @@ proptest! {
                     model.owed.insert(key(number), revision);
                 }
                 Step::Resync(number) => {
-                    queue.resync(&key(number));
+                    queue.resync(&key(number), None);
                     model.owed.entry(key(number)).or_insert(0);
                 }
-                Step::Take => if let Some(taken) = queue.take(Revision(revision)) {
+                Step::Take => if let Some(taken) = queue.take(sight(revision)) {
                     prop_assert!(!model.running.contains_key(&taken.key));
                     prop_assert!(model.owed.contains_key(&taken.key) || model.timed.remove(&taken.key));
                     model.running.insert(taken.key.clone(), (taken, revision));

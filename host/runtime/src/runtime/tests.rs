@@ -11,6 +11,7 @@ use crate::{Failure, Outcome, Overlay, Refusal, RunEnd};
 
 mod life;
 mod reads;
+mod settled;
 mod webhooks;
 
 fn put(overlay: &mut Overlay, name: &str, data: &Value) -> Result<(), Failure> {
@@ -87,7 +88,7 @@ async fn what_was_looked_for_and_not_found_wakes_when_it_comes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_runs_lose_no_update_and_no_key_runs_twice_at_once() {
     let host = Host::new(false).await;
-    let running = Arc::new(Mutex::new(std::collections::BTreeSet::new()));
+    let running = Arc::new(Mutex::new(BTreeSet::new()));
     let seen = Arc::clone(&running);
     let reconciler = native(move |request, overlay| {
         let fresh = seen.lock().expect("no panic").insert(request.key.clone());

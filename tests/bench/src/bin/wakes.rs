@@ -191,7 +191,7 @@ impl Bench {
 
     async fn settle(&self, runtime: &Runtime) -> Result<()> {
         let revision = self.registry.store().revision();
-        let settled = runtime.settled(revision, Duration::from_mins(2)).await;
+        let settled = runtime.at_rest(revision, Duration::from_mins(2)).await;
         ensure!(settled.settled && settled.stuck_count == 0, "not settled: {settled:?}");
         Ok(())
     }

@@ -85,7 +85,7 @@ async fn a_removed_controller_commits_nothing_and_its_name_is_free() {
     host.runtime.remove(&name).expect("known");
     assert_eq!(host.runtime.remove(&name), Err(ControllerError::Unknown(name.clone())));
     let running = host.registry.store().revision();
-    assert!(!host.runtime.settled(running, Duration::ZERO).await.settled, "its run is under way");
+    assert!(!host.runtime.at_rest(running, Duration::ZERO).await.settled, "its run is under way");
     gate.notify_one();
     host.settle().await;
     assert!(host.get(&map_key("a-by")).is_none() && host.runtime.stats(None).is_empty());
@@ -120,7 +120,7 @@ async fn a_suspended_controller_keeps_what_woke_it() {
     while host.runtime.position() < revision {
         tokio::task::yield_now().await;
     }
-    let waiting = host.runtime.settled(revision, Duration::ZERO).await;
+    let waiting = host.runtime.at_rest(revision, Duration::ZERO).await;
     assert!(!waiting.settled && waiting.busy[0].queued == 1, "{waiting:?}");
     assert_eq!(host.value(&map_key("a-copy"))["data"]["n"], "0");
     host.runtime.resume(&name).expect("known");
@@ -200,7 +200,7 @@ async fn a_restart_goes_on_where_the_last_life_ended() {
         runtime.start();
         runtime.add(spec("double"), double()).expect("new");
         let revision = host.registry.store().revision();
-        let settled = runtime.settled(revision, Duration::from_mins(1)).await;
+        let settled = runtime.at_rest(revision, Duration::from_mins(1)).await;
         assert!(settled.settled, "{settled:?}");
         for name in ["a", "b"].iter().filter(|_| life > 1) {
             let n = host.value(&map_key(&format!("{name}-twice")))["data"]["n"].clone();

@@ -1,0 +1,81 @@
+//! What one of the host's own parts is still to look at, and the changes that led there.
+
+use std::collections::BTreeMap;
+
+use quadrille_store::Revision;
+
+use crate::wakes::LISTED_MAX;
+
+/// The changes that led to a piece of work, ascending; revision 0 stands for whatever was there at the start.
+pub(super) type Causes = Vec<Revision>;
+
+/// Things to look at, each once, in their order.
+#[derive(Debug)]
+pub(super) struct Pending<K> {
+    things: BTreeMap<K, Causes>,
+    /// How many things each change led to.
+    causes: BTreeMap<Revision, usize>,
+}
+
+impl<K> Default for Pending<K> {
+    fn default() -> Self {
+        Self { things: BTreeMap::new(), causes: BTreeMap::new() }
+    }
+}
+
+impl<K: Ord + Clone> Pending<K> {
+    /// Adds a thing because of a change.
+    pub(super) fn insert(&mut self, thing: K, cause: Revision) {
+        let causes = self.things.entry(thing).or_default();
+        if let Err(place) = causes.binary_search(&cause)
+            && causes.len() < LISTED_MAX
+        {
+            causes.insert(place, cause);
+            *self.causes.entry(cause).or_default() += 1;
+        }
+    }
+
+    /// Adds a thing because of all these changes.
+    pub(super) fn insert_all(&mut self, thing: &K, causes: &[Revision]) {
+        for cause in causes {
+            self.insert(thing.clone(), *cause);
+        }
+    }
+
+    /// Takes the first thing out.
+    pub(super) fn pop_first(&mut self) -> Option<(K, Causes)> {
+        let (thing, causes) = self.things.pop_first()?;
+        self.forget(&causes);
+        Some((thing, causes))
+    }
+
+    pub(super) fn remove(&mut self, thing: &K) {
+        if let Some(causes) = self.things.remove(thing) {
+            self.forget(&causes);
+        }
+    }
+
+    fn forget(&mut self, causes: &[Revision]) {
+        for cause in causes {
+            if let Some(count) = self.causes.get_mut(cause) {
+                *count -= 1;
+                if *count == 0 {
+                    self.causes.remove(cause);
+                }
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.things.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.things.is_empty()
+    }
+
+    /// The changes that led to all of them.
+    pub(super) fn causes(&self) -> impl Iterator<Item = Revision> {
+        self.causes.keys().copied()
+    }
+}
