@@ -64,6 +64,11 @@ pub(crate) struct Runs {
     /// How many runs compute at once; default four per processor. A run that spins gives way every 10 ms but keeps its
     /// place up to its deadline: fewer places let a bad plugin hold up the others, more cost memory.
     pub(crate) parallelism: usize,
+    /// How much of the journal of runs is kept on disk; default `"64MiB"`, some 200,000 runs, and `"0B"` keeps none.
+    /// `quadrille runs` and `quadrille replay` reach back only as far as it does.
+    pub(crate) journal_bytes_max: Text<Bytes>,
+    /// Up to which age; default `"24h"`.
+    pub(crate) journal_age_max: Text<Duration>,
 }
 
 impl Default for Config {
@@ -94,7 +99,11 @@ impl Default for History {
 impl Default for Runs {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
-        Self { parallelism: 4 * processors }
+        Self {
+            parallelism: 4 * processors,
+            journal_bytes_max: Text(Bytes(64 << 20)),
+            journal_age_max: Text(Duration::from_hours(24)),
+        }
     }
 }
 

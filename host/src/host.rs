@@ -10,7 +10,7 @@ use quadrille_kit::{Clock, Random, Supervisor, SystemClock, SystemRandom};
 use quadrille_registry::Registry;
 use quadrille_runtime::Runtime;
 use quadrille_server::{Parts, Server, Tokens, User, identity};
-use quadrille_store::Store;
+use quadrille_store::{Journal, JournalConfig, Store};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::access;
@@ -40,7 +40,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<bool> {
     let names = identity::loopback_names();
     let certificate = identity::make_server_certificate(&authority, &names, clock.now())
         .context("cannot make the server's certificate")?;
-    let runtime = Runtime::build(runtime_config(&config), registry.clone(), supervisor.clone());
+    let journal = open_journal(&config, &files, &clock, &supervisor).await?;
+    let runtime_config = runtime_config(&config, journal);
+    let runtime = Runtime::build(runtime_config, registry.clone(), supervisor.clone());
     let manager = plugin_manager(&files, &registry, &runtime, &supervisor)?;
     let registry_of_roles = registry.clone();
     let registry_of_quotas = registry.clone();
@@ -75,9 +77,10 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<bool> {
     Ok(supervisor.failed().is_empty())
 }
 
-fn runtime_config(config: &Config) -> quadrille_runtime::Config {
+fn runtime_config(config: &Config, journal: Option<Journal>) -> quadrille_runtime::Config {
     quadrille_runtime::Config {
         slots: config.runs.parallelism,
+        journal,
         event_life: Some(config.event_ttl.0).filter(|life| !life.is_zero()),
         ..quadrille_runtime::Config::default()
     }
@@ -118,6 +121,23 @@ async fn open_store(
         ..quadrille_store::Config::default()
     };
     Store::open(config, Arc::clone(clock), supervisor).await.context("cannot open the store")
+}
+
+/// The journal of runs; `None` when none is to be kept.
+async fn open_journal(
+    config: &Config,
+    files: &Files,
+    clock: &Arc<dyn Clock>,
+    supervisor: &Supervisor,
+) -> anyhow::Result<Option<Journal>> {
+    let (bytes_max, age_max) = (config.runs.journal_bytes_max.0.0, config.runs.journal_age_max.0);
+    if bytes_max == 0 {
+        return Ok(None);
+    }
+    let dir = Some(files.path("runs"));
+    let config = JournalConfig { dir, bytes_max, age_max, ..JournalConfig::default() };
+    let journal = Journal::open(config, Arc::clone(clock), supervisor).await;
+    journal.map(Some).context("cannot open the journal of runs")
 }
 
 fn tokens(config: &Config, admin: &str) -> anyhow::Result<Tokens> {

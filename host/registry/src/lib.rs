@@ -35,4 +35,4 @@ pub use request::{
 };
 pub use status::{Reason, Status, StatusCause};
 pub use turn::Turn;
-pub use webhooks::{Consultation, WebhookEndpoint, WebhookReply, Webhooks};
+pub use webhooks::{Consultation, RecordedAnswer, WebhookEndpoint, WebhookReply, Webhooks};

@@ -119,6 +119,11 @@ pub struct OpenQuestions {
 }
 
 impl OpenQuestions {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.questions.len()
+    }
+
     /// Adds the questions of another write.
     pub fn join(&mut self, other: Self) {
         self.questions.extend(other.questions);

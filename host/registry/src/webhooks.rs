@@ -17,6 +17,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use quadrille_kit::{Clock, Random, SeededRandom};
 use quadrille_object::Timestamp;
+use quadrille_store::content_hash;
 use serde_json::Value;
 
 use crate::admission::review;
@@ -78,18 +79,63 @@ pub(crate) struct QuestionKey {
     pub(crate) request: Arc<str>,
 }
 
+impl QuestionKey {
+    fn hash(&self) -> u128 {
+        content_hash(format!("{}\n{}\n{}", self.webhook, self.round, self.request).as_bytes())
+    }
+}
+
+/// An answer as a run's record keeps it: with it the run can be made again without asking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedAnswer {
+    /// The hash of the question.
+    pub question: u128,
+    /// The answer, or why there was none, as JSON.
+    pub answer: Arc<str>,
+}
+
 /// The answers that attempts at one write, or at the writes of one run, were given.
 #[derive(Debug)]
 pub struct Consultation {
     pub(crate) now: Timestamp,
     seed: u64,
     answers: BTreeMap<QuestionKey, review::Outcome>,
+    /// Those of an earlier time, by the hash of the question.
+    recorded: BTreeMap<u128, review::Outcome>,
 }
+
+/// The guest of a run draws from the same seed; what the registry draws must not be what the guest has seen.
+const APART: u64 = 0x5157_7269_7465_7321;
 
 impl Consultation {
     /// One without answers.
     pub fn new(clock: &dyn Clock, random: &dyn Random) -> Self {
-        Self { now: clock.now(), seed: random.next_u64(), answers: BTreeMap::new() }
+        Self::at(clock.now(), random.next_u64())
+    }
+
+    /// One without answers for a run: everything that its writes take from time and chance follows from these two.
+    pub fn at(now: Timestamp, seed: u64) -> Self {
+        let (answers, recorded) = (BTreeMap::new(), BTreeMap::new());
+        Self { now, seed: seed ^ APART, answers, recorded }
+    }
+
+    /// The same with answers that were recorded; what cannot be read is left out.
+    #[must_use]
+    pub fn knowing(mut self, recorded: &[RecordedAnswer]) -> Self {
+        let read = |known: &RecordedAnswer| {
+            Some((known.question, serde_json::from_str(&known.answer).ok()?))
+        };
+        self.recorded.extend(recorded.iter().filter_map(read));
+        self
+    }
+
+    /// The answers that were given, for a record.
+    pub fn record(&self) -> Vec<RecordedAnswer> {
+        let recorded = self.answers.iter().filter_map(|(key, outcome)| {
+            let answer = serde_json::to_string(outcome).ok()?.into();
+            Some(RecordedAnswer { question: key.hash(), answer })
+        });
+        recorded.collect()
     }
 
     /// The same numbers for each attempt at one write.
@@ -98,7 +144,11 @@ impl Consultation {
     }
 
     pub(crate) fn answer(&self, key: &QuestionKey) -> Option<&review::Outcome> {
-        self.answers.get(key)
+        let known = self.answers.get(key);
+        known.or_else(|| {
+            let recorded = (!self.recorded.is_empty()).then(|| self.recorded.get(&key.hash()));
+            recorded.flatten()
+        })
     }
 
     pub(crate) fn is_full(&self) -> bool {

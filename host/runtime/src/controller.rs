@@ -7,8 +7,10 @@ use std::time::Duration;
 use quadrille_object::Timestamp;
 use quadrille_store::{Change, Fence, Key, Object};
 
+use crate::overlay::OverlayLimits;
 use crate::queue::Workqueue;
 use crate::reconciler::{ControllerSpec, Failure, Reconciler};
+use crate::record::RunCode;
 use crate::stats::{ControllerStats, Histogram, LastError};
 use crate::wakes::Wakes;
 
@@ -52,25 +54,46 @@ pub(crate) struct Version {
     pub(crate) spec: Arc<ControllerSpec>,
     pub(crate) reconciler: Arc<dyn Reconciler>,
     pub(crate) generation: u64,
+    /// The same for the record.
+    pub(crate) code: Arc<RunCode>,
 }
 
 impl Version {
-    /// Whether the object waits for this controller's finalizer.
-    pub(crate) fn holds(&self, object: &Object) -> bool {
-        let Some(finalizer) = &self.spec.finalizer else { return false };
-        object.meta.deleted_at.is_some()
-            && object.meta.finalizers.iter().any(|f| **f == **finalizer)
+    pub(crate) fn new(
+        spec: ControllerSpec,
+        reconciler: Arc<dyn Reconciler>,
+        generation: u64,
+        limits: &OverlayLimits,
+    ) -> Self {
+        let (spec, settings) = (Arc::new(spec), reconciler.settings());
+        let code = RunCode::new(Arc::clone(&spec), generation, limits.clone(), settings);
+        Self { spec, reconciler, generation, code: Arc::new(code) }
     }
 
-    /// Whether there is something to run for: the object exists, is selected, and, when it is terminating and the
-    /// controller has a finalizer, still waits for it.
-    pub(crate) fn wants(&self, object: &Object) -> bool {
-        let terminating = object.meta.deleted_at.is_some();
-        if terminating && self.spec.finalizer.is_some() {
-            return self.holds(object);
-        }
-        self.spec.selector.matches(&object.meta)
+    /// Whether the object waits for this controller's finalizer.
+    pub(crate) fn holds(&self, object: &Object) -> bool {
+        holds(&self.spec, object)
     }
+
+    /// Whether there is something to run for.
+    pub(crate) fn wants(&self, object: &Object) -> bool {
+        wants(&self.spec, object)
+    }
+}
+
+fn holds(spec: &ControllerSpec, object: &Object) -> bool {
+    let Some(finalizer) = &spec.finalizer else { return false };
+    object.meta.deleted_at.is_some() && object.meta.finalizers.iter().any(|f| **f == **finalizer)
+}
+
+/// Whether there is something to run for: the object exists, is selected, and, when it is terminating and the
+/// controller has a finalizer, still waits for it.
+pub(crate) fn wants(spec: &ControllerSpec, object: &Object) -> bool {
+    let terminating = object.meta.deleted_at.is_some();
+    if terminating && spec.finalizer.is_some() {
+        return holds(spec, object);
+    }
+    spec.selector.matches(&object.meta)
 }
 
 #[derive(Debug)]

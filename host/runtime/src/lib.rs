@@ -7,10 +7,12 @@
 pub mod backoff;
 pub mod controller;
 pub mod descent;
+pub mod find;
 pub mod overlay;
 pub mod queue;
 pub mod reconciler;
 pub mod record;
+pub mod rerun;
 pub mod runtime;
 pub mod settled;
 pub mod stats;
@@ -25,16 +27,19 @@ mod tell;
 #[cfg(test)]
 mod testing;
 mod trigger;
+mod work;
 
 pub use backoff::Backoff;
 pub use controller::ControllerName;
 pub use descent::Descent;
+pub use find::{FindError, RunQuery};
 pub use overlay::{Note, Overlay, OverlayLimits, OverlayOwner, OverlayUse, Refusal};
 pub use reconciler::{
     ControllerSpec, Failure, Grant, GrantRule, Outcome, ReconcileRequest, Reconciled, Reconciler,
     WokenBy,
 };
-pub use record::{RunEnd, RunRecord};
+pub use record::{EmptyReads, RunCode, RunEnd, RunRecord, RunWake, RunWrite};
+pub use rerun::{Reran, Rerun};
 pub use runtime::{Config, ControllerError, Runtime};
 pub use settled::{Busy, Settled, Standstill, Stuck};
 pub use stats::{ControllerStats, Durations, LastError};

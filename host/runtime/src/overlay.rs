@@ -15,18 +15,21 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use quadrille_object::{Meta, Template, Timestamp};
-use quadrille_registry::{Actor, Consultation, OpenQuestions, Registry, Status};
+use quadrille_registry::{Actor, Consultation, OpenQuestions, RecordedAnswer, Registry, Status};
 use quadrille_store::{
     Cause, Expect, FenceTicket, Key, Object, Query, Range, ReadSet, Revision, Snapshot, Txn, View,
     Write,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::reconciler::Grant;
+use crate::record::EmptyReads;
 pub use access::Refusal;
 pub use event::Note;
 
 /// What one run may do at most; a limit that is reached is an error of that run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 #[expect(clippy::struct_field_names, reason = "each is a ceiling, and says so")]
 pub struct OverlayLimits {
     /// Reads and objects returned by them, in all. Default 20,000.
@@ -123,6 +126,8 @@ pub struct Overlay {
     keys_read: BTreeSet<Key>,
     ranges_read: HashSet<Range>,
     ranges_read_weakly: HashSet<Range>,
+    /// What was read and not there.
+    empty: EmptyReads,
     used: OverlayUse,
     limit_reached: Option<Status>,
     /// What admission webhooks have answered in earlier tries of the run.
@@ -146,6 +151,7 @@ impl Overlay {
             keys_read: BTreeSet::new(),
             ranges_read: HashSet::new(),
             ranges_read_weakly: HashSet::new(),
+            empty: EmptyReads::default(),
             used: OverlayUse::default(),
             limit_reached: None,
             answers: None,
@@ -201,6 +207,9 @@ impl Overlay {
         if !self.keys_read.contains(key) {
             self.keys_read.insert(key.clone());
         }
+        if object.is_none() {
+            self.empty.keys.push(key.clone());
+        }
         Ok(object)
     }
 
@@ -236,6 +245,9 @@ impl Overlay {
         self.check_limit()?;
         let found = self.look_through(query);
         self.count_read(found.len().max(1), found.iter().map(|o| o.bytes.len()).sum())?;
+        if found.is_empty() && query.after.is_none() && !self.empty.ranges.contains(range) {
+            self.empty.ranges.push(range.clone());
+        }
         Ok(found)
     }
 
@@ -276,6 +288,24 @@ impl Overlay {
         let keys = self.keys_read.iter().cloned().collect();
         let (ranges, weak) = (in_order(checked.iter()), in_order(weak));
         ReadSet { at: self.snapshot.revision(), keys, ranges, weak }
+    }
+
+    /// Which of the reads found nothing; takes them out.
+    pub(crate) fn take_empty(&mut self) -> EmptyReads {
+        let mut empty = std::mem::take(&mut self.empty);
+        empty.keys.sort();
+        empty.keys.dedup();
+        empty
+    }
+
+    /// What admission webhooks have answered, for the record.
+    pub(crate) fn answers(&self) -> Vec<RecordedAnswer> {
+        self.answers.as_ref().map(Consultation::record).unwrap_or_default()
+    }
+
+    /// What the overlay lies on.
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
     }
 
     /// The keys that the commit will change.

@@ -7,11 +7,12 @@ use std::time::Duration;
 use quadrille_kit::clock::BoxFuture;
 use quadrille_object::{GroupResource, Timestamp, selector::LabelSelector};
 use quadrille_store::{Change, FenceTicket, Key, Object};
+use serde::{Deserialize, Serialize};
 
 use crate::overlay::Overlay;
 
 /// What a controller may do, as the operator granted it; empty allows nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
     /// Each allows some verbs on some resources.
     pub rules: Vec<GrantRule>,
@@ -20,7 +21,7 @@ pub struct Grant {
 }
 
 /// Verbs on a resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantRule {
     /// The API group.
     pub group: Arc<str>,
@@ -57,7 +58,8 @@ impl Grant {
 }
 
 /// A controller, as it is registered with the runtime.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ControllerSpec {
     /// Its name, unique in its plugin.
     pub name: Arc<str>,
@@ -150,6 +152,12 @@ impl Failure {
         }
     }
 
+    /// The kind of that name, if there is one.
+    pub(crate) fn kind_named(name: &str) -> Option<&'static str> {
+        let kinds = ["transient", "permanent", "trap", "deadline", "limit", "host"];
+        kinds.into_iter().find(|kind| *kind == name)
+    }
+
     /// What it says.
     pub fn message(&self) -> &str {
         match self {
@@ -191,6 +199,11 @@ pub struct Reconciled {
 pub trait Reconciler: fmt::Debug + Send + Sync {
     /// Runs once. The overlay is the only way to read and to write.
     fn reconcile(&self, request: ReconcileRequest, overlay: Overlay) -> BoxFuture<'_, Reconciled>;
+
+    /// Its own settings as text: with the code that its controller's digest names they make it again.
+    fn settings(&self) -> Arc<str> {
+        "".into()
+    }
 }
 
 /// The ticket that a run's commit carries, so that a run that outlived its version cannot commit.

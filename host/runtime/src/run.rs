@@ -9,25 +9,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quadrille_object::{Gvr, Timestamp};
-use quadrille_registry::{Consultation, Resource, Status, Turn};
+use quadrille_object::Timestamp;
+use quadrille_registry::{RecordedAnswer, Turn};
 use quadrille_store::{
-    Cause, Change, ChangeFilter, CommitError, Committed, Conflict, FenceTicket, Key, Object,
-    ReadSet, Revision, RunCause, Snapshot, View,
+    Cause, Change, ChangeFilter, CommitError, Committed, Conflict, FenceTicket, Key, ReadSet,
+    Revision, RunCause, Snapshot, View,
 };
 
 use crate::controller::Version;
-use crate::overlay::{Overlay, OverlayOwner, Unchecked};
+use crate::overlay::Overlay;
 use crate::queue::{End, Taken};
 use crate::reconciler::{Failure, Outcome, ReconcileRequest, Reconciled, WokenBy};
-use crate::record::{RunEnd, RunRecord};
+use crate::record::{EmptyReads, RunEnd, RunRecord, RunWake, RunWrite};
 use crate::runtime::Shared;
 use crate::state::State;
 use crate::tell::Telling;
-
-/// How often one run may be made again because webhooks had to be asked: each change by a webhook may lead to new
-/// writes, and this many in a row are no longer a chain of that kind.
-const TRIES_MAX: u32 = 16;
+use crate::work::Work;
 
 /// How far a run looks behind the trigger for changes that it read; beyond it they are counted as one.
 const UNLOOKED_MAX: usize = 8192;
@@ -54,9 +51,17 @@ pub(crate) struct Ended {
     pub(crate) result: Result<Outcome, Bad>,
     /// What it read; `None` when the reconciler did not give its overlay back.
     reads: Option<ReadSet>,
+    /// Which of that was not there.
+    empty: EmptyReads,
     /// Everything that was read is as it was up to here.
     seen: Revision,
-    writes: Vec<(Key, Revision)>,
+    /// What it wrote, or would have written.
+    writes: Vec<RunWrite>,
+    /// The changes that it was shown.
+    wakes: Vec<RunWake>,
+    /// What webhooks answered.
+    answers: Vec<RecordedAnswer>,
+    seed: u64,
     memory_bytes: u64,
     reconcile_time: Duration,
 }
@@ -126,7 +131,7 @@ impl Drop for Guard {
         if !self.ended {
             let failure = Failure::Trap("the reconciler panicked".to_owned());
             let ended = Ended::bad(Bad::Failure(failure), self.start.snapshot.revision());
-            self.end(&ended);
+            self.end(ended);
         }
     }
 }
@@ -147,13 +152,24 @@ async fn drive(shared: Arc<Shared>, start: Start) {
         guard.end_unwanted(snapshot.revision());
         return;
     };
-    let work = reconcile(&shared, &guard.start, &snapshot, object);
-    let reconciled = in_turn(&shared, &mut turn, length.unwrap_or_default(), work).await;
+    let request = request_of(&guard.start, shared.random.next_u64());
+    let work = Work {
+        registry: &shared.registry,
+        spec: &guard.start.version.code.spec,
+        reconciler: guard.start.version.reconciler.as_ref(),
+        limits: &shared.config.limits,
+        snapshot: &snapshot,
+        request: &request,
+    };
+    let length = length.unwrap_or_default();
+    let reconciled = in_turn(&shared, &mut turn, length, work.asking(object)).await;
     let reconcile_time = shared.clock.monotonic().saturating_sub(guard.start.started);
     guard.start.note_unlooked(&shared, &reconciled.overlay);
     guard.leave_slot();
-    let ended = conclude(&shared, &guard.start, reconciled, reconcile_time, turn).await;
-    guard.end(&ended);
+    let mut ended = conclude(&shared, &guard.start, reconciled, reconcile_time, turn).await;
+    ended.seed = request.seed;
+    ended.wakes = request.woken_by.iter().map(|woken| RunWake::of(&woken.change)).collect();
+    guard.end(ended);
 }
 
 /// Works within the turn, if there is one. A turn that takes too long for everybody else ends early, and the run goes
@@ -176,132 +192,14 @@ async fn in_turn<T>(
     work.await
 }
 
-/// Reconciles, and again when a write has to be seen by admission webhooks first: then with their answers. A run reads
-/// the same snapshot each time, so it writes the same, and one more try is enough unless a webhook changed something
-/// that it acts on.
-async fn reconcile(
-    shared: &Arc<Shared>,
-    start: &Start,
-    snapshot: &Snapshot,
-    object: Arc<Object>,
-) -> Reconciled {
-    let registry = &shared.registry;
-    let mut answers = registry.has_webhooks().then(|| registry.consultation());
-    let seed = shared.random.next_u64();
-    let mut tries = 0;
-    loop {
-        let answered = answers.take();
-        let object = Arc::clone(&object);
-        let mut reconciled =
-            reconcile_once(shared, start, snapshot, object, (seed, answered)).await;
-        let Some((questions, known)) = reconciled.overlay.take_questions() else {
-            return reconciled;
-        };
-        tries += 1;
-        if tries > TRIES_MAX {
-            let why = format!("admission webhooks had to be asked {TRIES_MAX} times");
-            reconciled.result = Err(Failure::Limit(why));
-            return reconciled;
-        }
-        let mut known = known.unwrap_or_else(|| registry.consultation());
-        if let Err(status) = registry.consult(questions, &mut known).await {
-            reconciled.result = Err(Failure::Host(status.message));
-            return reconciled;
-        }
-        answers = Some(known);
-    }
-}
-
-/// The host's side of the reconcile: finalizers before and after, limits.
-async fn reconcile_once(
-    shared: &Arc<Shared>,
-    start: &Start,
-    snapshot: &Snapshot,
-    object: Arc<Object>,
-    (seed, answers): (u64, Option<Consultation>),
-) -> Reconciled {
-    let (spec, key) = (&start.version.spec, &start.taken.key);
-    let owner = OverlayOwner {
-        plugin: Arc::clone(&spec.plugin),
-        controller: Arc::clone(&spec.name),
-        field_manager: Arc::clone(&spec.field_manager),
-        primary: Some(key.clone()),
-        now: start.now,
-    };
-    let overlay = Overlay::new(snapshot.clone(), shared.registry.clone(), spec.grant.clone());
-    let overlay = overlay.limited(shared.config.limits.clone()).owned_by(owner);
-    let mut overlay = overlay.answered(answers);
-    let terminating = object.meta.deleted_at.is_some();
-    let object = match prepare(shared, start, &mut overlay, object) {
-        Ok(object) => object,
-        Err(status) => {
-            let result = Err(Failure::Host(status.message));
-            return Reconciled { overlay, result, memory_bytes: 0 };
-        }
-    };
-    let request = request_of(start, object, seed);
-    let mut reconciled = start.version.reconciler.reconcile(request, overlay).await;
-    if let Some(status) = reconciled.overlay.limit_reached() {
-        reconciled.result = Err(Failure::Limit(status.message.clone()));
-    }
-    if terminating
-        && reconciled.result == Ok(Outcome::Done)
-        && let Err(status) = finalize(shared, start, &mut reconciled.overlay)
-    {
-        reconciled.result = Err(Failure::Host(status.message));
-    }
-    reconciled
-}
-
-/// Adds the controller's finalizer, and puts the object into the version that it asked for.
-fn prepare(
-    shared: &Shared,
-    start: &Start,
-    overlay: &mut Overlay,
-    object: Arc<Object>,
-) -> Result<Arc<Object>, Status> {
-    let (spec, key) = (&start.version.spec, &start.taken.key);
-    let resource = resource_of(shared, start)?;
-    let mut object = object;
-    if let Some(finalizer) = &spec.finalizer
-        && object.meta.deleted_at.is_none()
-    {
-        overlay.set_finalizer(&resource, key, finalizer, true)?;
-        object = Unchecked(overlay).get(key).unwrap_or(object);
-    }
-    let bytes = shared.registry.present(&object, &resource);
-    if bytes == object.bytes {
-        return Ok(object);
-    }
-    let (key, meta) = (key.clone(), object.meta.clone());
-    Ok(Arc::new(Object { key, revision: object.revision, meta, bytes }))
-}
-
-fn finalize(shared: &Shared, start: &Start, overlay: &mut Overlay) -> Result<(), Status> {
-    let Some(finalizer) = &start.version.spec.finalizer else { return Ok(()) };
-    let resource = resource_of(shared, start)?;
-    overlay.set_finalizer(&resource, &start.taken.key, finalizer, false)
-}
-
-fn resource_of(shared: &Shared, start: &Start) -> Result<Arc<Resource>, Status> {
-    let spec = &start.version.spec;
-    let gvr = Gvr {
-        group: Arc::clone(&spec.primary.group),
-        version: Arc::clone(&spec.version),
-        resource: Arc::clone(&spec.primary.resource),
-    };
-    let catalog = shared.registry.catalog();
-    let resource = catalog.by_gvr(&gvr).or_else(|| catalog.by_group_resource(&spec.primary));
-    resource.cloned().ok_or_else(|| Status::not_found(&spec.primary, ""))
-}
-
-fn request_of(start: &Start, object: Arc<Object>, seed: u64) -> ReconcileRequest {
+/// What the reconciler is asked, less the object.
+fn request_of(start: &Start, seed: u64) -> ReconcileRequest {
     let changes = start.taken.wakes.changes().iter();
     ReconcileRequest {
         run: start.run,
         controller: Arc::clone(&start.version.spec.name),
         key: start.taken.key.clone(),
-        object: Some(object),
+        object: None,
         woken_by: changes.map(|change| WokenBy { change: Arc::clone(change) }).collect(),
         attempt: start.taken.failures,
         now: start.now,
@@ -317,13 +215,17 @@ async fn conclude(
     reconcile_time: Duration,
     turn: Option<Turn<'_>>,
 ) -> Ended {
-    let Reconciled { overlay, result, memory_bytes } = reconciled;
+    let Reconciled { mut overlay, result, memory_bytes } = reconciled;
     let reads = overlay.reads();
     let mut ended = Ended {
         seen: reads.at,
         reads: Some(reads),
+        empty: overlay.take_empty(),
         result: result.map_err(Bad::Failure),
         writes: Vec::new(),
+        wakes: Vec::new(),
+        answers: overlay.answers(),
+        seed: 0,
         memory_bytes,
         reconcile_time,
     };
@@ -336,9 +238,10 @@ async fn conclude(
         }
         return ended;
     }
-    let snapshot = ended.seen;
-    let cause = cause_of(shared, start, snapshot);
+    let cause = cause_of(shared, start, ended.seen);
+    let snapshot = overlay.snapshot().clone();
     let txn = overlay.into_txn(Some(start.ticket.clone()), Cause::Run(cause));
+    ended.writes = txn.writes.iter().map(|write| RunWrite::of(write, &snapshot)).collect();
     let committed = match turn {
         Some(turn) => turn.commit(txn).await,
         None => shared.registry.commit(txn).await,
@@ -421,16 +324,26 @@ impl Ended {
         Self {
             result: Err(bad),
             reads: None,
+            empty: EmptyReads::default(),
             seen,
             writes: Vec::new(),
+            wakes: Vec::new(),
+            answers: Vec::new(),
+            seed: 0,
             memory_bytes: 0,
             reconcile_time: Duration::ZERO,
         }
     }
 
+    fn has_committed(&self) -> bool {
+        self.writes.iter().any(|write| write.revision.is_some())
+    }
+
     fn commit(&mut self, committed: &Committed) {
         self.seen = committed.revision;
-        self.writes = committed.objects.iter().map(|o| (o.key.clone(), o.revision)).collect();
+        for (write, object) in self.writes.iter_mut().zip(&committed.objects) {
+            write.revision = Some(object.revision);
+        }
     }
 }
 
@@ -457,15 +370,15 @@ impl Guard {
     }
 
     /// Books how the run ended, and lets go of its key.
-    fn end(&mut self, ended: &Ended) {
+    fn end(&mut self, ended: Ended) {
         let shared = Arc::clone(&self.shared);
         let (id, key) = (self.start.id, &self.start.taken.key);
         let mut state = shared.lock();
-        if !ended.writes.is_empty() {
+        if ended.has_committed() {
             // What follows from a commit in the registry is committed by now too.
             state.last_commit = state.last_commit.max(shared.registry.store().revision());
         }
-        let telling = Telling::of(&shared, &mut state, &self.start, ended);
+        let telling = Telling::of(&shared, &mut state, &self.start, &ended);
         if self.start.has_queue(&state) {
             let missed = match &ended.reads {
                 Some(reads) => state.missed(reads, ended.seen),
@@ -476,7 +389,8 @@ impl Guard {
             {
                 state.subscriptions.replace(id, key, reads, ended.seen);
             }
-            self.book(&mut state, ended, missed);
+            self.book(&mut state, &ended, missed);
+            self.record(&mut state, ended);
         }
         self.release(state);
         if let Some(telling) = telling {
@@ -491,7 +405,7 @@ impl Guard {
         if let Some(controller) = state.controllers.get_mut(&id) {
             let numbers = &mut controller.numbers;
             numbers.runs += 1;
-            numbers.commits += u64::from(!ended.writes.is_empty());
+            numbers.commits += u64::from(ended.has_committed());
             numbers.retries += u64::from(start.taken.conflicts + start.taken.failures > 0);
             numbers.turns += u64::from(shared.config.turn_after(start.taken.conflicts).is_some());
             numbers.conflicts += u64::from(matches!(ended.result, Err(Bad::Conflict(_))));
@@ -511,7 +425,6 @@ impl Guard {
                 controller.failed.remove(&start.taken.key);
             }
         }
-        state.records.add(self.record(ended, duration));
         let taken = &start.taken;
         match &ended.result {
             Ok(Outcome::Done) | Err(Bad::Failure(Failure::Permanent(_))) => {
@@ -546,35 +459,48 @@ impl Guard {
         self.shared.progress.notify_waiters();
     }
 
-    fn record(&self, ended: &Ended, duration: Duration) -> RunRecord {
-        let (start, spec) = (&self.start, &self.start.version.spec);
-        let reads = ended.reads.clone().unwrap_or_default();
-        RunRecord {
+    /// Keeps the run's record, in memory and in the journal.
+    fn record(&self, state: &mut State, ended: Ended) {
+        let (shared, start) = (&self.shared, &self.start);
+        let (wakes, reads) = (&start.taken.wakes, ended.reads.unwrap_or_default());
+        let record = RunRecord {
             run: start.run,
-            plugin: Arc::clone(&spec.plugin),
-            controller: Arc::clone(&spec.name),
-            digest: Arc::clone(&spec.digest),
+            code: Arc::clone(&start.version.code),
             object: start.taken.key.clone(),
             snapshot: reads.at,
-            woken_by: start.taken.wakes.revisions().to_vec(),
-            occasion: start.taken.wakes.occasion().map(crate::wakes::Occasion::as_str),
-            reads,
-            writes: ended.writes.clone(),
-            end: match &ended.result {
-                Ok(Outcome::Done) => RunEnd::Done { requeue: None },
-                Ok(Outcome::DoneUntil(wait)) => RunEnd::Done { requeue: Some(*wait) },
-                Err(Bad::Failure(failure)) => {
-                    let message = failure.message().to_owned();
-                    RunEnd::Failed { kind: failure.kind(), message }
-                }
-                Err(Bad::Conflict(key)) => RunEnd::Conflict { key: key.clone() },
-                Err(Bad::Fenced) => RunEnd::Fenced,
-            },
-            started: start.now,
-            reconcile_time: ended.reconcile_time,
-            duration,
+            wakes: ended.wakes,
+            woken_by: wakes.revisions().to_vec(),
+            wakes_dropped: wakes.dropped(),
+            occasion: wakes.occasion().map(crate::wakes::Occasion::as_str),
+            attempt: start.taken.failures,
             conflicts: start.taken.conflicts,
+            now: start.now,
+            seed: ended.seed,
+            answers: ended.answers,
+            reads,
+            empty: ended.empty,
+            writes: ended.writes,
+            end: end_of(ended.result),
+            reconcile_time: ended.reconcile_time,
+            duration: shared.clock.monotonic().saturating_sub(start.started),
+        };
+        let record = Arc::new(record);
+        state.records.add(&record);
+        if let Some(journal) = &shared.config.journal {
+            journal.append(record);
         }
+    }
+}
+
+fn end_of(result: Result<Outcome, Bad>) -> RunEnd {
+    match result {
+        Ok(Outcome::Done) => RunEnd::Done { requeue: None },
+        Ok(Outcome::DoneUntil(wait)) => RunEnd::Done { requeue: Some(wait) },
+        Err(Bad::Failure(failure)) => {
+            RunEnd::Failed { kind: failure.kind(), message: failure.message().to_owned() }
+        }
+        Err(Bad::Conflict(key)) => RunEnd::Conflict { key },
+        Err(Bad::Fenced) => RunEnd::Fenced,
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use quadrille_kit::{Clock, Random, Supervisor};
 use quadrille_registry::Registry;
-use quadrille_store::{Key, Query, Range, Revision, View};
+use quadrille_store::{Journal, Key, Query, Range, Revision, View};
 use tokio::sync::Notify;
 
 use crate::backoff::Backoff;
@@ -47,6 +47,8 @@ pub struct Config {
     pub limits: OverlayLimits,
     /// How many run records are kept in memory. Default 4,096.
     pub records_max: usize,
+    /// Where all run records are kept; default `None`: only the newest are, in memory.
+    pub journal: Option<Journal>,
     /// Whether the host's own controllers run: garbage collector, namespace life-cycle, default objects.
     pub builtin: bool,
     /// How long an Event lives after its last write; default one hour, `None` keeps Events for good.
@@ -64,6 +66,7 @@ impl Default for Config {
             backoff: Backoff::default(),
             limits: OverlayLimits::default(),
             records_max: 4096,
+            journal: None,
             builtin: true,
             event_life: Some(Duration::from_hours(1)),
         }
@@ -139,7 +142,8 @@ impl Runtime {
     pub fn build(config: Config, registry: Registry, supervisor: Supervisor) -> Self {
         let (clock, random) = (Arc::clone(registry.clock()), Arc::clone(registry.random()));
         let position = registry.store().revision();
-        let first_run = position.0.saturating_mul(RUNS_PER_CHANGE_MAX) + 1;
+        let last = config.journal.as_ref().map_or(0, Journal::last_number);
+        let first_run = position.0.saturating_mul(RUNS_PER_CHANGE_MAX).max(last) + 1;
         let state = Mutex::new(State::new(position, first_run, config.records_max));
         let shared = Shared {
             config,
@@ -181,10 +185,9 @@ impl Runtime {
         }
         let id = state.next_controller;
         state.next_controller += 1;
-        let spec = Arc::new(spec);
         state.primaries.entry(spec.primary.clone()).or_default().push(id);
         state.names.insert(name, id);
-        let version = Version { spec, reconciler, generation: 1 };
+        let version = Version::new(spec, reconciler, 1, &self.shared.config.limits);
         state.controllers.insert(id, Controller::new(version));
         self.shared.resync(&mut state, id, Resync::Loaded);
         drop(state);
@@ -215,7 +218,8 @@ impl Runtime {
         let generation = controller.version.generation + 1;
         let old = controller.version.spec.primary.clone();
         let new = spec.primary.clone();
-        controller.version = Version { spec: Arc::new(spec), reconciler, generation };
+        let limits = &self.shared.config.limits;
+        controller.version = Version::new(spec, reconciler, generation, limits);
         controller.halted.clear();
         controller.failed.clear();
         if old != new {
@@ -303,7 +307,8 @@ impl Runtime {
         wanted.map(|(id, c)| c.stats(state.subscriptions.count(*id))).collect()
     }
 
-    /// The newest runs, newest first; for one object, of one plugin, or all.
+    /// The newest runs that are in memory, newest first; for one object, of one plugin, or all. What is older is in
+    /// the journal: [`Self::find_runs`].
     pub fn runs(
         &self,
         object: Option<&Key>,
@@ -312,7 +317,7 @@ impl Runtime {
     ) -> Vec<Arc<RunRecord>> {
         self.shared.lock().records.newest(limit, |record| {
             object.is_none_or(|key| record.object == *key)
-                && plugin.is_none_or(|plugin| *record.plugin == *plugin)
+                && plugin.is_none_or(|plugin| **record.plugin() == *plugin)
         })
     }
 

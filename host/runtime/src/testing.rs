@@ -65,6 +65,18 @@ impl Host {
 
     /// A host on a store that is set up like this; one seed decides uids and jitter.
     pub(crate) async fn on(builtin: bool, store: quadrille_store::Config, seed: u64) -> Self {
+        let config = Config { builtin, slots: 4, ..Config::default() };
+        Self::with(config, store, seed).await
+    }
+
+    /// A host that keeps its runs in a journal.
+    pub(crate) async fn recording(journal: quadrille_store::Journal) -> Self {
+        let config =
+            Config { builtin: false, slots: 4, journal: Some(journal), ..Config::default() };
+        Self::with(config, quadrille_store::Config::default(), 7).await
+    }
+
+    async fn with(of_runtime: Config, store: quadrille_store::Config, seed: u64) -> Self {
         let clock = Arc::new(ManualClock::default());
         let supervisor = Supervisor::default();
         let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
@@ -74,8 +86,7 @@ impl Host {
         let config = quadrille_registry::Config::default();
         let registry = Registry::build(config, store, shared, random).expect("built-in data");
         registry.bootstrap().await.expect("an empty store takes it");
-        let config = Config { builtin, slots: 4, ..Config::default() };
-        let runtime = Runtime::build(config, registry.clone(), supervisor);
+        let runtime = Runtime::build(of_runtime, registry.clone(), supervisor);
         runtime.start();
         Self { clock, registry, runtime }
     }

@@ -32,6 +32,12 @@ impl Occasion {
             Self::Backoff => "backoff",
         }
     }
+
+    /// The occasion of that name, if there is one.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let all = [Self::Resync, Self::Requeue, Self::Backoff];
+        all.into_iter().find(|occasion| occasion.as_str() == name)
+    }
 }
 
 /// What woke a key since its last run that ended well.

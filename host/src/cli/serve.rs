@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
 use super::access::AccessArgs;
-use crate::config::{Config, Text};
+use crate::config::{Bytes, Config, Text};
 use crate::{host, output};
 
 /// Arguments of `serve`.
@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// A folder of components that are loaded at start, with all that they ask for.
     #[arg(long, value_name = "DIR", env = "QUADRILLE_PLUGINS")]
     plugins: Option<PathBuf>,
+    /// How much of the journal of runs is kept, such as 64MiB; 0B keeps none.
+    #[arg(long, value_name = "SIZE", env = "QUADRILLE_JOURNAL_BYTES_MAX")]
+    journal_bytes_max: Option<Text<Bytes>>,
     #[command(flatten)]
     access: AccessArgs,
     /// A configuration file in TOML; flags and environment go before it.
@@ -88,6 +91,8 @@ fn config(args: &Args) -> anyhow::Result<Config> {
     config.listen_beyond_loopback |= args.listen_beyond_loopback;
     config.token_auth_file = args.token_auth_file.clone().or(config.token_auth_file);
     config.event_ttl = args.event_ttl.unwrap_or(config.event_ttl);
+    let journal_bytes_max = args.journal_bytes_max;
+    config.runs.journal_bytes_max = journal_bytes_max.unwrap_or(config.runs.journal_bytes_max);
     config.plugins = args.plugins.clone().or(config.plugins);
     args.access.apply(&mut config);
     config.check()?;

@@ -3,6 +3,7 @@
 //! Every call opens and ends its own engine read, so no client ever holds one open. A record that is damaged
 //! or missing within the history ends the call with an error; it is never skipped.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -107,6 +108,57 @@ pub(crate) fn last_of(
         Some(change) => Ok(Some(change)),
         None => expired_below(shared, at).map(|()| None),
     }
+}
+
+/// A change seen backwards: what stood at its key before it.
+#[derive(Debug)]
+pub(crate) struct Undo {
+    pub(crate) key: Key,
+    /// `None` when nothing did.
+    pub(crate) before: Option<Arc<Object>>,
+}
+
+/// The changes after `after` up to `through`, oldest first, each key once: with the state before its first change.
+pub(crate) fn undos(
+    shared: &Shared,
+    after: Revision,
+    through: Revision,
+) -> Result<Vec<Undo>, ChangesError> {
+    let read = shared.read(|engine| {
+        let (mut undos, mut seen, mut at) = (Vec::new(), BTreeSet::new(), after);
+        while at < through {
+            let limit = ReadLimit { through, records_max: RECORDS_MAX, bytes_max: BYTES_MAX };
+            let records = engine.read(at, limit)?;
+            for (revision, bytes) in &records {
+                if *revision != at.next() {
+                    return Err(gap(at.next()));
+                }
+                at = *revision;
+                let parts = record::decode(*revision, bytes).map_err(corrupt)?;
+                if seen.insert(parts.index_key()) {
+                    undos.push(undo(engine, *revision, &parts)?);
+                }
+            }
+            if records.is_empty() {
+                return Err(gap(at.next()));
+            }
+        }
+        Ok(undos)
+    });
+    // What compaction took away meanwhile looks like damage; so this is asked after the read.
+    expired_below(shared, after)?;
+    read
+}
+
+fn undo(engine: &dyn Engine, revision: Revision, parts: &Parts<'_>) -> Result<Undo, EngineError> {
+    let key = parts.key();
+    if parts.kind == ChangeKind::Created {
+        return Ok(Undo { key, before: None });
+    }
+    let bytes = engine.record(parts.previous)?.ok_or_else(|| gap(revision))?;
+    let last = record::decode(parts.previous, &bytes).map_err(corrupt)?;
+    let before = Some(Arc::new(object(parts.previous, &last, key.clone())?));
+    Ok(Undo { key, before })
 }
 
 fn expired_below(shared: &Shared, after: Revision) -> Result<(), ChangesError> {

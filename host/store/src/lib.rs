@@ -8,13 +8,17 @@
 //! `stream`. `open` goes the way back at start, `history` reads what memory no longer has, `maintenance`
 //! checkpoints and compacts.
 //!
+//! Beside it lies the [`Journal`], the durable record of runs; the two know nothing of each other.
+//!
 //! The seam for another store (several hosts on etcd) is [`Store::commit`], [`Store::snapshot`] and
 //! [`Store::changes`]; the seam for another file format is the engine below the committer.
 
 pub mod cause;
 pub mod change;
+pub mod journal;
 pub mod key;
 pub mod query;
+pub mod rewind;
 pub mod snapshot;
 pub mod store;
 pub mod txn;
@@ -35,8 +39,13 @@ mod stream;
 pub use cause::{Cause, RequestCause, RunCause, SystemCause};
 pub use change::{Change, ChangeBatch, ChangeFilter, ChangeKind, ChangeStream, ChangesError};
 pub use engine::Size;
+pub use journal::{
+    Journal, JournalConfig, JournalEntry, JournalError, JournalPage, JournalPlace, JournalQuery,
+    JournalRecord, JournalSize, Piece, Tag, Tags, content_hash,
+};
 pub use key::{Key, Revision};
 pub use query::{Query, Range, ReadSet, Selection, View};
+pub use rewind::Rewind;
 pub use snapshot::{Object, Snapshot};
 pub use store::{Config, OpenError, Store};
 pub use txn::{CommitError, Committed, Conflict, Expect, Fence, FenceTicket, Txn, Write};

@@ -299,7 +299,7 @@ impl Store {
         &self.handle.shared
     }
 
-    async fn reading<T: Send + 'static>(
+    pub(crate) async fn reading<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Shared) -> Result<T, ChangesError> + Send + 'static,
     ) -> Result<T, ChangesError> {

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::status::{Reason, Status, StatusDetails};
@@ -19,7 +19,7 @@ pub(crate) enum Version {
 pub(crate) type Outcome = Result<Answer, String>;
 
 /// What a webhook says.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Answer {
     pub(crate) allowed: bool,
     /// Why not.

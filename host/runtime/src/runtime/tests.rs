@@ -11,6 +11,7 @@ use crate::{Failure, Outcome, Overlay, Refusal, RunEnd};
 
 mod life;
 mod reads;
+mod rerun;
 mod settled;
 mod webhooks;
 
@@ -50,9 +51,10 @@ async fn a_runs_writes_are_one_transaction_and_do_not_wake_it() {
     let runs = host.runtime.runs(None, None, 10);
     assert_eq!(runs.len(), 1, "{runs:?}");
     assert_eq!((runs[0].writes.len(), &runs[0].end), (3, &RunEnd::Done { requeue: None }));
-    let change = host.registry.store().change(runs[0].writes[0].1).await.expect("kept");
+    let revision = |at: usize| runs[0].writes[at].revision.expect("committed");
+    let change = host.registry.store().change(revision(0)).await.expect("kept");
     let change = change.expect("committed");
-    assert_eq!(change.txn, (runs[0].writes[0].1, runs[0].writes[2].1));
+    assert_eq!(change.txn, (revision(0), revision(2)));
     host.delete(&host.maps(), &map_key("a-left"), None).await;
     host.settle().await;
     assert!(

@@ -67,7 +67,7 @@ async fn a_run_that_clients_invalidate_gets_its_commit() {
     stop.store(1, Ordering::SeqCst);
     host.settle().await;
     let runs = host.runtime.runs(Some(&map_key("a")), None, 10_000);
-    let first = runs.iter().rev().find(|run| !run.writes.is_empty()).expect("committed");
+    let first = runs.iter().rev().find(|run| run.has_committed()).expect("committed");
     assert_eq!(first.conflicts, host.runtime.shared.config.invalidations_max, "{runs:?}");
 }
 
