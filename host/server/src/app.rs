@@ -47,6 +47,7 @@ pub(crate) struct App {
     pub(crate) insight: Option<Arc<dyn Insight>>,
     pub(crate) shutdown: Shutdown,
     pub(crate) past: Past,
+    pub(crate) relays: verbs::watch::Relays,
     pub(crate) routes: RouteCache,
     pub(crate) audit: AuditIds,
     pub(crate) audit_log: Option<Arc<AuditLog>>,

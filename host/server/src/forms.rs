@@ -80,7 +80,6 @@ pub(crate) struct TableRows {
     clock: Arc<dyn Clock>,
     version: &'static str,
     include: IncludeObject,
-    headings: bool,
 }
 
 impl TableRows {
@@ -91,11 +90,16 @@ impl TableRows {
             clock: Arc::clone(&app.clock),
             version: version_of(version),
             include: include(request).unwrap_or_default(),
-            headings: true,
         }
     }
 
-    pub(crate) fn event(&mut self, object: &Object, bytes: &Bytes) -> Bytes {
+    /// How much of each object goes with its row.
+    pub(crate) fn include(&self) -> IncludeObject {
+        self.include
+    }
+
+    /// The Table of one object, whose bytes may be others than its own; with the columns, if `headings` says so.
+    pub(crate) fn event(&self, object: &Object, bytes: &Bytes, headings: bool) -> Bytes {
         let shown = if self.resource.is_storage_form() {
             bytes.clone()
         } else {
@@ -104,7 +108,6 @@ impl TableRows {
         // Stored objects are JSON; were one not, its row would be empty rather than the watch broken.
         let object = decoded(&shown).unwrap_or_default();
         let metadata = metadata_of(&object);
-        let headings = std::mem::take(&mut self.headings);
         let now = self.clock.now();
         let form = table::Form { version: self.version, include: self.include, headings, now };
         table::table(&self.resource, &[object], &metadata, form).to_string().into()

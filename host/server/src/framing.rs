@@ -17,7 +17,7 @@ const PROTOBUF_STREAM: HeaderValue =
     HeaderValue::from_static("application/vnd.kubernetes.protobuf;stream=watch");
 
 /// The form of a stream of events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Framing {
     /// One line of JSON each.
     Lines,
@@ -28,7 +28,7 @@ pub(crate) enum Framing {
 }
 
 /// What the messages of a WebSocket contain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Content {
     pub(crate) encoding: Encoding,
     /// Whether it is base64 text.

@@ -156,6 +156,7 @@ impl Server {
             insight: parts.insight,
             shutdown: supervisor.shutdown(),
             past: Past::default(),
+            relays: crate::verbs::watch::Relays::default(),
             routes: RouteCache::default(),
         });
         Ok(Self { app, listener, address, tls, supervisor: supervisor.clone() })

@@ -16,7 +16,7 @@ mod pod;
 use duration::human_duration;
 
 /// How much of each object goes with its row (`includeObject`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum IncludeObject {
     /// Nothing.
     None,

@@ -164,3 +164,122 @@ async fn a_watch_that_is_not_read_is_cut_and_an_idle_one_is_not() {
     let end = within(old.read_to_end(&mut read)).await;
     assert!(end.is_err() || read.len() < 20 * large.len(), "the connection is cut: {end:?}");
 }
+
+/// Reads `count` events of a watch.
+async fn read(events: &mut support::Lines, count: usize) -> Vec<String> {
+    let mut read = Vec::new();
+    for _ in 0..count {
+        read.push(events.short().await);
+    }
+    read
+}
+
+#[tokio::test]
+async fn watches_of_every_form_and_selection_get_the_same_changes_in_order() {
+    let host = Host::start().await;
+    let client = host.client().await;
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let partial = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+    let all = "/api/v1/configmaps?watch=true";
+    let mut whole = Vec::new();
+    for _ in 0..40 {
+        whole.push(client.watch(all).await);
+    }
+    let mut named = client.watch(WATCH).await;
+    let mut elsewhere = client.watch("/api/v1/namespaces/other/configmaps?watch=true").await;
+    let mut selected = client.watch(&format!("{all}&labelSelector=even%3Dtrue")).await;
+    let mut partials = client.watch_as(all, partial).await;
+    let mut tables = client.watch_as(all, table).await;
+    for i in 0..200_u64 {
+        let labels = json!({"even": (i % 2 == 0).to_string()});
+        host.put("configmaps", config_map("a", labels, &i.to_string())).await;
+    }
+    let expected: Vec<String> =
+        (1..=200).map(|i| format!("{} a@{i}", if i == 1 { "ADDED" } else { "MODIFIED" })).collect();
+    for events in &mut whole {
+        assert_eq!(read(events, 200).await, expected);
+    }
+    assert_eq!(read(&mut named, 200).await, expected);
+    // The label goes with every second change, so the object enters and leaves by turns.
+    let crossing: Vec<String> = (1..=200)
+        .map(|i| format!("{} a@{i}", if i % 2 == 1 { "ADDED" } else { "DELETED" }))
+        .collect();
+    assert_eq!(read(&mut selected, 200).await, crossing);
+    for i in 1..=200 {
+        let event = partials.next().await.expect("an event");
+        assert_eq!(event["object"]["kind"], "PartialObjectMetadata");
+        assert_eq!(event["object"]["metadata"]["resourceVersion"], i.to_string());
+        let event = tables.next().await.expect("an event");
+        assert_eq!(event["object"]["kind"], "Table");
+        // Only the first says what the columns are.
+        assert_eq!(event["object"]["columnDefinitions"].is_null(), i > 1, "{event}");
+        let row = &event["object"]["rows"][0]["object"]["metadata"];
+        assert_eq!(row["resourceVersion"], i.to_string());
+    }
+    host.put("configmaps", {
+        let mut object = config_map("b", json!({}), "1");
+        object["metadata"]["namespace"] = json!("other");
+        object
+    })
+    .await;
+    assert_eq!(elsewhere.short().await, "ADDED b@201");
+}
+
+#[tokio::test]
+async fn a_watch_that_joins_others_late_misses_nothing_of_its_past() {
+    let host = Host::start().await;
+    let client = host.client().await;
+    let mut early = client.watch(WATCH).await;
+    let mut late = Vec::new();
+    for i in 1..=300_u64 {
+        host.put("configmaps", config_map("a", json!({}), &i.to_string())).await;
+        if i % 30 == 0 {
+            // One in the far past, one close by, one now, while changes go on.
+            for start in [1, i - 3, i] {
+                let path = format!("{WATCH}&resourceVersion={start}");
+                late.push((start, client.watch(&path).await));
+            }
+        }
+    }
+    assert_eq!(read(&mut early, 300).await.last().expect("300"), "MODIFIED a@300");
+    for (start, mut events) in late {
+        for revision in start + 1..=300 {
+            assert_eq!(events.short().await, format!("MODIFIED a@{revision}"), "after {start}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_slow_watch_gets_everything_later_and_holds_up_nobody() {
+    let host = Host::start().await;
+    let client = host.client().await;
+    let mut quick = client.watch(WATCH).await;
+    let slow = host.client().await;
+    let mut slow = slow.watch(WATCH).await;
+    // Far more than what is buffered for a client that does not read, and than what is kept for those who are late.
+    let large = "x".repeat(256 * 1024);
+    for i in 1..=60 {
+        host.put("configmaps", config_map("a", json!({}), &large)).await;
+        assert!(quick.short().await.ends_with(&format!("a@{i}")));
+    }
+    for i in 1..=60 {
+        assert!(slow.short().await.ends_with(&format!("a@{i}")));
+    }
+}
+
+#[tokio::test]
+async fn what_memory_no_longer_has_is_read_from_the_log() {
+    let store =
+        quadrille_store::Config { recent_changes_max: 8, ..quadrille_store::Config::default() };
+    let host = Host::start_with(Limits::default(), store).await;
+    let client = host.client().await;
+    let mut events = client.watch(WATCH).await;
+    for i in 1..=50 {
+        host.put("configmaps", config_map("a", json!({}), &i.to_string())).await;
+    }
+    let mut old = client.watch(&format!("{WATCH}&resourceVersion=2")).await;
+    for i in 3..=50 {
+        assert_eq!(old.short().await, format!("MODIFIED a@{i}"));
+    }
+    assert_eq!(read(&mut events, 50).await.last().expect("50"), "MODIFIED a@50");
+}

@@ -109,6 +109,15 @@ impl ChangeStream {
         self.inner.try_next()
     }
 
+    /// What is there now, like [`Self::try_next`], but without holding up a worker: what memory does not reach back
+    /// to is read elsewhere.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn catch_up(&mut self) -> Result<Option<ChangeBatch>, ChangesError> {
+        self.inner.catch_up().await
+    }
+
     /// Every change up to here has been returned.
     pub fn position(&self) -> Revision {
         self.inner.position()

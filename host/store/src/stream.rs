@@ -62,6 +62,14 @@ impl Stream {
         Ok(batch.map(|batch| self.tell(batch)))
     }
 
+    pub(crate) async fn catch_up(&mut self) -> Result<Option<ChangeBatch>, ChangesError> {
+        let batch = match self.read_ring()? {
+            Some(batch) => batch,
+            None => Some(self.read_log_elsewhere().await?),
+        };
+        Ok(batch.map(|batch| self.tell(batch)))
+    }
+
     pub(crate) fn position(&self) -> Revision {
         self.position
     }

@@ -10,18 +10,22 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use quadrille_tests::TestHost;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// Where requests go, and by what right.
 #[derive(Clone)]
 pub struct Target {
     address: SocketAddr,
+    certificate: CertificateDer<'static>,
     tls: TlsConnector,
     token: Arc<str>,
 }
@@ -35,17 +39,24 @@ impl std::fmt::Debug for Target {
 /// One connection.
 pub type Connection = SendRequest<Full<Bytes>>;
 
+/// One connection that many requests share.
+pub type Shared = http2::SendRequest<Full<Bytes>>;
+
+const HTTP1: &str = "http/1.1";
+
 /// The same cryptography as the host's: two providers are linked into the benchmarks.
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-fn connector(certificate: CertificateDer<'static>) -> anyhow::Result<TlsConnector> {
+fn connector(certificate: CertificateDer<'static>, protocol: &str) -> anyhow::Result<TlsConnector> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certificate)?;
     let config = rustls::ClientConfig::builder_with_provider(provider());
     let config = config.with_safe_default_protocol_versions()?.with_root_certificates(roots);
-    Ok(TlsConnector::from(Arc::new(config.with_no_client_auth())))
+    let mut config = config.with_no_client_auth();
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 impl Target {
@@ -57,7 +68,8 @@ impl Target {
         let certificate = CertificateDer::from_pem_file(host.dir().join("ca.crt"))?;
         let token = std::fs::read_to_string(host.dir().join("admin-token"))?;
         let address = host.url.strip_prefix("https://").context("a URL")?.parse()?;
-        Ok(Self { address, tls: connector(certificate)?, token: token.trim().into() })
+        let tls = connector(certificate.clone(), HTTP1)?;
+        Ok(Self { address, certificate, tls, token: token.trim().into() })
     }
 
     /// A connection of its own.
@@ -65,14 +77,61 @@ impl Target {
     /// # Errors
     /// When nobody listens.
     pub async fn connect(&self) -> anyhow::Result<Connection> {
-        let stream = TcpStream::connect(self.address).await?;
-        stream.set_nodelay(true)?;
-        let name = ServerName::from(self.address.ip());
-        let stream = self.tls.connect(name, stream).await?;
+        let stream = self.stream(&self.tls).await?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         #[expect(clippy::disallowed_methods, reason = "a benchmark has no supervisor")]
         tokio::spawn(connection);
         Ok(sender)
+    }
+
+    async fn stream(&self, tls: &TlsConnector) -> anyhow::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        Ok(tls.connect(ServerName::from(self.address.ip()), stream).await?)
+    }
+
+    /// A GET on a connection of its own, whose answer is left as the bytes that come, head and chunk sizes included.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub async fn raw_get(&self, path: &str) -> anyhow::Result<TlsStream<TcpStream>> {
+        let mut stream = self.stream(&self.tls).await?;
+        let (address, token) = (self.address, &self.token);
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await?;
+        stream.flush().await?;
+        Ok(stream)
+    }
+
+    /// A connection for many requests at once, with the windows of a Go client.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub async fn connect_shared(&self) -> anyhow::Result<Shared> {
+        let tls = connector(self.certificate.clone(), "h2")?;
+        let io = TokioIo::new(self.stream(&tls).await?);
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(4 << 20).initial_connection_window_size(1 << 30);
+        let (sender, connection) = builder.handshake(io).await?;
+        #[expect(clippy::disallowed_methods, reason = "a benchmark has no supervisor")]
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    /// A GET among others on a connection.
+    ///
+    /// # Errors
+    /// When the answer is no success.
+    pub async fn get_shared(&self, connection: &Shared, path: &str) -> anyhow::Result<Incoming> {
+        let request = Request::builder()
+            .uri(format!("https://{}{path}", self.address))
+            .header("Authorization", format!("Bearer {}", self.token))
+            .body(Full::default())?;
+        let answer = connection.clone().send_request(request).await?;
+        ensure!(answer.status().is_success(), "GET {path}: {}", answer.status());
+        Ok(answer.into_body())
     }
 
     /// Sends a request and answers the body as a stream.
@@ -154,5 +213,6 @@ pub async fn bare(routes: Router) -> anyhow::Result<Target> {
     };
     #[expect(clippy::disallowed_methods, reason = "a benchmark has no supervisor")]
     tokio::spawn(serving);
-    Ok(Target { address, tls: connector(certificate)?, token: "none".into() })
+    let tls = connector(certificate.clone(), HTTP1)?;
+    Ok(Target { address, certificate, tls, token: "none".into() })
 }

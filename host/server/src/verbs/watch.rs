@@ -1,38 +1,40 @@
-//! WATCH: the present objects if asked for, then every change, as a stream of JSON lines.
+//! WATCH: the present objects if asked for, then every change, as a stream of events.
 //!
-//! A watch pulls: it reads the store's changes only when the client takes bytes, so a slow client costs the
-//! host one position in the history and nothing else. A client that falls behind the history gets the 410
-//! `Expired` error event and the end. Events are sent at once when the stream was idle; while they come fast
-//! they are gathered for a few milliseconds, since a chunk costs more than an event.
+//! A watch pulls: it takes what has happened only when the client takes bytes, so a slow client costs the host one
+//! position in the history and nothing else. What it takes is encoded once for all watches of the same form
+//! ([`relay`]); everything that is ready goes out as one piece. Where the relay does not reach back, the watch reads the
+//! store's changes itself. A client that falls behind the history gets the 410 `Expired` error event and the end.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::stream;
 use http::StatusCode;
+use quadrille_kit::clock::BoxFuture;
 use quadrille_kit::{Clock, Shutdown};
-use quadrille_registry::{Reason, Registry, Resource, Status};
+use quadrille_registry::{Reason, Status};
 use quadrille_store::{
-    Change, ChangeFilter, ChangeKind, ChangeStream, ChangesError, Object, Query, Revision,
-    View as _,
+    Change, ChangeBatch, ChangeFilter, ChangesError, Object, Query, Revision, Store, View as _,
 };
 
-use super::list::{self, Selectors};
-use super::{get, options};
+use super::{get, list, options};
 use crate::answer::{Answer, Body, answer, failure_without_reason};
 use crate::app::{App, ResourceRequest};
-use crate::forms::TableRows;
 use crate::framing::{Content, Framing};
 use crate::metrics::Present;
-use crate::negotiate::{MetaVersion, Shape};
-use crate::{past, shape, websocket};
+use crate::{past, websocket};
 
-/// How much is sent at once at most.
+mod form;
+mod relay;
+
+use form::{Form, Role, Selection, last_match};
+pub(crate) use relay::Relays;
+use relay::{Chunk, Reach, Relay};
+
+/// How much is sent at once at most, unless a single event is larger.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// The shortest time between two chunks while changes come fast.
-const GATHER: Duration = Duration::from_millis(5);
 
 /// Answers a watch.
 pub(crate) fn watch(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, Status> {
@@ -61,7 +63,6 @@ pub(crate) fn watch(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, 
         Some(handshake) => Framing::Messages(Content { encoding, base64: handshake.base64 }),
         None => Framing::of(encoding),
     };
-    let filter = ChangeFilter { resource: Some(request.resource.group_resource()) };
     let now = app.clock.monotonic();
     let limits = &app.config.limits;
     let lifetime = match params.timeout_seconds.filter(|seconds| *seconds > 0) {
@@ -69,19 +70,27 @@ pub(crate) fn watch(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, 
         None => limits.watch_timeout + spread(app, limits.watch_timeout),
     };
     let bookmarks = params.allow_watch_bookmarks;
+    let form = Form::new(app, request, framing);
+    let headings = form.has_headings();
+    let relay = app.relays.join(app, form);
     let watcher = Watcher {
-        events: EventWriter::new(app, request, selectors, framing),
+        wake: relay.subscribe(),
+        relay,
+        selection: Selection::new(request, selectors),
+        headings,
+        store: app.registry.store().clone(),
+        filter: ChangeFilter { resource: Some(request.resource.group_resource()) },
         clock: Arc::clone(&app.clock),
         shutdown: app.shutdown.clone(),
-        changes: app.registry.store().changes(filter, after),
+        alarm: None,
         present: present.into(),
         marks_present: params.send_initial_events == Some(true) && bookmarks,
         pending: VecDeque::new(),
+        pending_through: after,
         seen: after,
         ends_at: now + lifetime,
         bookmark_interval: bookmarks.then_some(limits.bookmark_interval),
         next_bookmark: now + limits.bookmark_interval,
-        sent_at: None,
         ended: false,
         _present: app.metrics.watches().enter(),
     };
@@ -103,20 +112,29 @@ fn spread(app: &App, most: Duration) -> Duration {
 }
 
 struct Watcher {
-    events: EventWriter,
+    relay: Arc<Relay>,
+    wake: tokio::sync::watch::Receiver<()>,
+    selection: Selection,
+    /// Whether the next event is the first one and has to say more than those that are shared.
+    headings: bool,
+    store: Store,
+    filter: ChangeFilter,
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
-    changes: ChangeStream,
+    /// Rings at the shutdown or at a time, which is kept beside it.
+    alarm: Option<(Duration, BoxFuture<'static, Woken>)>,
     present: VecDeque<Arc<Object>>,
     /// Whether the end of the present objects is marked by a bookmark; false once that is done.
     marks_present: bool,
+    /// What was read from the store itself.
     pending: VecDeque<Arc<Change>>,
+    /// Where it is when that is sent.
+    pending_through: Revision,
     /// Every change up to here has been sent or left out.
     seen: Revision,
     ends_at: Duration,
     bookmark_interval: Option<Duration>,
     next_bookmark: Duration,
-    sent_at: Option<Duration>,
     ended: bool,
     _present: Present,
 }
@@ -139,23 +157,9 @@ impl Watcher {
             return Some(out.freeze());
         }
         while !self.ended {
-            self.gather().await;
-            self.write_pending(&mut out);
-            if !out.is_empty() {
-                self.sent_at = Some(self.clock.monotonic());
-                return Some(out.freeze());
-            }
-            match self.wait().await {
-                Woken::Changes => {}
-                Woken::Time => self.on_time(&mut out),
-                Woken::Fails(status) => {
-                    self.ended = true;
-                    self.events.framing.error(&mut out, &status);
-                }
-                Woken::Ends => {
-                    self.ended = true;
-                    self.write_last_bookmark(&mut out);
-                }
+            let shared = self.step(&mut out).await;
+            if shared.is_some() {
+                return shared;
             }
             if !out.is_empty() {
                 return Some(out.freeze());
@@ -167,76 +171,208 @@ impl Watcher {
     fn write_present(&mut self, out: &mut BytesMut) {
         while out.len() < CHUNK_BYTES {
             let Some(object) = self.present.pop_front() else { break };
-            self.events.write(out, "ADDED", &object, &object.bytes);
+            let headings = std::mem::take(&mut self.headings);
+            self.relay.form.event(out, "ADDED", &object, &object.bytes, headings);
         }
         if self.present.is_empty() && std::mem::take(&mut self.marks_present) {
-            self.events.write_bookmark(out, self.seen, true);
+            self.relay.form.bookmark(out, self.seen, true);
         }
     }
 
-    /// While chunks follow each other fast, lets a few milliseconds of changes come together.
-    async fn gather(&mut self) {
-        if self.pending.is_empty() {
-            return;
+    /// Writes what there is, or waits; answers bytes that are shared with others as they are.
+    async fn step(&mut self, out: &mut BytesMut) -> Option<Bytes> {
+        if self.clock.monotonic() >= self.due() {
+            self.on_time(out).await;
+            return None;
         }
-        let since = self.sent_at.map_or(GATHER, |at| self.clock.monotonic().saturating_sub(at));
-        if since < GATHER {
-            self.clock.sleep(GATHER.saturating_sub(since)).await;
+        if !self.pending.is_empty() {
+            self.write_pending(out);
+            return None;
         }
+        // Marked as seen before looking, so that what comes after the look wakes the wait below.
+        drop(self.wake.borrow_and_update());
+        let woken = match self.relay.after(self.seen) {
+            Reach::Chunks(chunks) if chunks.is_empty() => self.wait().await,
+            Reach::Chunks(chunks) => return self.write_chunks(out, &chunks),
+            Reach::Behind => self.read_behind().await,
+            Reach::Closed => Woken::Ends,
+        };
+        match woken {
+            Woken::Changes => {}
+            Woken::Time => self.on_time(out).await,
+            Woken::Fails(status) => {
+                self.ended = true;
+                self.relay.form.error(out, &status);
+            }
+            Woken::Ends => {
+                self.ended = true;
+                self.write_bookmark(out).await;
+            }
+        }
+        None
+    }
+
+    fn write_chunks(&mut self, out: &mut BytesMut, chunks: &[Arc<Chunk>]) -> Option<Bytes> {
+        let relay = Arc::clone(&self.relay);
+        let is_shared = |this: &Self, chunk: &Chunk| {
+            this.selection.is_everything() && !this.headings && chunk.from() == this.seen
+        };
+        if let [chunk] = chunks
+            && is_shared(self, chunk)
+        {
+            self.seen = chunk.through();
+            return Some(chunk.whole(&relay.form).clone()).filter(|bytes| !bytes.is_empty());
+        }
+        for chunk in chunks {
+            if is_shared(self, chunk) {
+                out.put_slice(chunk.whole(&relay.form));
+            } else {
+                for (change, frame) in chunk.after(self.seen, &relay.form) {
+                    match self.selection.role(change) {
+                        Role::Plain if !self.headings => out.put_slice(frame()),
+                        role => self.write_change(out, change, role),
+                    }
+                }
+            }
+            self.seen = chunk.through().max(self.seen);
+        }
+        None
     }
 
     fn write_pending(&mut self, out: &mut BytesMut) {
         while out.len() < CHUNK_BYTES {
-            let Some(change) = self.pending.pop_front() else {
-                // An error is met again, and answered, by the next wait.
-                if let Ok(Some(batch)) = self.changes.try_next() {
-                    self.pending.extend(batch.changes);
-                    self.seen = batch.through;
-                    continue;
-                }
-                break;
-            };
-            self.events.write_change(out, &change);
+            let Some(change) = self.pending.pop_front() else { break };
+            self.seen = change.revision;
+            self.write_change(out, &change, self.selection.role(&change));
         }
+        if self.pending.is_empty() {
+            self.seen = self.pending_through;
+        }
+    }
+
+    fn write_change(&mut self, out: &mut BytesMut, change: &Change, role: Role) {
+        if role == Role::Elsewhere {
+            return;
+        }
+        let (form, headings) = (&self.relay.form, std::mem::take(&mut self.headings));
+        match role {
+            Role::Elsewhere => {}
+            Role::Plain => form.change(out, change, headings),
+            Role::Entered => {
+                form.event(out, "ADDED", &change.object, &change.object.bytes, headings);
+            }
+            Role::Left => {
+                let (last, bytes) = last_match(change);
+                form.event(out, "DELETED", last, &bytes, headings);
+            }
+        }
+    }
+
+    /// When time next matters.
+    fn due(&self) -> Duration {
+        match self.bookmark_interval {
+            Some(_) => self.next_bookmark.min(self.ends_at),
+            None => self.ends_at,
+        }
+    }
+
+    /// Sets what rings when time matters, and at the shutdown. It is kept while that stays the same: setting it for
+    /// every event would cost as much as the event.
+    fn set_alarm(&mut self) -> &mut BoxFuture<'static, Woken> {
+        let due = self.due();
+        if self.alarm.as_ref().is_some_and(|(of, _)| *of != due) {
+            self.alarm = None;
+        }
+        let (_, alarm) = self.alarm.get_or_insert_with(|| {
+            let sleep = self.clock.sleep(due.saturating_sub(self.clock.monotonic()));
+            let shutdown = self.shutdown.clone();
+            let rings = async move {
+                tokio::select! {
+                    biased;
+                    () = shutdown.started() => Woken::Ends,
+                    () = sleep => Woken::Time,
+                }
+            };
+            (due, Box::pin(rings))
+        });
+        alarm
     }
 
     async fn wait(&mut self) -> Woken {
-        let now = self.clock.monotonic();
-        let until = match self.bookmark_interval {
-            Some(_) => self.next_bookmark.min(self.ends_at),
-            None => self.ends_at,
-        };
-        tokio::select! {
+        self.set_alarm();
+        let Some((_, alarm)) = &mut self.alarm else { return Woken::Time };
+        let woken = tokio::select! {
             biased;
-            batch = self.changes.next() => match batch {
-                Ok(batch) => {
-                    self.pending.extend(batch.changes);
-                    self.seen = batch.through;
-                    Woken::Changes
+            more = self.wake.changed() => {
+                return if more.is_ok() { Woken::Changes } else { Woken::Ends };
+            }
+            woken = alarm => woken,
+        };
+        self.alarm = None;
+        woken
+    }
+
+    /// Reads the store's changes where the relay does not reach back.
+    async fn read_behind(&mut self) -> Woken {
+        let mut changes = self.store.changes(self.filter.clone(), self.seen);
+        let read = match changes.catch_up().await {
+            Ok(Some(batch)) => Ok(batch),
+            Ok(None) => tokio::select! {
+                biased;
+                batch = changes.next() => batch,
+                woken = self.set_alarm() => {
+                    self.alarm = None;
+                    return woken;
                 }
-                Err(error) => ended_by(&error, self.seen),
             },
-            () = self.shutdown.started() => Woken::Ends,
-            () = self.clock.sleep(until.saturating_sub(now)) => Woken::Time,
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(batch) => {
+                self.take(batch);
+                Woken::Changes
+            }
+            Err(error) => ended_by(&error, self.seen),
         }
     }
 
-    fn on_time(&mut self, out: &mut BytesMut) {
+    fn take(&mut self, batch: ChangeBatch) {
+        self.pending.extend(batch.changes);
+        self.pending_through = batch.through;
+        if self.pending.is_empty() {
+            self.seen = batch.through;
+        }
+    }
+
+    async fn on_time(&mut self, out: &mut BytesMut) {
         let now = self.clock.monotonic();
         if now >= self.ends_at {
             self.ended = true;
-            self.write_last_bookmark(out);
+            self.write_bookmark(out).await;
         } else if let Some(interval) = self.bookmark_interval.filter(|_| now >= self.next_bookmark)
         {
             self.next_bookmark = now + interval;
-            self.events.write_bookmark(out, self.seen, false);
+            self.write_bookmark(out).await;
         }
     }
 
-    fn write_last_bookmark(&mut self, out: &mut BytesMut) {
-        if self.bookmark_interval.is_some() {
-            self.events.write_bookmark(out, self.seen, false);
+    /// Writes a bookmark, if the client takes any. Changes of other resources move it on, so the store is asked; what
+    /// there turns out to be for this watch goes first.
+    async fn write_bookmark(&mut self, out: &mut BytesMut) {
+        if self.bookmark_interval.is_none() {
+            return;
         }
+        if self.pending.is_empty() {
+            let mut changes = self.store.changes(self.filter.clone(), self.seen);
+            // An error is met again, and answered, by the next step.
+            if let Ok(Some(batch)) = changes.catch_up().await {
+                self.take(batch);
+            }
+        }
+        if !self.pending.is_empty() {
+            self.write_pending(out);
+        }
+        self.relay.form.bookmark(out, self.seen, false);
     }
 }
 
@@ -250,125 +386,6 @@ fn ended_by(error: &ChangesError, seen: Revision) -> Woken {
             Woken::Fails(Box::new(Status::new(Reason::InternalError, message)))
         }
         ChangesError::Closed => Woken::Ends,
-    }
-}
-
-/// Writes watch events in the form that was asked for.
-struct EventWriter {
-    selectors: Selectors,
-    namespace: Option<Arc<str>>,
-    everything: bool,
-    shape: Shape,
-    framing: Framing,
-    resource: Arc<Resource>,
-    registry: Registry,
-    rows: Option<TableRows>,
-}
-
-impl EventWriter {
-    fn new(
-        app: &App,
-        request: &ResourceRequest<'_>,
-        selectors: Selectors,
-        framing: Framing,
-    ) -> Self {
-        let rows = match request.wanted.shape {
-            Shape::Table(version) => Some(TableRows::new(app, request, version)),
-            Shape::Whole | Shape::Partial(_) => None,
-        };
-        let namespace = request.path.namespace.as_ref();
-        Self {
-            everything: selectors.are_everything(),
-            selectors,
-            namespace: (!namespace.is_empty()).then(|| namespace.into()),
-            shape: request.wanted.shape,
-            framing,
-            resource: Arc::clone(request.resource),
-            registry: app.registry.clone(),
-            rows,
-        }
-    }
-
-    fn write_change(&mut self, out: &mut BytesMut, change: &Change) {
-        if self.namespace.as_ref().is_some_and(|namespace| *namespace != change.key().namespace) {
-            return;
-        }
-        let object = &change.object;
-        if self.everything {
-            let r#type = match change.kind {
-                ChangeKind::Created => "ADDED",
-                ChangeKind::Updated => "MODIFIED",
-                ChangeKind::Deleted => "DELETED",
-            };
-            return self.write(out, r#type, object, &object.bytes);
-        }
-        let matches = |object: &Arc<Object>| self.selectors.match_object(object);
-        // What is no longer known to have differed counts as having matched: clients take a superfluous
-        // MODIFIED or DELETED well, and a missing one badly.
-        let before = match (&change.before, change.kind) {
-            (Some(before), _) => matches(before),
-            (None, kind) => kind != ChangeKind::Created,
-        };
-        let after = change.after().is_some_and(matches);
-        match (before, after) {
-            (false, false) => {}
-            (false, true) => self.write(out, "ADDED", object, &object.bytes),
-            (true, true) => self.write(out, "MODIFIED", object, &object.bytes),
-            (true, false) if change.kind == ChangeKind::Deleted => {
-                self.write(out, "DELETED", object, &object.bytes);
-            }
-            (true, false) => {
-                // The last state that matched, with the revision of the change that ended it.
-                let last = change.before.as_ref().unwrap_or(object);
-                let bytes = shape::with_revision(&last.bytes, change.revision.0);
-                self.write(out, "DELETED", last, &bytes);
-            }
-        }
-    }
-
-    fn write(&mut self, out: &mut BytesMut, r#type: &str, object: &Object, bytes: &Bytes) {
-        match (self.shape, &mut self.rows) {
-            (Shape::Partial(version), _) => {
-                self.framing.frame(out, r#type, &shape::partial(bytes, version));
-            }
-            (Shape::Table(_), Some(rows)) => {
-                let table = rows.event(object, bytes);
-                self.framing.frame(out, r#type, &table);
-            }
-            _ if self.resource.is_storage_form() => self.framing.frame(out, r#type, bytes),
-            _ => {
-                let key = object.key.clone();
-                let (revision, meta) = (object.revision, object.meta.clone());
-                let object = Object { key, revision, meta, bytes: bytes.clone() };
-                let shown = self.registry.present(&object, &self.resource);
-                self.framing.frame(out, r#type, &shown);
-            }
-        }
-    }
-
-    fn write_bookmark(&mut self, out: &mut BytesMut, revision: Revision, initial_end: bool) {
-        let (api_version, kind): (&str, &str) = match self.shape {
-            Shape::Partial(version) => (version.api_version(), "PartialObjectMetadata"),
-            Shape::Table(version @ (MetaVersion::V1 | MetaVersion::V1Beta1)) => {
-                (version.api_version(), "Table")
-            }
-            Shape::Whole => (&self.resource.api_version, &self.resource.kind.kind),
-        };
-        let annotations = if initial_end {
-            ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}"
-        } else {
-            ""
-        };
-        let rest = if matches!(self.shape, Shape::Table(_)) {
-            ",\"columnDefinitions\":null,\"rows\":[]"
-        } else {
-            ""
-        };
-        let object = format!(
-            "{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\
-             \"metadata\":{{\"resourceVersion\":\"{revision}\"{annotations}}}{rest}}}"
-        );
-        self.framing.frame(out, "BOOKMARK", object.as_bytes());
     }
 }
 

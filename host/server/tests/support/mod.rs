@@ -234,7 +234,11 @@ impl Client {
     }
 
     pub(crate) async fn watch(&self, path: &str) -> Lines {
-        let answer = self.send(Method::GET, path, &[], "").await;
+        self.watch_as(path, "application/json").await
+    }
+
+    pub(crate) async fn watch_as(&self, path: &str, accept: &str) -> Lines {
+        let answer = self.send(Method::GET, path, &[("accept", accept)], "").await;
         assert_eq!(answer.status(), StatusCode::OK);
         Lines { body: answer.into_body(), rest: Vec::new() }
     }
