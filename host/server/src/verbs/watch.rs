@@ -228,9 +228,11 @@ impl Watcher {
                 out.put_slice(chunk.whole(&relay.form));
             } else {
                 for (change, frame) in chunk.after(self.seen, &relay.form) {
-                    match self.selection.role(change) {
-                        Role::Plain if !self.headings => out.put_slice(frame()),
-                        role => self.write_change(out, change, role),
+                    let role = self.selection.role(change);
+                    if role == Role::Plain && !self.headings {
+                        out.put_slice(frame());
+                    } else {
+                        self.write_change(out, change, role);
                     }
                 }
             }
