@@ -228,7 +228,9 @@ impl Rules for ReplicationControllers {
             let own = field::map_mut(object, &["metadata"]);
             field::default(own, "labels", labels);
         }
-        template_defaults(field::map_mut(object, &["spec"]));
+        if field::get(object, TEMPLATE).is_some() {
+            template_defaults(field::map_mut(object, &["spec"]));
+        }
         field::default(field::map_mut(object, &["status"]), "replicas", 0);
     }
 

@@ -4,7 +4,9 @@
 //! Services can never have one address, whatever raced. Node ports are taken alike.
 
 mod allocate;
+mod carry;
 mod check;
+mod families;
 mod ports;
 
 use serde_json::{Value, json};
@@ -32,6 +34,18 @@ fn has_ports(object: &Object) -> bool {
     matches!(kind(object), "NodePort" | "LoadBalancer")
 }
 
+/// Whether clients outside of the cluster reach it.
+fn is_reachable_from_outside(object: &Object) -> bool {
+    let given = !field::list(object, &["spec", "externalIPs"]).is_empty();
+    has_ports(object) || kind(object) == "ClusterIP" && given
+}
+
+/// Whether balancers ask each node if it has an endpoint.
+fn needs_health_port(object: &Object) -> bool {
+    let policy = field::text(object, &["spec", "externalTrafficPolicy"]);
+    kind(object) == "LoadBalancer" && policy == Some("Local")
+}
+
 impl Rules for Services {
     fn default(&self, object: &mut Object) {
         let spec = field::map_mut(object, &["spec"]);
@@ -50,11 +64,8 @@ impl Rules for Services {
             _ => drop(spec.remove("sessionAffinityConfig")),
         }
         let kind = field::text(spec, &["type"]).unwrap_or_default().to_owned();
-        if kind != "ExternalName" {
+        if matches!(kind.as_str(), "ClusterIP" | "NodePort" | "LoadBalancer") {
             field::default(spec, "internalTrafficPolicy", "Cluster");
-        }
-        if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
-            field::default(spec, "externalTrafficPolicy", "Cluster");
         }
         if kind == "LoadBalancer" {
             field::default(spec, "allocateLoadBalancerNodePorts", true);
@@ -69,15 +80,28 @@ impl Rules for Services {
                 port.insert("targetPort".to_owned(), number);
             }
         }
-        field::map_mut(object, &["status", "loadBalancer"]);
+        if is_reachable_from_outside(object) {
+            let spec = field::map_mut(object, &["spec"]);
+            field::default(spec, "externalTrafficPolicy", "Cluster");
+        }
+        let balancer = field::map_mut(object, &["status", "loadBalancer"]);
+        if kind == "LoadBalancer" {
+            let entries = balancer.get_mut("ingress").and_then(Value::as_array_mut);
+            let entries = entries.into_iter().flatten().filter_map(Value::as_object_mut);
+            for entry in entries.filter(|entry| field::text(entry, &["ip"]).is_some()) {
+                field::default(entry, "ipMode", "VIP");
+            }
+        }
     }
 
     fn before_create(&self, attempt: &Attempt<'_>, object: &mut Object) -> Result<(), Status> {
         object.insert("status".to_owned(), json!({"loadBalancer": {}}));
-        check::before_allocation(attempt, object)?;
-        allocate::families(object);
+        carry::agree(object, None);
+        families::settle(attempt, object, None)?;
         allocate::addresses(attempt, object, None)?;
-        ports::settle(attempt, object, None)
+        ports::settle(attempt, object, None)?;
+        ports::keep_records(attempt, object, None);
+        Ok(())
     }
 
     fn before_update(
@@ -89,11 +113,14 @@ impl Rules for Services {
         if attempt.subresource().is_some() {
             return Ok(());
         }
-        allocate::keep(object, before);
-        check::before_allocation(attempt, object)?;
-        allocate::families(object);
+        carry::keep(object, before);
+        carry::agree(object, Some(before));
+        families::settle(attempt, object, Some(before))?;
         allocate::addresses(attempt, object, Some(before))?;
-        ports::settle(attempt, object, Some(before))
+        ports::settle(attempt, object, Some(before))?;
+        carry::drop_unused(object, before);
+        ports::keep_records(attempt, object, Some(before));
+        Ok(())
     }
 
     fn on_removed(&self, attempt: &Attempt<'_>, object: &Object) {
@@ -106,21 +133,29 @@ impl Rules for Services {
     }
 
     fn validate_update(&self, object: &Object, before: &Object, errors: &mut Errors) {
-        let (old, new) = (address(before), address(object));
-        let both = kind(before) != "ExternalName" && kind(object) != "ExternalName";
-        if both && !old.is_empty() && old != new {
-            let shown = field::get(object, &["spec", "clusterIPs"]).cloned();
-            errors.invalid(
-                "spec.clusterIPs[0]",
-                &shown.unwrap_or(Value::Null),
-                "may not change once set",
-            );
-        }
+        families::validate_update(object, before, errors);
         let class = |o| field::get(o, &["spec", "loadBalancerClass"]);
         if kind(before) == "LoadBalancer" && kind(object) == "LoadBalancer" {
             errors.immutable("spec.loadBalancerClass", class(object), class(before));
         }
+        let health = |o| field::integer(o, &["spec", "healthCheckNodePort"]);
+        if needs_health_port(before)
+            && needs_health_port(object)
+            && health(before) != health(object)
+        {
+            errors.forbidden("spec.healthCheckNodePort", "field is immutable");
+        }
         self.validate(object, errors);
+    }
+
+    fn validate_below(
+        &self,
+        _subresource: &str,
+        object: &Object,
+        _before: &Object,
+        errors: &mut Errors,
+    ) {
+        check::validate_status(object, errors);
     }
 
     fn warn(&self, object: &Object, _before: Option<&Object>, warnings: &mut Vec<String>) {

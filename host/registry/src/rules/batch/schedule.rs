@@ -162,7 +162,9 @@ fn number(text: &str) -> Result<u32, String> {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn check_zone(name: &str) -> Result<(), String> {
-    if name.is_empty() || name == "UTC" || jiff::tz::TimeZone::get(name).is_ok() {
+    // The names of zones are those of files, which have one case.
+    let known = jiff::tz::TimeZone::get(name).is_ok_and(|zone| zone.iana_name() == Some(name));
+    if name.is_empty() || name == "UTC" || known {
         return Ok(());
     }
     Err(format!("unknown time zone {name}"))
@@ -212,6 +214,7 @@ mod tests {
     #[test]
     fn zones_are_those_of_iana() {
         assert_eq!(check_zone("Europe/Berlin"), Ok(()));
+        assert_eq!(check_zone("europe/berlin"), Err("unknown time zone europe/berlin".to_owned()));
         assert_eq!(check_zone("Mars/Olympus"), Err("unknown time zone Mars/Olympus".to_owned()));
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::field::{self, Errors, Object};
 use crate::metadata;
-use crate::rules::service::{address, has_ports, kind};
+use crate::rules::service::{address, kind};
 use crate::status::{Reason, Status};
 use crate::write::Attempt;
 
@@ -45,101 +45,29 @@ impl Cidr {
     }
 }
 
-/// Families of a single-stack IPv4 host.
-pub(super) fn families(object: &mut Object) {
-    if kind(object) == "ExternalName" {
-        let spec = field::map_mut(object, &["spec"]);
-        for key in ["ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
-            spec.remove(key);
-        }
-        return;
-    }
-    let headless = address(object) == "None";
-    let unselected = field::get(object, &["spec", "selector"]).is_none();
-    let spec = field::map_mut(object, &["spec"]);
-    if headless && unselected {
-        // Whoever writes its endpoints decides the families.
-        field::default(spec, "ipFamilies", json!(["IPv4", "IPv6"]));
-        field::default(spec, "ipFamilyPolicy", "RequireDualStack");
-    } else {
-        field::default(spec, "ipFamilies", json!(["IPv4"]));
-        field::default(spec, "ipFamilyPolicy", "SingleStack");
-    }
-}
-
-/// Carries over what a client need not repeat, and drops what its type no longer has.
-pub(super) fn keep(object: &mut Object, before: &Object) {
-    let external = kind(object) == "ExternalName";
-    let was_external = kind(before) == "ExternalName";
-    let ported = has_ports(object);
-    let balanced = kind(object) == "LoadBalancer";
-    let old = before.get("spec").and_then(Value::as_object).cloned().unwrap_or_default();
-    let spec = field::map_mut(object, &["spec"]);
-    if external {
-        if spec.get("clusterIP") == old.get("clusterIP") {
-            spec.remove("clusterIP");
-            spec.remove("clusterIPs");
-        }
-    } else if !was_external {
-        if field::text(spec, &["clusterIP"]).is_none_or(str::is_empty) {
-            field::copy(spec, &old, "clusterIP");
-            field::copy(spec, &old, "clusterIPs");
-        }
-        for key in ["ipFamilies", "ipFamilyPolicy"] {
-            if spec.get(key).is_none_or(Value::is_null) {
-                field::copy(spec, &old, key);
-            }
-        }
-    }
-    if ported {
-        let known = field::list(&old, &["ports"]).to_vec();
-        let ports = spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten();
-        for port in ports.filter_map(Value::as_object_mut) {
-            let same = |o: &&Value| ["port", "protocol"].iter().all(|k| o.get(*k) == port.get(*k));
-            let number = known.iter().find(same).and_then(|o| o.get("nodePort")).cloned();
-            if let Some(number) = number.filter(|_| field::integer(port, &["nodePort"]).is_none()) {
-                port.insert("nodePort".to_owned(), number);
-            }
-        }
-    } else {
-        if spec.get("externalTrafficPolicy") == old.get("externalTrafficPolicy") {
-            spec.remove("externalTrafficPolicy");
-        }
-        let known = field::list(&old, &["ports"]).to_vec();
-        let ports = spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten();
-        for port in ports.filter_map(Value::as_object_mut) {
-            if known.iter().any(|o| o.get("nodePort") == port.get("nodePort")) {
-                port.remove("nodePort");
-            }
-        }
-    }
-    if !balanced
-        && spec.get("allocateLoadBalancerNodePorts") == old.get("allocateLoadBalancerNodePorts")
-    {
-        spec.remove("allocateLoadBalancerNodePorts");
-    }
-}
-
-/// Gives the Service an address, or gives its old one back.
+/// Gives a Service an address that has none and needs one.
 pub(super) fn addresses(
     attempt: &Attempt<'_>,
     object: &mut Object,
     before: Option<&Object>,
 ) -> Result<(), Status> {
-    let old = before.map(address).filter(|a| is_reserved(a)).unwrap_or_default().to_owned();
-    let given = address(object).to_owned();
-    let wanted = match (kind(object), given.as_str()) {
-        ("ExternalName", _) => {
-            field::map_mut(object, &["spec"]).remove("clusterIPs");
-            release(attempt, &old);
-            return Ok(());
+    let is_external = kind(object) == "ExternalName";
+    if let Some(before) = before
+        && kind(before) != "ExternalName"
+    {
+        if is_external {
+            release(attempt, address(before));
         }
-        (_, "") => choose(attempt)?.to_string(),
-        _ => given.clone(),
-    };
+        return Ok(());
+    }
+    let given = field::list(object, &["spec", "clusterIPs"]).first();
+    let given = given.and_then(Value::as_str).unwrap_or_default().to_owned();
+    if is_external || given == "None" {
+        return Ok(());
+    }
+    let wanted = if given.is_empty() { choose(attempt)?.to_string() } else { given.clone() };
     // What a dry run chooses is an example, which somebody else may have.
-    let example = given.is_empty() && attempt.request.options.dry_run;
-    if is_reserved(&wanted) && wanted != old && !example {
+    if !given.is_empty() || !attempt.request.options.dry_run {
         reserve(attempt, object, &wanted)?;
     }
     let spec = field::map_mut(object, &["spec"]);
@@ -196,6 +124,9 @@ fn reserve(attempt: &Attempt<'_>, object: &Object, wanted: &str) -> Result<(), S
             "the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {}",
             attempt.config.service_range
         ));
+    }
+    if attempt.request.options.dry_run {
+        return Ok(());
     }
     if attempt.view.get(&key(wanted)).is_some() {
         return refuse("provided IP is already allocated".to_owned());

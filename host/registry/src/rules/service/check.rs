@@ -6,38 +6,15 @@ use quadrille_object::validate_name;
 use serde_json::Value;
 
 use crate::field::{self, Errors, Object};
-use crate::metadata;
 use crate::rules::facts::items;
 use crate::rules::ingress::validate_entry;
 use crate::rules::net;
-use crate::rules::service::{address, has_ports, kind};
-use crate::status::Status;
-use crate::write::Attempt;
+use crate::rules::service::{
+    address, families, has_ports, is_reachable_from_outside, kind, needs_health_port,
+};
 
-/// The kubelet's own port, which no balancer may show to the outside.
-const KUBELET_PORT: i64 = 10_250;
-
-/// What must be right before an address is handed out.
-pub(super) fn before_allocation(attempt: &Attempt<'_>, object: &Object) -> Result<(), Status> {
-    let mut errors = Errors::default();
-    let families = field::list(object, &["spec", "ipFamilies"]);
-    let policy = field::text(object, &["spec", "ipFamilyPolicy"]).unwrap_or_default();
-    let headless = address(object) == "None";
-    if families.iter().any(|f| f.as_str() == Some("IPv6")) && !headless {
-        errors.invalid("spec.ipFamilies[0]", &"IPv6".into(), "not configured on this cluster");
-    }
-    if policy == "RequireDualStack" && !headless {
-        let why = "this cluster is not configured for dual-stack services";
-        errors.invalid("spec.ipFamilyPolicy", &policy.into(), why);
-    }
-    if kind(object) == "ExternalName" && !address(object).is_empty() {
-        errors.forbidden("spec.clusterIPs", "may not be set for ExternalName services");
-    }
-    if errors.0.is_empty() {
-        return Ok(());
-    }
-    Err(attempt.invalid(metadata::text(object, "name"), &errors.0))
-}
+/// Names the networks whose clients a balancer lets in.
+const RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 
 pub(super) fn validate(object: &Object, errors: &mut Errors) {
     let (kind, headless) = (kind(object), address(object) == "None");
@@ -70,7 +47,7 @@ pub(super) fn validate(object: &Object, errors: &mut Errors) {
         let why = format!("may not be set to 'None' for {kind} services");
         errors.invalid("spec.clusterIPs[0]", &shown, &why);
     }
-    validate_ports(ports, has_ports(object), kind, errors);
+    validate_ports(ports, kind, errors);
     if let Some(selector) = field::get(object, &["spec", "selector"]).and_then(Value::as_object) {
         let texts = selector.iter().map(|(k, v)| (k.as_str(), v.as_str().unwrap_or_default()));
         errors.0.extend(validate_name::labels("spec.selector", texts));
@@ -84,19 +61,21 @@ pub(super) fn validate(object: &Object, errors: &mut Errors) {
             "must be greater than 0 and less than 86400",
         );
     }
+    families::validate(object, errors);
     validate_outside(object, kind, errors);
 }
 
 /// Fields of Services that are reachable from outside.
 fn validate_outside(object: &Object, kind: &str, errors: &mut Errors) {
-    if let Some(policy) = field::get(object, &["spec", "externalTrafficPolicy"]) {
-        let external =
-            has_ports(object) || !field::list(object, &["spec", "externalIPs"]).is_empty();
-        if !external {
+    let policy = field::get(object, &["spec", "externalTrafficPolicy"]);
+    let policy = policy.filter(|policy| policy.as_str() != Some(""));
+    match policy.filter(|_| !is_reachable_from_outside(object)) {
+        Some(policy) => {
             let why = "may only be set for externally-accessible services";
             errors.invalid("spec.externalTrafficPolicy", policy, why);
-        } else if !matches!(policy.as_str(), Some("Cluster" | "Local")) {
-            errors.unsupported("spec.externalTrafficPolicy", policy, &["Cluster", "Local"]);
+        }
+        None => {
+            errors.one_of(object, &["spec", "externalTrafficPolicy"], &["Cluster", "Local"]);
         }
     }
     errors.one_of(object, &["spec", "internalTrafficPolicy"], &["Cluster", "Local"]);
@@ -110,7 +89,23 @@ fn validate_outside(object: &Object, kind: &str, errors: &mut Errors) {
             }
         }
     }
+    validate_ranges(object, kind, errors);
+    validate_reach(object, kind, errors);
+}
+
+/// Which clients balancers let in: a field, or the annotation that was there before it.
+fn validate_ranges(object: &Object, kind: &str, errors: &mut Errors) {
     let ranges = field::list(object, &["spec", "loadBalancerSourceRanges"]);
+    let annotation = field::text(object, &["metadata", "annotations", RANGES]);
+    if let Some(annotation) = annotation.filter(|_| ranges.is_empty()) {
+        let at = format!("metadata.annotations[{RANGES}]");
+        if kind != "LoadBalancer" {
+            errors.forbidden(&at, "may only be used when `type` is 'LoadBalancer'");
+        }
+        for range in annotation.split(',').filter(|_| !annotation.trim().is_empty()) {
+            net::validate_network(&at, range.trim(), errors);
+        }
+    }
     if !ranges.is_empty() && kind != "LoadBalancer" {
         let why = "may only be used when `type` is 'LoadBalancer'";
         errors.forbidden("spec.LoadBalancerSourceRanges", why);
@@ -119,7 +114,6 @@ fn validate_outside(object: &Object, kind: &str, errors: &mut Errors) {
         let text = range.as_str().unwrap_or_default().trim();
         net::validate_network(&format!("spec.LoadBalancerSourceRanges[{index}]"), text, errors);
     }
-    validate_reach(object, kind, errors);
 }
 
 /// What Services say of who reaches them, and how.
@@ -139,20 +133,16 @@ fn validate_reach(object: &Object, kind: &str, errors: &mut Errors) {
     }
     let known = ["PreferClose", "PreferSameNode", "PreferSameZone"];
     errors.one_of(object, &["spec", "trafficDistribution"], &known);
-    let local = field::text(object, &["spec", "externalTrafficPolicy"]) == Some("Local");
     let health = field::integer(object, &["spec", "healthCheckNodePort"]).unwrap_or(0);
-    if health != 0 && !(kind == "LoadBalancer" && local) {
+    if needs_health_port(object) {
+        validate_number(health, "spec.healthCheckNodePort", errors);
+    } else if health != 0 {
         let why =
             "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
         errors.invalid("spec.healthCheckNodePort", &health.into(), why);
     }
     for (index, port) in field::list(object, &["spec", "ports"]).iter().enumerate() {
         let at = format!("spec.ports[{index}]");
-        if kind == "LoadBalancer" && port.get("port").and_then(Value::as_i64) == Some(KUBELET_PORT)
-        {
-            let why = "may not expose port 10250 externally since it is used by kubelet";
-            errors.invalid(format!("{at}.port"), &KUBELET_PORT.into(), why);
-        }
         let protocol = port.get("appProtocol").and_then(Value::as_str).unwrap_or_default();
         if !protocol.is_empty() {
             let problems = validate_name::qualified_name(protocol);
@@ -160,9 +150,31 @@ fn validate_reach(object: &Object, kind: &str, errors: &mut Errors) {
         }
     }
     validate_node_ports(object, errors);
+}
+
+/// Where balancers say that they are reached.
+pub(super) fn validate_status(object: &Object, errors: &mut Errors) {
     let entries = field::get(object, &["status", "loadBalancer"]).and_then(Value::as_object);
     let Some(entries) = entries else { return };
-    for (at, entry) in items(entries, "ingress", "status.loadBalancer") {
+    let entries = items(entries, "ingress", "status.loadBalancer");
+    if kind(object) != "LoadBalancer" && !entries.is_empty() {
+        let why = "may only be used when `spec.type` is 'LoadBalancer'";
+        errors.forbidden("status.loadBalancer.ingress", why);
+        return;
+    }
+    for (at, entry) in entries {
+        let mode = field::get(entry, &["ipMode"]);
+        let ip = field::text(entry, &["ip"]).unwrap_or_default();
+        match (ip, mode) {
+            ("", Some(_)) => {
+                errors
+                    .forbidden(format!("{at}.ipMode"), "may not be specified when `ip` is not set");
+            }
+            (_, Some(mode)) if !matches!(mode.as_str(), Some("Proxy" | "VIP")) => {
+                errors.unsupported(format!("{at}.ipMode"), mode, &["Proxy", "VIP"]);
+            }
+            _ => {}
+        }
         validate_entry(&at, entry, errors);
     }
 }
@@ -223,7 +235,7 @@ pub(super) fn warn(object: &Object, warnings: &mut Vec<String>) {
     }
 }
 
-fn validate_ports(ports: &[Value], outside: bool, kind: &str, errors: &mut Errors) {
+fn validate_ports(ports: &[Value], kind: &str, errors: &mut Errors) {
     let (mut names, mut numbers) = (BTreeSet::new(), BTreeSet::new());
     for (index, port) in ports.iter().enumerate() {
         let at = format!("spec.ports[{index}]");
@@ -247,9 +259,9 @@ fn validate_ports(ports: &[Value], outside: bool, kind: &str, errors: &mut Error
             errors.unsupported(format!("{at}.protocol"), protocol, &known);
         }
         validate_target(port.get("targetPort").unwrap_or(&Value::Null), &at, errors);
-        if number("nodePort") != 0 && !outside {
-            let why = format!("may not be used when `type` is '{kind}'");
-            errors.forbidden(format!("{at}.nodePort"), &why);
+        if number("nodePort") != 0 && kind == "ClusterIP" {
+            let why = "may not be used when `type` is 'ClusterIP'";
+            errors.forbidden(format!("{at}.nodePort"), why);
         }
         if !numbers.insert((number("port"), text("protocol"))) {
             // The names and the order are those of the type that Kubernetes prints here.
