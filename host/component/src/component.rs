@@ -105,7 +105,6 @@ impl ComponentReconciler {
             run: Some(RunState {
                 overlay,
                 catalog: context.registry.catalog(),
-                registry: context.registry.clone(),
                 denials: Arc::clone(&context.denials),
             }),
         }

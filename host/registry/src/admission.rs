@@ -24,7 +24,7 @@ mod quota;
 mod reinvocation;
 pub(crate) mod review;
 mod runtime_class;
-mod service;
+pub(crate) mod service;
 mod service_account;
 mod subject;
 mod tolerations;
@@ -111,6 +111,27 @@ static CHAIN: [&dyn Plugin; 11] = [
     &quota::Quotas,
 ];
 
+/// Those that see what is posted and never stored: reviews, and the bodies of subresources.
+static HOOKS: [&dyn Plugin; 4] = [
+    &mutating::MutatingPolicy,
+    &webhook::MutatingWebhook,
+    &validating::ValidatingPolicy,
+    &webhook::ValidatingWebhook,
+];
+
+/// Lets policies and webhooks change or refuse a body that is not stored itself.
+///
+/// # Errors
+/// The first refusal.
+pub(crate) fn admit_body(attempt: &mut Attempt<'_>, body: &mut Object) -> Result<(), Status> {
+    if attempt.hooks.are_none() {
+        return Ok(());
+    }
+    mutate_by(&HOOKS, attempt, body, (None, Operation::Create))?;
+    let mut all = HOOKS.iter();
+    all.try_for_each(|plugin| plugin.validate(attempt, body, None, Operation::Create))
+}
+
 /// Lets every plug-in change or refuse a decoded object.
 ///
 /// # Errors
@@ -121,8 +142,17 @@ pub(crate) fn mutate(
     before: Option<&Object>,
     operation: Operation,
 ) -> Result<(), Status> {
+    mutate_by(&CHAIN, attempt, object, (before, operation))
+}
+
+fn mutate_by(
+    plugins: &[&dyn Plugin],
+    attempt: &mut Attempt<'_>,
+    object: &mut Object,
+    (before, operation): (Option<&Object>, Operation),
+) -> Result<(), Status> {
     let mut round = |attempt: &mut Attempt<'_>| {
-        CHAIN.iter().try_for_each(|plugin| plugin.mutate(attempt, object, before, operation))
+        plugins.iter().try_for_each(|plugin| plugin.mutate(attempt, object, before, operation))
     };
     round(attempt)?;
     if attempt.reinvocation.wanted {
@@ -256,6 +286,7 @@ fn accept(
         }
         return Ok(());
     }
+    let resource = body_resource(attempt, resource);
     let text = |key: &str| changed.get(key).and_then(Value::as_str).unwrap_or_default();
     if text("kind") != &*resource.kind.kind || text("apiVersion") != &*resource.api_version {
         return Err(format!(
@@ -266,9 +297,20 @@ fn accept(
     shape::check_types(resource, &changed)?;
     shape::prune(resource, &mut changed);
     shape::defaults(resource, &mut changed, Nulls::Drop);
+    if resource.converter().is_some() && resource.gvr != attempt.resource.gvr {
+        let own = &attempt.resource.api_version;
+        changed = attempt.convert(resource, &changed, own).map_err(|status| status.message)?;
+    }
     convert::to_storage(resource, &mut changed);
     *object = changed;
     Ok(())
+}
+
+/// The resource as which the body of a write has its shape: that of the subresource's own kind, where it has one.
+fn body_resource<'a>(attempt: &Attempt<'a>, resource: &'a Resource) -> &'a Resource {
+    let sub = attempt.subresource().and_then(|name| resource.subresource(name));
+    let own = sub.filter(|sub| sub.kind != resource.kind);
+    own.and_then(|sub| attempt.catalog.by_kind(&sub.kind)).map_or(resource, AsRef::as_ref)
 }
 
 /// Whether the write is to a built-in resource, or to one of its subresources.

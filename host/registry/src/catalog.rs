@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use quadrille_object::{GroupResource, Gvk, Gvr, Schema};
 
+use crate::conversion::Converter;
 use crate::definition::expressions;
 use crate::rules::Rules;
 
@@ -133,6 +134,10 @@ pub struct Definition {
     pub terminating: bool,
     /// The fields, beside name and namespace, by which objects can be selected: `spec.color`.
     pub selectable_fields: Vec<String>,
+    /// Whether objects may be stored in versions that were the storage version once.
+    pub mixed: bool,
+    /// Who converts objects between versions; `None` where these differ in name alone.
+    pub(crate) converter: Option<Arc<Converter>>,
     /// Whether the schema has rules in expressions.
     pub has_rules: bool,
     /// The rules, compiled when the first object is checked.
@@ -172,9 +177,27 @@ impl Resource {
         self.verbs.contains(&"get")
     }
 
-    /// Whether stored objects already have this version's form.
+    /// Whether all stored objects already have this version's form.
     pub fn is_storage_form(&self) -> bool {
+        self.is_storage_version() && !self.definition.as_ref().is_some_and(|of| of.mixed)
+    }
+
+    /// Whether objects are stored in this version from now on.
+    pub(crate) fn is_storage_version(&self) -> bool {
         self.api_version == self.storage_api_version
+    }
+
+    /// Who converts objects between versions; `None` where these differ in name alone.
+    pub(crate) fn converter(&self) -> Option<&Arc<Converter>> {
+        self.definition.as_ref()?.converter.as_ref()
+    }
+
+    /// The version in which the write path works: the request's where a webhook converts, else the stored one.
+    pub(crate) fn working_api_version(&self) -> &Arc<str> {
+        match self.converter() {
+            Some(_) => &self.api_version,
+            None => &self.storage_api_version,
+        }
     }
 }
 
@@ -185,6 +208,8 @@ pub struct Catalog {
     pub generation: u64,
     /// By endpoint, in order.
     pub resources: BTreeMap<Gvr, Arc<Resource>>,
+    /// Whether some resource's versions are converted by a webhook.
+    pub(crate) converts: bool,
     kinds: HashMap<Gvk, Arc<Resource>>,
     storage: HashMap<GroupResource, Arc<Resource>>,
 }
@@ -229,7 +254,7 @@ impl Catalog {
         let resource = resource.into();
         self.kinds.insert(resource.kind.clone(), Arc::clone(&resource));
         let own = resource.qualified();
-        if resource.is_storage_form() || !self.storage.contains_key(&own) {
+        if resource.is_storage_version() || !self.storage.contains_key(&own) {
             self.storage.insert(own, Arc::clone(&resource));
         }
         self.resources.insert(resource.gvr.clone(), resource);

@@ -1,6 +1,6 @@
 //! Between the version that a request speaks and the version that is stored.
 //!
-//! Custom resources differ in `apiVersion` alone; Events have two names for the same fields; `autoscaling/v1` says less
+//! Custom resources differ in `apiVersion` alone, unless a webhook converts them (`conversion.rs`); Events have two names for the same fields; `autoscaling/v1` says less
 //! than v2.
 
 mod autoscaler;
@@ -21,7 +21,7 @@ const EVENT_FIELDS: [(&str, &str); 7] = [
 
 /// Gives an object of the resource's version the stored form.
 pub(crate) fn to_storage(resource: &Resource, object: &mut Object) {
-    if resource.is_storage_form() {
+    if resource.is_storage_version() || resource.converter().is_some() {
         return;
     }
     object.insert("apiVersion".to_owned(), (*resource.storage_api_version).into());
@@ -35,7 +35,7 @@ pub(crate) fn to_storage(resource: &Resource, object: &mut Object) {
 
 /// Gives a stored object the form of the resource's version.
 pub(crate) fn from_storage(resource: &Resource, object: &mut Object) {
-    if resource.is_storage_form() {
+    if resource.is_storage_form() || resource.converter().is_some() {
         return;
     }
     object.insert("apiVersion".to_owned(), (*resource.api_version).into());

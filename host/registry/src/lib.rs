@@ -9,6 +9,7 @@ pub mod access;
 mod admission;
 mod bootstrap;
 pub mod catalog;
+mod conversion;
 mod convert;
 mod definition;
 mod field;

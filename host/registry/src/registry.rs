@@ -20,6 +20,7 @@ use tokio::sync::RwLock;
 use crate::access::Access;
 use crate::admission::{Hooks, Reinvocation};
 use crate::catalog::{Catalog, Resource};
+use crate::conversion::{self, Conversion, Kept};
 use crate::request::WriteRequest;
 use crate::status::{Reason, Status};
 use crate::webhooks::{Consultation, Question, Webhooks};
@@ -59,8 +60,8 @@ pub struct Prepared {
     pub writes: Vec<Write>,
     /// What else must hold, such as the namespace's state.
     pub requires: Vec<(Key, Expect)>,
-    /// The object after the write (before it is gone, for a deletion), in the storage version, less the new
-    /// resourceVersion.
+    /// The object after the write (before it is gone, for a deletion), less the new resourceVersion: in the storage
+    /// version, or in that of the request where a webhook converts.
     pub object: Map<String, Value>,
     /// The state before; `None` when the object did not exist.
     pub before: Option<Arc<Object>>,
@@ -114,6 +115,8 @@ pub enum Unprepared {
 #[derive(Debug)]
 pub struct OpenQuestions {
     pub(crate) questions: Vec<Question>,
+    /// Objects that a webhook must convert first.
+    pub(crate) conversions: Vec<Conversion>,
     /// What would be decided if everybody consented: for whoever goes on and decides everything anew afterwards.
     pub assumed: Option<Box<Prepared>>,
 }
@@ -127,6 +130,7 @@ impl OpenQuestions {
     /// Adds the questions of another write.
     pub fn join(&mut self, other: Self) {
         self.questions.extend(other.questions);
+        self.conversions.extend(other.conversions);
     }
 }
 
@@ -137,6 +141,9 @@ impl From<Status> for Unprepared {
 }
 
 fn not_asked(questions: &OpenQuestions) -> Status {
+    if !questions.conversions.is_empty() {
+        return conversion::failed("conversion webhooks have not been asked");
+    }
     let names: Vec<&str> =
         questions.questions.iter().map(|question| &*question.key.webhook).collect();
     let text = format!(
@@ -169,6 +176,8 @@ struct Inner {
     access: Access,
     hooks: ArcSwap<Hooks>,
     webhooks: OnceLock<Arc<dyn Webhooks>>,
+    /// What conversion webhooks have answered.
+    kept: Kept,
     /// Commits share it; a [`crate::Turn`] has it alone.
     commits: RwLock<()>,
 }
@@ -195,6 +204,7 @@ impl Registry {
             access: Access::default(),
             hooks: ArcSwap::default(),
             webhooks: OnceLock::new(),
+            kept: Kept::default(),
             commits,
         };
         let registry = Self { inner: Arc::new(inner) };
@@ -261,6 +271,10 @@ impl Registry {
         drop(self.inner.webhooks.set(webhooks));
     }
 
+    pub(crate) fn kept(&self) -> &Kept {
+        &self.inner.kept
+    }
+
     pub(crate) fn hooks(&self) -> &ArcSwap<Hooks> {
         &self.inner.hooks
     }
@@ -293,10 +307,12 @@ impl Registry {
         self.decide(view, request, Some((answers, place)))
     }
 
-    /// Whether any admission webhook is there: only then a consultation is worth beginning.
+    /// Whether any webhook is there: only then a consultation is worth beginning.
     pub fn has_webhooks(&self) -> bool {
         let hooks = self.inner.hooks.load();
-        !hooks.mutating_webhooks.is_empty() || !hooks.validating_webhooks.is_empty()
+        !hooks.mutating_webhooks.is_empty()
+            || !hooks.validating_webhooks.is_empty()
+            || self.inner.catalog.load().converts
     }
 
     /// Asks open questions and adds the answers.
@@ -312,6 +328,15 @@ impl Registry {
             return Err(not_asked(&questions));
         }
         let webhooks = self.inner.webhooks.get().map(AsRef::as_ref);
+        if !questions.conversions.is_empty() {
+            let random = &*self.inner.random;
+            for (key, converted) in conversion::ask(questions.conversions, webhooks, random).await {
+                if let Ok(bytes) = &converted {
+                    self.inner.kept.put(key.clone(), bytes.clone());
+                }
+                answers.note(key, converted);
+            }
+        }
         answers.ask(questions.questions, webhooks, &*self.inner.random).await;
         Ok(())
     }
@@ -343,6 +368,43 @@ impl Registry {
         self.attempt(&catalog, &hooks, &snapshot, request).receive()
     }
 
+    /// Lets policies and webhooks see a decoded body that is answered and never stored.
+    ///
+    /// # Errors
+    /// Their refusals.
+    pub async fn admit(
+        &self,
+        request: &WriteRequest,
+        object: Map<String, Value>,
+    ) -> Result<Received, Status> {
+        if self.inner.hooks.load().are_none() {
+            return Ok(Received { object, warnings: Vec::new() });
+        }
+        let mut answers = self.consultation();
+        loop {
+            match self.admit_after(request, object.clone(), &answers) {
+                Ok(received) => return Ok(received),
+                Err(Unprepared::Refused(status)) => return Err(*status),
+                Err(Unprepared::Asks(questions)) => self.consult(questions, &mut answers).await?,
+            }
+        }
+    }
+
+    fn admit_after(
+        &self,
+        request: &WriteRequest,
+        object: Map<String, Value>,
+        answers: &Consultation,
+    ) -> Result<Received, Unprepared> {
+        let (catalog, hooks) = (self.inner.catalog.load(), self.inner.hooks.load());
+        let (snapshot, random) = (self.inner.store.snapshot(), answers.random(0));
+        let mut attempt = self.attempt(&catalog, &hooks, &snapshot, request);
+        attempt.random = &random;
+        attempt.now = answers.now;
+        attempt.consultation = Some(answers);
+        attempt.admit(object)
+    }
+
     fn attempt<'a>(
         &'a self,
         catalog: &'a Catalog,
@@ -358,6 +420,9 @@ impl Registry {
             hooks,
             consultation: None,
             questions: Vec::new(),
+            kept: &self.inner.kept,
+            conversions: RefCell::default(),
+            unconverted: RefCell::default(),
             reinvocation: Reinvocation::default(),
             view,
             request,
@@ -414,8 +479,10 @@ impl Registry {
             };
             match committed {
                 Ok(committed) => {
-                    let object = committed.objects.first();
-                    return Ok(self.written(request, prepared, object, committed.revision));
+                    let object = committed.objects.first().cloned();
+                    let shown = self.shown_after(request, &prepared, object).await?;
+                    let shown = shown.as_ref();
+                    return Ok(self.written(request, prepared, shown, committed.revision));
                 }
                 Err(CommitError::Conflict(_)) => {}
                 Err(error) => return Err(Status::from(&error)),
@@ -424,6 +491,21 @@ impl Registry {
         let name = request.target.name.as_deref().unwrap_or_default();
         let why = "too many others write it at the same time; please try again";
         Err(Status::conflict(&request.target.resource.qualified(), name, why))
+    }
+
+    /// The committed object as its writer gets to see it.
+    async fn shown_after(
+        &self,
+        request: &WriteRequest,
+        prepared: &Prepared,
+        committed: Option<Arc<Object>>,
+    ) -> Result<Option<Arc<Object>>, Status> {
+        let resource = &request.target.resource;
+        if prepared.removed || resource.converter().is_none() {
+            return Ok(committed);
+        }
+        let objects = self.convert(committed.into_iter().collect(), resource).await?;
+        Ok(objects.into_iter().next())
     }
 
     /// Prepares on the newest snapshot, and asks webhooks until they have said what they have to say.
@@ -514,10 +596,11 @@ impl Registry {
         &self.inner.commits
     }
 
-    /// The bytes of an object in a version; the stored bytes themselves where the version is the stored one.
+    /// The bytes of an object in a version; the stored bytes themselves where the version is the stored one, or where
+    /// a webhook converts: those objects have gone through [`Self::convert`] or [`Self::shown`].
     #[expect(clippy::unused_self, reason = "conversions by component will need the registry")]
     pub fn present(&self, object: &Object, resource: &Resource) -> Bytes {
-        if resource.is_storage_form() {
+        if resource.is_storage_form() || resource.converter().is_some() {
             return object.bytes.clone();
         }
         let Ok(mut value) = crate::write::parse(object) else { return object.bytes.clone() };
@@ -548,6 +631,7 @@ impl Registry {
         self.inner.catalog.rcu(|current| {
             let mut next = Catalog::clone(current);
             change(&mut next);
+            next.converts = next.resources.values().any(|resource| resource.converter().is_some());
             next.generation += 1;
             next
         });

@@ -214,8 +214,7 @@ fn apply_status(error: ApplyError) -> Status {
 
 /// Notes who set which fields of a decoded object in the stored form.
 pub(crate) fn manage(attempt: &Attempt<'_>, object: &mut Object, before: Option<&Object>) {
-    let stored = attempt.catalog.by_group_resource(&attempt.resource.stored_as);
-    let resource = stored.map_or(attempt.resource, AsRef::as_ref);
+    let resource = attempt.working_resource();
     if attempt.lost_in_storage.get() && before.is_some_and(|b| is_managed_as_stored(resource, b)) {
         // Its fields cannot be told in the version that other managers speak: kube-apiserver forgets them all.
         crate::metadata::of_mut(object).remove("managedFields");

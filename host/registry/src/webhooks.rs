@@ -21,9 +21,14 @@ use quadrille_store::content_hash;
 use serde_json::Value;
 
 use crate::admission::review;
+use crate::conversion::{Answers, ConversionKey, Converted};
 
 /// The most answers of one consultation: reached by no honest configuration, and a bound for the others.
 pub(crate) const ANSWERS_MAX: usize = 1_000;
+
+/// The most converted objects of one consultation. They are counted when more are asked for, so that a list of any
+/// length goes through.
+const CONVERTED_MAX: usize = 100_000;
 
 /// How many calls of one consultation are under way together.
 const CALLS_AT_ONCE: usize = 32;
@@ -102,6 +107,7 @@ pub struct Consultation {
     answers: BTreeMap<QuestionKey, review::Outcome>,
     /// Those of an earlier time, by the hash of the question.
     recorded: BTreeMap<u128, review::Outcome>,
+    converted: Answers,
 }
 
 /// The guest of a run draws from the same seed; what the registry draws must not be what the guest has seen.
@@ -116,7 +122,7 @@ impl Consultation {
     /// One without answers for a run: everything that its writes take from time and chance follows from these two.
     pub fn at(now: Timestamp, seed: u64) -> Self {
         let (answers, recorded) = (BTreeMap::new(), BTreeMap::new());
-        Self { now, seed: seed ^ APART, answers, recorded }
+        Self { now, seed: seed ^ APART, answers, recorded, converted: Answers::new() }
     }
 
     /// The same with answers that were recorded; what cannot be read is left out.
@@ -152,7 +158,16 @@ impl Consultation {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.answers.len() >= ANSWERS_MAX
+        self.answers.len() >= ANSWERS_MAX || self.converted.len() >= CONVERTED_MAX
+    }
+
+    pub(crate) fn converted(&self, key: &ConversionKey) -> Option<&Converted> {
+        self.converted.get(key)
+    }
+
+    /// Keeps the outcome of a conversion.
+    pub(crate) fn note(&mut self, key: ConversionKey, converted: Converted) {
+        self.converted.insert(key, converted);
     }
 
     /// Asks all questions, many at the same time, and keeps the answers.

@@ -26,7 +26,8 @@ use quadrille_store::{Expect, Key, Object as Stored, View, Write};
 use crate::access::Access;
 use crate::admission::{Hooks, Reinvocation};
 use crate::catalog::{Catalog, Resource};
-use crate::field::Object;
+use crate::conversion::{self, Conversion, Kept};
+use crate::field::{self, Object};
 use crate::registry::{Config, OpenQuestions, Prepared, Unprepared};
 use crate::request::{Action, Body, WriteRequest};
 use crate::status::{Reason, Status};
@@ -44,6 +45,12 @@ pub(crate) struct Attempt<'a> {
     pub(crate) consultation: Option<&'a Consultation>,
     /// What webhooks must be asked first; the attempt has failed then.
     pub(crate) questions: Vec<Question>,
+    /// What conversion webhooks answered to others.
+    pub(crate) kept: &'a Kept,
+    /// What they must be asked first; the attempt has failed then.
+    pub(crate) conversions: RefCell<Vec<Conversion>>,
+    /// A conversion that failed; the attempt has failed then.
+    pub(crate) unconverted: RefCell<Option<Status>>,
     pub(crate) reinvocation: Reinvocation,
     pub(crate) view: &'a dyn View,
     pub(crate) request: &'a WriteRequest,
@@ -65,13 +72,22 @@ impl Attempt<'_> {
     /// # Errors
     /// Every refusal of the Kubernetes API, or what webhooks must be asked first.
     pub(crate) fn decide(mut self) -> Result<Prepared, Unprepared> {
-        let decided = self.act();
+        let mut decided = self.act();
+        if let Some(status) = self.unconverted.take() {
+            decided = Err(status);
+        }
+        let conversions = self.conversions.take();
+        if !conversions.is_empty() {
+            // Admission webhooks are asked once they can be shown the object.
+            let questions = Vec::new();
+            return Err(Unprepared::Asks(OpenQuestions { questions, conversions, assumed: None }));
+        }
         if self.questions.is_empty() {
             let (warnings, audit) = (take(&mut self.warnings), take(&mut self.audit));
             return Ok(decided.map_err(|status| Status { warnings, audit, ..status })?);
         }
         let assumed = decided.ok().map(Box::new);
-        Err(Unprepared::Asks(OpenQuestions { questions: self.questions, assumed }))
+        Err(Unprepared::Asks(OpenQuestions { questions: self.questions, conversions, assumed }))
     }
 
     fn act(&mut self) -> Result<Prepared, Status> {
@@ -118,6 +134,55 @@ impl Attempt<'_> {
 
     pub(crate) fn key(&self, name: &str) -> Key {
         Key::new(self.resource.group_resource(), Arc::clone(self.namespace()), name)
+    }
+
+    /// An object of a resource in another of its versions, which a webhook makes of it.
+    ///
+    /// # Errors
+    /// When the webhook failed, or has to be asked first: the attempt has failed then, and knows it.
+    pub(crate) fn convert(
+        &self,
+        of: &Resource,
+        object: &Object,
+        to: &Arc<str>,
+    ) -> Result<Object, Status> {
+        let from = object.get("apiVersion").and_then(serde_json::Value::as_str);
+        let Some(converter) = of.converter().filter(|_| from != Some(&**to)) else {
+            return Ok(object.clone());
+        };
+        let bytes = serde_json::to_vec(object).expect("writing JSON into memory cannot fail");
+        let target = conversion::served_as(self.catalog, of, to);
+        let conversion = converter.conversion(bytes.into(), to, target.as_ref(), self.view);
+        let key = &conversion.key;
+        let known = self.consultation.and_then(|known| known.converted(key)).cloned();
+        let status = match known.or_else(|| self.kept.get(key).map(Ok)) {
+            Some(Ok(bytes)) => match serde_json::from_slice(&bytes) {
+                Ok(object) => return Ok(object),
+                Err(error) => conversion::failed(&error.to_string()),
+            },
+            Some(Err(why)) => conversion::failed(&why),
+            None => {
+                self.conversions.borrow_mut().push(conversion);
+                return Err(conversion::failed("conversion webhooks have not been asked"));
+            }
+        };
+        self.unconverted.borrow_mut().get_or_insert_with(|| status.clone());
+        Err(status)
+    }
+
+    /// A stored object as the write path works on it.
+    pub(crate) fn before(&self, stored: Arc<Stored>) -> Result<Before, Status> {
+        let mut before = Before::of(stored)?;
+        let wanted = self.resource.working_api_version();
+        if !self.resource.custom || field::text(&before.object, &["apiVersion"]) == Some(wanted) {
+            return Ok(before);
+        }
+        if self.resource.converter().is_some() {
+            before.object = self.convert(self.resource, &before.object, wanted)?;
+        } else {
+            before.object.insert("apiVersion".to_owned(), (**wanted).into());
+        }
+        Ok(before)
     }
 
     /// Adds a write that must happen together with this one.

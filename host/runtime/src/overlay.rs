@@ -14,8 +14,11 @@ pub(crate) mod write;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use quadrille_object::{Meta, Template, Timestamp};
-use quadrille_registry::{Actor, Consultation, OpenQuestions, RecordedAnswer, Registry, Status};
+use quadrille_registry::{
+    Actor, Consultation, OpenQuestions, RecordedAnswer, Registry, Resource, Status, Unprepared,
+};
 use quadrille_store::{
     Cause, Expect, FenceTicket, Key, Object, Query, Range, ReadSet, Revision, Snapshot, Txn, View,
     Write,
@@ -249,6 +252,43 @@ impl Overlay {
             self.empty.ranges.push(range.clone());
         }
         Ok(found)
+    }
+
+    /// The bytes of an object in the version of a resource.
+    ///
+    /// # Errors
+    /// As [`Self::all_shown`].
+    pub fn shown(
+        &mut self,
+        object: &Arc<Object>,
+        resource: &Arc<Resource>,
+    ) -> Result<Bytes, Status> {
+        let mut shown = self.all_shown(std::slice::from_ref(object), resource)?;
+        shown.pop().ok_or_else(|| Status::not_found(&object.key.resource, &object.key.name))
+    }
+
+    /// The bytes of objects in the version of a resource.
+    ///
+    /// # Errors
+    /// When a webhook that converts them has failed. When it has not been asked yet the run is stopped, and made again
+    /// with its answers.
+    pub fn all_shown(
+        &mut self,
+        objects: &[Arc<Object>],
+        resource: &Arc<Resource>,
+    ) -> Result<Vec<Bytes>, Status> {
+        let answers = self.answers.as_ref();
+        match self.registry.shown(&self.snapshot, objects, resource, answers) {
+            Ok(shown) => Ok(shown),
+            Err(Unprepared::Refused(status)) => Err(*status),
+            Err(Unprepared::Asks(asks)) => {
+                match &mut self.questions {
+                    Some(questions) => questions.join(asks),
+                    None => self.questions = Some(asks),
+                }
+                Err(self.stop_waiting())
+            }
+        }
     }
 
     /// The registry that writes go through, for its catalog.

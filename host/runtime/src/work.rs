@@ -123,7 +123,7 @@ impl Work<'_> {
             overlay.set_finalizer(&resource, key, finalizer, true)?;
             object = quadrille_store::View::get(&Unchecked(overlay), key).unwrap_or(object);
         }
-        let bytes = self.registry.present(&object, &resource);
+        let bytes = overlay.shown(&object, &resource)?;
         if bytes == object.bytes {
             return Ok(object);
         }

@@ -228,7 +228,8 @@ impl App {
             return None;
         };
         let misplaced = resource.namespaced == path.namespace.is_empty();
-        if misplaced || !resource.verbs.contains(&"get") || resource.warning.is_some() {
+        let plain = resource.verbs.contains(&"get") && resource.warning.is_none();
+        if misplaced || !plain || self.registry.converts(resource) {
             return None;
         }
         let found = verbs::get::object(self, resource, &path.namespace, name);

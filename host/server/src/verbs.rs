@@ -35,10 +35,10 @@ pub(crate) async fn answer(
         return answer;
     }
     match request.verb {
-        "get" => get::get(app, &request),
-        "list" => list::list(app, &request),
-        "watch" => watch::watch(app, &request),
-        "create" if !request.resource.is_stored() => review::review(app, &request, body).await,
+        "get" => get::get(app, &request).await,
+        "list" => list::list(app, &request).await,
+        "watch" => watch::watch(app, &request).await,
+        "create" if review::is_one(request.resource) => review::review(app, &request, body).await,
         "create" if token_request::is_asked(&request) => {
             token_request::create(app, &request, body).await
         }

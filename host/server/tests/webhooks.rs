@@ -2,101 +2,40 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http::{Method, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use quadrille_kit::{Clock as _, SystemClock};
-use quadrille_server::identity;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
+use support::hook::{Hook, Reply};
 use support::{Client, Host, body_value};
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1";
 const MAPS: &str = "/api/v1/namespaces/shop/configmaps";
 
-/// A webhook server: what it does depends on the path, what it was asked is kept.
-struct Hook {
-    port: u16,
-    ca_bundle: String,
-    asked: Arc<Mutex<Vec<Value>>>,
+/// The webhook server of these tests: what it does depends on the path.
+async fn start(host: &Host) -> Hook {
+    Hook::start(host, Arc::new(answer)).await
 }
 
-impl Hook {
-    async fn start(host: &Host) -> Self {
-        let now = SystemClock::default().now();
-        let authority = identity::make_authority(now).expect("an authority");
-        let mut names = identity::loopback_names();
-        names.push("hook.shop.svc".to_owned());
-        let pair =
-            identity::make_server_certificate(&authority, &names, now).expect("a certificate");
-        let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).expect("PEM")];
-        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("PEM");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .expect("a usable certificate");
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-        let port = listener.local_addr().expect("an address").port();
-        let asked: Arc<Mutex<Vec<Value>>> = Arc::default();
-        let seen = Arc::clone(&asked);
-        let supervisor = host.supervisor.clone();
-        host.supervisor.spawn_brief("webhook", async move {
-            while let Ok((socket, _)) = listener.accept().await {
-                let (acceptor, seen) = (acceptor.clone(), Arc::clone(&seen));
-                supervisor.spawn_brief("webhook call", async move {
-                    let Ok(stream) = acceptor.accept(socket).await else { return };
-                    let service = service_fn(move |request| answer(request, Arc::clone(&seen)));
-                    let connection = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service);
-                    let _ended: Result<(), hyper::Error> = connection.await;
-                });
-            }
-        });
-        Self { port, ca_bundle: STANDARD.encode(&authority.certificate), asked }
-    }
-
-    fn asked(&self) -> Vec<Value> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// One webhook that is asked about new and changed `ConfigMaps`.
-    fn webhook(&self, path: &str) -> Value {
-        json!({
-            "name": format!("{}.hook.example.com", path.trim_start_matches('/')),
-            "admissionReviewVersions": ["v1"], "sideEffects": "None",
-            "clientConfig": {
-                "url": format!("https://127.0.0.1:{}{path}", self.port), "caBundle": self.ca_bundle,
-            },
-            "rules": [{
-                "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"],
-                "operations": ["CREATE", "UPDATE"],
-            }],
-        })
-    }
+/// One webhook that is asked about new and changed `ConfigMaps`.
+fn webhook(hook: &Hook, path: &str) -> Value {
+    json!({
+        "name": format!("{}.hook.example.com", path.trim_start_matches('/')),
+        "admissionReviewVersions": ["v1"], "sideEffects": "None",
+        "clientConfig": {
+            "url": format!("https://127.0.0.1:{}{path}", hook.port), "caBundle": hook.ca_bundle,
+        },
+        "rules": [{
+            "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"],
+            "operations": ["CREATE", "UPDATE"],
+        }],
+    })
 }
 
-async fn answer(
-    request: Request<Incoming>,
-    asked: Arc<Mutex<Vec<Value>>>,
-) -> Result<Response<Full<Bytes>>, hyper::Error> {
-    let path = request.uri().path().to_owned();
-    let body = request.into_body().collect().await?.to_bytes();
-    let review: Value = serde_json::from_slice(&body).unwrap_or_default();
-    asked.lock().unwrap_or_else(PoisonError::into_inner).push(review.clone());
+fn answer(path: &str, review: &Value) -> Reply {
     let uid = review.pointer("/request/uid").cloned().unwrap_or_default();
     let labels = review.pointer("/request/object/metadata/labels");
     let patch = |key: &str| {
@@ -112,21 +51,21 @@ async fn answer(
             "warnings": [format!("{key} was added")],
         })
     };
-    let response = match path.as_str() {
+    let response = match path {
         "/mutate" => patch("seen"),
         "/other" => patch("other"),
         "/deny" => json!({"uid": uid, "allowed": false,
             "status": {"message": "not today", "code": 403, "reason": "Forbidden"}}),
         "/mute" => json!({"uid": uid, "allowed": false}),
         "/stranger" => json!({"uid": "somebody-else", "allowed": true}),
-        "/slow" => std::future::pending().await,
+        "/slow" => return Reply::Never,
         _ => json!({"uid": uid, "allowed": true}),
     };
     let review = json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": response});
-    let code = if path == "/broken" { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
-    let mut answer = Response::new(Full::new(Bytes::from(review.to_string())));
-    *answer.status_mut() = code;
-    Ok(answer)
+    if path == "/broken" {
+        return Reply::Error(review);
+    }
+    Reply::Json(review)
 }
 
 async fn shop() -> (Host, Client) {
@@ -170,8 +109,8 @@ fn map(name: &str) -> Value {
 #[tokio::test]
 async fn a_mutating_webhook_changes_what_is_stored() {
     let (host, client) = shop().await;
-    let hook = Hook::start(&host).await;
-    mutating(&client, &[hook.webhook("/mutate")]).await;
+    let hook = start(&host).await;
+    mutating(&client, &[webhook(&hook, "/mutate")]).await;
     let answer = send(&client, Method::POST, MAPS, &map("a")).await;
     assert_eq!(answer.status(), StatusCode::CREATED);
     let warning = answer.headers().get("warning").expect("a warning").to_str().expect("text");
@@ -197,9 +136,9 @@ async fn a_mutating_webhook_changes_what_is_stored() {
 #[tokio::test]
 async fn a_validating_webhook_sees_what_the_mutating_ones_left_and_refuses_in_its_own_words() {
     let (host, client) = shop().await;
-    let hook = Hook::start(&host).await;
-    mutating(&client, &[hook.webhook("/mutate")]).await;
-    validating(&client, &[hook.webhook("/deny")]).await;
+    let hook = start(&host).await;
+    mutating(&client, &[webhook(&hook, "/mutate")]).await;
+    validating(&client, &[webhook(&hook, "/deny")]).await;
     let (code, status) = post(&client, MAPS, &map("a")).await;
     assert_eq!(code, StatusCode::FORBIDDEN);
     assert_eq!(
@@ -219,8 +158,8 @@ async fn a_validating_webhook_sees_what_the_mutating_ones_left_and_refuses_in_it
 #[tokio::test]
 async fn a_refusal_without_words_is_a_bad_request() {
     let (host, client) = shop().await;
-    let hook = Hook::start(&host).await;
-    validating(&client, &[hook.webhook("/mute")]).await;
+    let hook = start(&host).await;
+    validating(&client, &[webhook(&hook, "/mute")]).await;
     let (code, status) = post(&client, MAPS, &map("a")).await;
     assert_eq!(code, StatusCode::BAD_REQUEST);
     assert_eq!(
@@ -232,13 +171,13 @@ async fn a_refusal_without_words_is_a_bad_request() {
 #[tokio::test]
 async fn a_webhook_that_fails_refuses_or_lets_through_as_its_policy_says() {
     let (host, client) = shop().await;
-    let hook = Hook::start(&host).await;
+    let hook = start(&host).await;
     for (path, why) in [
         ("/slow", "context deadline exceeded"),
         ("/broken", "an error on the server"),
         ("/stranger", "received invalid webhook response: expected response.uid="),
     ] {
-        let mut webhook = hook.webhook(path);
+        let mut webhook = webhook(&hook, path);
         webhook["timeoutSeconds"] = 1.into();
         validating(&client, &[webhook.clone()]).await;
         let (code, status) = post(&client, MAPS, &map("a")).await;
@@ -264,8 +203,8 @@ async fn a_webhook_that_fails_refuses_or_lets_through_as_its_policy_says() {
 #[tokio::test]
 async fn a_webhook_with_another_certificate_is_not_asked() {
     let (host, client) = shop().await;
-    let (hook, other) = (Hook::start(&host).await, Hook::start(&host).await);
-    let mut webhook = hook.webhook("/allow");
+    let (hook, other) = (start(&host).await, start(&host).await);
+    let mut webhook = webhook(&hook, "/allow");
     webhook["clientConfig"]["caBundle"] = other.ca_bundle.clone().into();
     validating(&client, &[webhook]).await;
     let (code, status) = post(&client, MAPS, &map("a")).await;
@@ -277,12 +216,12 @@ async fn a_webhook_with_another_certificate_is_not_asked() {
 #[tokio::test]
 async fn a_webhook_is_asked_about_what_it_selects_and_nothing_else() {
     let (host, client) = shop().await;
-    let hook = Hook::start(&host).await;
-    let mut by_object = hook.webhook("/deny");
+    let hook = start(&host).await;
+    let mut by_object = webhook(&hook, "/deny");
     by_object["objectSelector"] = json!({"matchLabels": {"strict": "1"}});
-    let mut by_namespace = hook.webhook("/mute");
+    let mut by_namespace = webhook(&hook, "/mute");
     by_namespace["namespaceSelector"] = json!({"matchLabels": {"kind": "bank"}});
-    let mut by_condition = hook.webhook("/stranger");
+    let mut by_condition = webhook(&hook, "/stranger");
     by_condition["matchConditions"] =
         json!([{"name": "named-b", "expression": "object.metadata.name == 'b'"}]);
     validating(&client, &[by_object, by_namespace, by_condition]).await;
@@ -304,10 +243,10 @@ async fn a_webhook_is_asked_about_what_it_selects_and_nothing_else() {
 #[tokio::test]
 async fn a_webhook_that_wants_it_is_asked_again_when_another_changed_the_object() {
     let (host, client) = shop().await;
-    let hook = Hook::start(&host).await;
-    let mut first = hook.webhook("/first");
+    let hook = start(&host).await;
+    let mut first = webhook(&hook, "/first");
     first["reinvocationPolicy"] = "IfNeeded".into();
-    mutating(&client, &[first, hook.webhook("/other")]).await;
+    mutating(&client, &[first, webhook(&hook, "/other")]).await;
     let (code, made) = post(&client, MAPS, &map("a")).await;
     assert_eq!(code, StatusCode::CREATED);
     assert_eq!(made.pointer("/metadata/labels/other"), Some(&json!("yes")));
@@ -322,8 +261,8 @@ async fn a_webhook_that_wants_it_is_asked_again_when_another_changed_the_object(
 #[tokio::test]
 async fn a_dry_run_asks_only_webhooks_without_side_effects() {
     let (host, client) = shop().await;
-    let hook = Hook::start(&host).await;
-    validating(&client, &[hook.webhook("/allow")]).await;
+    let hook = start(&host).await;
+    validating(&client, &[webhook(&hook, "/allow")]).await;
     let (code, _) = post(&client, &format!("{MAPS}?dryRun=All"), &map("a")).await;
     assert_eq!(code, StatusCode::CREATED);
     assert_eq!(hook.asked()[0].pointer("/request/dryRun"), Some(&json!(true)));
@@ -332,11 +271,11 @@ async fn a_dry_run_asks_only_webhooks_without_side_effects() {
 #[tokio::test]
 async fn a_webhook_behind_a_service_is_found_by_its_endpoints() {
     let (host, client) = shop().await;
-    let hook = Hook::start(&host).await;
+    let hook = start(&host).await;
     let service = json!({"metadata": {"name": "hook"}, "spec": {"ports": [{"port": 443}]}});
     let (code, _) = post(&client, "/api/v1/namespaces/shop/services", &service).await;
     assert_eq!(code, StatusCode::CREATED);
-    let mut webhook = hook.webhook("/deny");
+    let mut webhook = webhook(&hook, "/deny");
     webhook["clientConfig"] = json!({
         "service": {"namespace": "shop", "name": "hook", "path": "/deny"}, "caBundle": hook.ca_bundle,
     });
@@ -356,4 +295,146 @@ async fn a_webhook_behind_a_service_is_found_by_its_endpoints() {
     let (code, status) = post(&client, MAPS, &map("a")).await;
     assert_eq!(code, StatusCode::FORBIDDEN, "{status}");
     assert_eq!(hook.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn webhooks_see_posts_to_subresources_as_what_they_are() {
+    let (host, client) = shop().await;
+    let hook = start(&host).await;
+    let pod = json!({
+        "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]},
+    });
+    let pods = "/api/v1/namespaces/shop/pods";
+    assert_eq!(post(&client, pods, &pod).await.0, StatusCode::CREATED);
+    let rules = |operations: Value, resources: Value| json!([{"apiGroups": ["*"], "apiVersions": ["*"], "operations": operations, "resources": resources}]);
+    let mut deletions = webhook(&hook, "/deny");
+    deletions["rules"] = rules(json!(["DELETE"]), json!(["pods"]));
+    let mut posts = webhook(&hook, "/watch");
+    posts["rules"] = rules(
+        json!(["CREATE"]),
+        json!(["pods/*", "bindings", "serviceaccounts/token", "selfsubjectaccessreviews"]),
+    );
+    validating(&client, &[deletions, posts]).await;
+    let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
+    let path = format!("{pods}/p/binding");
+    assert_eq!(post(&client, &path, &binding).await.0, StatusCode::CREATED);
+    let path = "/api/v1/namespaces/shop/bindings";
+    assert_eq!(post(&client, path, &binding).await.0, StatusCode::CONFLICT, "it is bound");
+    let token = "/api/v1/namespaces/shop/serviceaccounts/default/token";
+    let asks = json!({"spec": {"audiences": ["a"]}});
+    let (code, answer) = post(&client, token, &asks).await;
+    assert_eq!(code, StatusCode::CREATED, "{answer}");
+    let review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let asks = json!({"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}});
+    assert_eq!(post(&client, review, &asks).await.0, StatusCode::CREATED);
+    let (_, bound) = client.get(&format!("{pods}/p")).await;
+    assert_eq!(bound.pointer("/spec/nodeName"), Some(&json!("n")));
+    let eviction = json!({"metadata": {"name": "p"}, "deleteOptions": {"gracePeriodSeconds": 0}});
+    let (code, answer) = post(&client, &format!("{pods}/p/eviction"), &eviction).await;
+    assert_eq!(code, StatusCode::CREATED, "{answer}");
+    let seen: Vec<Value> = hook.asked().iter().map(|review| seen(&review["request"])).collect();
+    assert_eq!(
+        seen,
+        [
+            json!(["Binding", "pods", "binding", "p", "shop", "v1", "CREATE"]),
+            json!(["Binding", "bindings", null, "p", "shop", "v1", "CREATE"]),
+            json!([
+                "TokenRequest",
+                "serviceaccounts",
+                "token",
+                "default",
+                "shop",
+                "authentication.k8s.io/v1",
+                "CREATE"
+            ]),
+            json!([
+                "SelfSubjectAccessReview",
+                "selfsubjectaccessreviews",
+                null,
+                null,
+                null,
+                "authorization.k8s.io/v1",
+                "CREATE"
+            ]),
+            json!(["Eviction", "pods", "eviction", "p", "shop", "policy/v1", "CREATE"]),
+        ]
+    );
+    assert_eq!(client.get(&format!("{pods}/p")).await.0, StatusCode::NOT_FOUND);
+}
+
+/// What a request says of its subject, less the object's fields.
+fn seen(request: &Value) -> Value {
+    let object = &request["object"];
+    assert_eq!(request["kind"]["kind"], object["kind"]);
+    json!([
+        object["kind"],
+        request["resource"]["resource"],
+        request["subResource"],
+        request["name"],
+        request["namespace"],
+        object["apiVersion"],
+        request["operation"]
+    ])
+}
+
+#[tokio::test]
+async fn a_webhook_may_refuse_an_eviction_and_change_a_binding() {
+    let (host, client) = shop().await;
+    let hook = start(&host).await;
+    let pods = "/api/v1/namespaces/shop/pods";
+    let pod = json!({
+        "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]},
+    });
+    assert_eq!(post(&client, pods, &pod).await.0, StatusCode::CREATED);
+    let rules = |resource: &str| json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": [resource]}]);
+    let (mut deny, mut mutate) = (webhook(&hook, "/deny"), webhook(&hook, "/mutate"));
+    deny["rules"] = rules("pods/eviction");
+    mutate["rules"] = rules("pods/binding");
+    validating(&client, &[deny]).await;
+    mutating(&client, &[mutate]).await;
+    let eviction = json!({"metadata": {"name": "p"}});
+    let (code, status) = post(&client, &format!("{pods}/p/eviction"), &eviction).await;
+    assert_eq!(code, StatusCode::FORBIDDEN, "{status}");
+    let binding = json!({"metadata": {"name": "p"}, "target": {"name": "n"}});
+    let (code, answer) = post(&client, &format!("{pods}/p/binding"), &binding).await;
+    assert_eq!(code, StatusCode::CREATED, "{answer}");
+    let (_, bound) = client.get(&format!("{pods}/p")).await;
+    assert_eq!(bound.pointer("/metadata/labels/seen"), Some(&json!("yes")), "{bound}");
+}
+
+#[tokio::test]
+async fn writes_to_status_and_scale_are_seen_as_updates_of_those() {
+    let (host, client) = shop().await;
+    let hook = start(&host).await;
+    let path = "/apis/apps/v1/namespaces/shop/deployments";
+    let template = json!({
+        "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]},
+    });
+    let deployment = json!({
+        "metadata": {"name": "d"},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template},
+    });
+    assert_eq!(post(&client, path, &deployment).await.0, StatusCode::CREATED);
+    let rules = |resources: &[&str]| json!([{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["*"], "resources": resources}]);
+    let (mut all, mut scales) = (webhook(&hook, "/all"), webhook(&hook, "/scales"));
+    all["rules"] = rules(&["deployments/status", "*/scale"]);
+    scales["rules"] = rules(&["deployments"]);
+    validating(&client, &[all, scales]).await;
+    let merge = [("content-type", "application/merge-patch+json")];
+    for (below, patch) in [
+        ("scale", json!({"spec": {"replicas": 3}})),
+        ("status", json!({"status": {"replicas": 1}})),
+    ] {
+        let path = format!("{path}/d/{below}");
+        let answer = client.send(Method::PATCH, &path, &merge, patch.to_string()).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+    let seen: Vec<Value> = hook.asked().iter().map(|review| seen(&review["request"])).collect();
+    assert_eq!(
+        seen,
+        [
+            json!(["Scale", "deployments", "scale", "d", "shop", "autoscaling/v1", "UPDATE"]),
+            json!(["Deployment", "deployments", "status", "d", "shop", "apps/v1", "UPDATE"]),
+        ]
+    );
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use quadrille_object::{Gvr, LabelSelector};
 use quadrille_registry::{
     Action, Body, DeleteOptions, PatchFormat, Preconditions, Propagation, Resource, Status, Target,
@@ -256,19 +257,29 @@ impl RunState {
         })
     }
 
-    fn text(&self, object: &Object, resource: &Resource) -> Refused<String> {
-        let bytes = self.registry.present(object, resource);
-        String::from_utf8(bytes.into()).map_err(|_| {
-            Status::new(
-                quadrille_registry::Reason::InternalError,
-                format!("{} is not stored as UTF-8", object.key),
-            )
-        })
+    fn text(&mut self, object: &Arc<Object>, resource: &Arc<Resource>) -> Refused<String> {
+        text_of(object, self.overlay.shown(object, resource)?)
     }
 
-    fn written_text(&self, object: Option<&Arc<Object>>, resource: &Resource) -> Refused<String> {
+    fn texts(&mut self, objects: &[Arc<Object>], resource: &Arc<Resource>) -> Refused<Vec<String>> {
+        let shown = self.overlay.all_shown(objects, resource)?;
+        objects.iter().zip(shown).map(|(object, bytes)| text_of(object, bytes)).collect()
+    }
+
+    fn written_text(
+        &mut self,
+        object: Option<&Arc<Object>>,
+        resource: &Arc<Resource>,
+    ) -> Refused<String> {
         object.map_or_else(|| Ok(String::new()), |object| self.text(object, resource))
     }
+}
+
+fn text_of(object: &Object, bytes: Bytes) -> Refused<String> {
+    String::from_utf8(bytes.into()).map_err(|_| {
+        let text = format!("{} is not stored as UTF-8", object.key);
+        Status::new(quadrille_registry::Reason::InternalError, text)
+    })
 }
 
 pub(super) fn key(resource: &Resource, namespace: &str, name: &str) -> Key {
@@ -328,9 +339,9 @@ fn list(
     let range = Range { resource: resource.group_resource(), namespace, selection };
     let asked = if filter.is_some() { None } else { limit };
     let found = lists(&mut run.overlay, &Query { range, after: None, limit: asked })?;
-    let fits = |object: &&Arc<Object>| filter.as_ref().is_none_or(|f| f.matches(&object.meta));
-    let found = found.iter().filter(fits).take(limit.unwrap_or(usize::MAX));
-    found.map(|object| run.text(object, resource)).collect()
+    let fits = |object: &Arc<Object>| filter.as_ref().is_none_or(|f| f.matches(&object.meta));
+    let found = found.into_iter().filter(fits).take(limit.unwrap_or(usize::MAX));
+    run.texts(&found.collect::<Vec<_>>(), resource)
 }
 
 fn namespace_of(body: &Value) -> &str {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use quadrille_object::Timestamp;
-use quadrille_registry::{Catalog, Registry};
+use quadrille_registry::Catalog;
 use quadrille_runtime::Overlay;
 use wasmtime::component::HasData;
 
@@ -17,7 +17,6 @@ use crate::log::{LogLine, PluginLog, RunLog};
 /// Everything that host functions see of a reconcile; absent while a component describes itself.
 pub(crate) struct RunState {
     pub(crate) overlay: Overlay,
-    pub(crate) registry: Registry,
     pub(crate) catalog: Arc<Catalog>,
     /// How often the plugin was denied something, in all.
     pub(crate) denials: Arc<AtomicU64>,

@@ -57,6 +57,14 @@ impl Hooks {
         new
     }
 
+    /// Whether nobody wants to see anything.
+    pub(crate) fn are_none(&self) -> bool {
+        self.mutating.is_empty()
+            && self.validating.is_empty()
+            && self.mutating_webhooks.is_empty()
+            && self.validating_webhooks.is_empty()
+    }
+
     fn bound(&self, resource: &str) -> Vec<Bound> {
         let of = |key: &Key, resource: &str| *key.resource.resource == *resource;
         let binding = binding_of(resource);

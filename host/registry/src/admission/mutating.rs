@@ -111,7 +111,7 @@ fn invocations<'h>(
             }
         }
         let (kind, place) = (policy.param_kind.as_ref(), super::params_namespace(subject));
-        match params::collect(kind, binding.params.as_ref(), &place, catalog, view) {
+        match params::collect(kind, binding.params.as_ref(), &place, attempt) {
             Err(why) => all.push(failed(&why)),
             Ok(found) => all.extend(found.into_iter().map(|params| {
                 let of = |key| params.pointer(key).and_then(Value::as_str).unwrap_or_default();
@@ -186,7 +186,7 @@ impl Invocation<'_> {
                     Ok(patched)
                 }
                 Mutation::Configuration(expression) => {
-                    self.merged(evaluation.object, run.json(expression)?)
+                    self.merged(attempt, evaluation.object, run.json(expression)?)
                 }
             }
         })?;
@@ -194,7 +194,13 @@ impl Invocation<'_> {
     }
 
     /// The object with the fields of an apply configuration.
-    fn merged(&self, object: &Value, config: Value) -> Result<Value, String> {
+    fn merged(
+        &self,
+        attempt: &Attempt<'_>,
+        object: &Value,
+        config: Value,
+    ) -> Result<Value, String> {
+        let resource = super::body_resource(attempt, &self.resource);
         let Value::Object(mut config) = config else {
             return Err("unexpected type for the result of the expression".to_owned());
         };
@@ -207,14 +213,14 @@ impl Invocation<'_> {
             }
         }
         let mut pruned = config.clone();
-        let unknown = shape::prune(&self.resource, &mut pruned);
+        let unknown = shape::prune(resource, &mut pruned);
         if !self.resource.custom && !unknown.is_empty() {
             let fields =
                 unknown.iter().map(|path| format!(".{path}: field not declared in schema"));
             let fields: Vec<String> = fields.collect();
             return Err(format!("error applying patch: {}", fields.join(", ")));
         }
-        Ok(Value::Object(apply::merge(&self.resource.schema, live, &pruned)))
+        Ok(Value::Object(apply::merge(&resource.schema, live, &pruned)))
     }
 
     fn look<T>(

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use quadrille_object::{Gvk, LabelSelector};
-use quadrille_store::{Key, Query, Range, Selection, View};
+use quadrille_store::{Key, Query, Range, Selection};
 use serde_json::Value;
 
-use crate::catalog::Catalog;
 use crate::convert;
-use crate::write::parse;
+use crate::write::{Attempt, parse};
 
 /// How many parameters one binding may select; the objects of one page.
 const PARAMS_MAX: usize = 500;
@@ -44,11 +43,11 @@ pub(crate) fn collect(
     kind: Option<&Gvk>,
     reference: Option<&ParamRef>,
     namespace: &Arc<str>,
-    catalog: &Catalog,
-    view: &dyn View,
+    attempt: &Attempt<'_>,
 ) -> Result<Vec<Value>, String> {
+    let view = attempt.view;
     let (Some(kind), Some(reference)) = (kind, reference) else { return Ok(vec![Value::Null]) };
-    let Some(resource) = catalog.by_kind(kind) else {
+    let Some(resource) = attempt.catalog.by_kind(kind) else {
         let version = kind.group_version();
         let kind = &kind.kind;
         return Err(format!("paramKind kind `{version}, Kind={kind}` not known"));
@@ -81,6 +80,10 @@ pub(crate) fn collect(
     }
     let show = |object: Arc<quadrille_store::Object>| {
         let mut object = parse(&object).map_err(|status| status.message)?;
+        if resource.converter().is_some() {
+            let converted = attempt.convert(resource, &object, &resource.api_version);
+            object = converted.map_err(|status| status.message)?;
+        }
         convert::from_storage(resource, &mut object);
         Ok(Value::Object(object))
     };

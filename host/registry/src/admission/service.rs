@@ -1,21 +1,72 @@
-//! A webhook behind a Service: its URL, and the address of one of its endpoints.
+//! How a webhook is reached: by a URL, or behind a Service, of whose endpoints one is addressed.
 //!
 //! A cluster IP leads nowhere without somebody who forwards it; therefore the endpoints themselves are asked for, as
 //! kube-apiserver does when it is told to.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use quadrille_object::GroupResource;
 use quadrille_store::{Key, Object as Stored, Query, Range, Selection, View};
 use serde_json::Value;
 
 use crate::field::{self, Object};
+use crate::webhooks::WebhookEndpoint;
 use crate::write::parse;
 
 const PORT_DEFAULT: u16 = 443;
 const SLICES_MAX: usize = 100;
 
+/// A `clientConfig`.
+#[derive(Debug)]
+pub(crate) struct Client {
+    at: At,
+    ca_bundle: Arc<[u8]>,
+    timeout_seconds: u64,
+}
+
+#[derive(Debug)]
+enum At {
+    Url(Box<str>),
+    Service(Reference),
+}
+
+impl Client {
+    pub(crate) fn parse(of: &Value, timeout_seconds: u64) -> Self {
+        let bundle = of.get("caBundle").and_then(Value::as_str).unwrap_or_default();
+        let at = match of.get("url").and_then(Value::as_str) {
+            Some(url) => At::Url(url.into()),
+            None => At::Service(Reference::parse(of.get("service"))),
+        };
+        let ca_bundle = STANDARD.decode(bundle).unwrap_or_default().into();
+        Self { at, ca_bundle, timeout_seconds }
+    }
+
+    /// Where to post.
+    ///
+    /// # Errors
+    /// When nobody is behind the Service.
+    pub(crate) fn endpoint(&self, view: &dyn View) -> Result<WebhookEndpoint, String> {
+        let seconds = self.timeout_seconds;
+        let (url, connect) = match &self.at {
+            At::Url(url) => (url.to_string(), None),
+            At::Service(reference) => (reference.url(), Some(reference.resolve(view)?)),
+        };
+        let mark = if url.contains('?') { '&' } else { '?' };
+        Ok(WebhookEndpoint {
+            url: format!("{url}{mark}timeout={seconds}s"),
+            connect,
+            ca_bundle: Arc::clone(&self.ca_bundle),
+            timeout: Duration::from_secs(seconds),
+        })
+    }
+}
+
 /// A reference to a Service.
 #[derive(Debug)]
-pub(crate) struct Reference {
+struct Reference {
     namespace: Box<str>,
     name: Box<str>,
     path: Box<str>,
@@ -23,7 +74,7 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    pub(crate) fn parse(of: Option<&Value>) -> Self {
+    fn parse(of: Option<&Value>) -> Self {
         let text = |key: &str| of.and_then(|v| v.get(key)).and_then(Value::as_str);
         let port = of.and_then(|v| v.get("port")).and_then(Value::as_u64);
         Self {
@@ -35,7 +86,7 @@ impl Reference {
     }
 
     /// The URL, whose host is what the webhook's certificate must be for.
-    pub(crate) fn url(&self) -> String {
+    fn url(&self) -> String {
         let Self { namespace, name, path, port } = self;
         let slash = if path.starts_with('/') { "" } else { "/" };
         format!("https://{name}.{namespace}.svc:{port}{slash}{path}")
@@ -45,7 +96,7 @@ impl Reference {
     ///
     /// # Errors
     /// When there is no such Service, port or endpoint.
-    pub(crate) fn resolve(&self, view: &dyn View) -> Result<(String, u16), String> {
+    fn resolve(&self, view: &dyn View) -> Result<(String, u16), String> {
         let name = &*self.name;
         let key = Key::new(GroupResource::new("", "services"), &*self.namespace, name);
         let service = view.get(&key).ok_or_else(|| format!("service \"{name}\" not found"))?;
@@ -74,7 +125,7 @@ impl Reference {
             selection: Selection::All,
         };
         let slices = view.list(&Query { limit: Some(SLICES_MAX), ..Query::whole(range) });
-        let mine = |slice: &&std::sync::Arc<Stored>| {
+        let mine = |slice: &&Arc<Stored>| {
             slice.meta.label("kubernetes.io/service-name") == Some(&self.name)
         };
         slices.iter().filter(mine).find_map(|slice| {

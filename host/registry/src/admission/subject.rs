@@ -18,7 +18,6 @@ use crate::request::{Action, Actor};
 use crate::write::{Attempt, scale};
 
 /// A write as policies and webhooks see it.
-#[derive(Debug)]
 pub(crate) struct Subject<'a> {
     pub(crate) operation: Operation,
     pub(crate) resource: &'a Resource,
@@ -34,6 +33,7 @@ pub(crate) struct Subject<'a> {
     /// The new state in the stored form; `None` for a deletion.
     object: Option<&'a Object>,
     before: Option<&'a Object>,
+    attempt: &'a Attempt<'a>,
     /// The versions in which somebody has looked at it.
     shown: RefCell<Vec<Arc<Shown>>>,
     labels: OnceLock<Meta>,
@@ -76,6 +76,7 @@ impl<'a> Subject<'a> {
             options: options_of(attempt, operation),
             object: (operation != Operation::Delete).then_some(object),
             before,
+            attempt,
             shown: RefCell::default(),
             labels: OnceLock::new(),
             labels_before: OnceLock::new(),
@@ -132,6 +133,11 @@ impl<'a> Subject<'a> {
     fn shown(&self, resource: &Resource, object: &Object) -> Object {
         if self.subresource == "scale" {
             return scale::scale_of(resource, object);
+        }
+        if resource.converter().is_some() && resource.gvr != self.resource.gvr {
+            // What cannot be shown yet, or at all, is noted by the attempt, which does not count then.
+            let shown = self.attempt.convert(self.resource, object, &resource.api_version);
+            return shown.unwrap_or_default();
         }
         let mut shown = object.clone();
         convert::from_storage(resource, &mut shown);
@@ -228,4 +234,10 @@ fn options_of(attempt: &Attempt<'_>, operation: Operation) -> Value {
         options["dryRun"] = json!(["All"]);
     }
     options
+}
+
+impl std::fmt::Debug for Subject<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subject").field("name", &self.name).finish_non_exhaustive()
+    }
 }

@@ -101,7 +101,7 @@ fn judge(attempt: &Attempt<'_>, subject: &Subject<'_>, bound: &Bound, verdict: &
         }
         let kind = policy.param_kind.as_ref();
         let place = super::params_namespace(subject);
-        let found = params::collect(kind, binding.params.as_ref(), &place, catalog, view);
+        let found = params::collect(kind, binding.params.as_ref(), &place, attempt);
         let found = match found {
             Ok(found) => found,
             Err(why) => {

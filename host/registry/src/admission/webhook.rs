@@ -2,10 +2,7 @@
 //! answer. The asking is in [`crate::webhooks`].
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use quadrille_object::JsonPatch;
 use serde_json::{Value, json};
 
@@ -13,8 +10,9 @@ use crate::admission::expression::{Evaluation, Scope};
 use crate::admission::matching::Matcher;
 use crate::admission::policy::{Condition, FailurePolicy, conditions};
 use crate::admission::review::{self, Answer, Outcome, Version};
+use crate::admission::service::Client;
 use crate::admission::subject::{Shown, Subject};
-use crate::admission::{Operation, Plugin, accept, service};
+use crate::admission::{Operation, Plugin, accept};
 use crate::catalog::Resource;
 use crate::field::{self, Object};
 use crate::metadata;
@@ -32,8 +30,6 @@ pub(crate) struct Webhook {
     configuration: Box<str>,
     name: Box<str>,
     client: Client,
-    ca_bundle: Arc<[u8]>,
-    timeout_seconds: u64,
     version: Option<Version>,
     failure: FailurePolicy,
     matcher: Matcher,
@@ -42,12 +38,6 @@ pub(crate) struct Webhook {
     harmless: bool,
     reinvoked: bool,
     mutating: bool,
-}
-
-#[derive(Debug)]
-enum Client {
-    Url(Box<str>),
-    Service(service::Reference),
 }
 
 impl Webhook {
@@ -62,21 +52,13 @@ impl Webhook {
             let list =
                 |key: &str| of.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
             let client = of.get("clientConfig").unwrap_or(&Value::Null);
-            let bundle = client.get("caBundle").and_then(Value::as_str).unwrap_or_default();
+            let seconds = of.get("timeoutSeconds").and_then(Value::as_u64);
             let name = text("name");
             Arc::new(Self {
                 id: format!("{kind}/{configuration}/{index}/{name}").into(),
                 configuration: configuration.into(),
                 name: name.into(),
-                ca_bundle: STANDARD.decode(bundle).unwrap_or_default().into(),
-                client: match client.get("url").and_then(Value::as_str) {
-                    Some(url) => Client::Url(url.into()),
-                    None => Client::Service(service::Reference::parse(client.get("service"))),
-                },
-                timeout_seconds: of
-                    .get("timeoutSeconds")
-                    .and_then(Value::as_u64)
-                    .unwrap_or(TIMEOUT_SECONDS_DEFAULT),
+                client: Client::parse(client, seconds.unwrap_or(TIMEOUT_SECONDS_DEFAULT)),
                 version: Version::choose(list("admissionReviewVersions")),
                 failure: FailurePolicy::parse(of),
                 matcher: Matcher::of_webhook(of),
@@ -143,18 +125,7 @@ impl Webhook {
                 "webhook does not accept known AdmissionReview versions (v1, v1beta1)".to_owned()
             );
         }
-        let seconds = self.timeout_seconds;
-        let (url, connect) = match &self.client {
-            Client::Url(url) => (url.to_string(), None),
-            Client::Service(reference) => (reference.url(), Some(reference.resolve(attempt.view)?)),
-        };
-        let mark = if url.contains('?') { '&' } else { '?' };
-        Ok(WebhookEndpoint {
-            url: format!("{url}{mark}timeout={seconds}s"),
-            connect,
-            ca_bundle: Arc::clone(&self.ca_bundle),
-            timeout: Duration::from_secs(seconds),
-        })
+        self.client.endpoint(attempt.view)
     }
 
     /// Notes what the answer says; a call that failed and may fail answers nothing.

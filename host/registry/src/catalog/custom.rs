@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::catalog::builtin::SUB_VERBS;
 use crate::catalog::{Column, Definition, NameRule, Resource, ScalePaths, Subresource, Traits};
+use crate::conversion::Converter;
 use crate::definition::expressions::{self, Rules};
 use crate::definition::{is_terminating, version_rank};
 use crate::rules;
@@ -22,7 +23,8 @@ pub(crate) fn resources(definition: &Map<String, Value>) -> Vec<Resource> {
     let spec = definition.get("spec").unwrap_or(&Value::Null);
     let mut schemas = Schemas::default();
     let served = versions(spec).filter(|v| flag(v, "served"));
-    let make = |version| resource(definition, spec, version, &mut schemas);
+    let converter = Converter::compile(definition, &incarnation(definition));
+    let make = |version| resource(definition, spec, version, (&mut schemas, converter.as_ref()));
     served.filter_map(make).collect()
 }
 
@@ -31,6 +33,14 @@ pub(crate) fn incarnation(definition: &Map<String, Value>) -> (Arc<str>, i64) {
     let metadata = definition.get("metadata").unwrap_or(&Value::Null);
     let generation = metadata.get("generation").and_then(Value::as_i64).unwrap_or_default();
     (text(metadata, "uid").unwrap_or_default().into(), generation)
+}
+
+/// Whether objects may be stored in another version than the one in which they are stored from now on.
+pub(crate) fn is_mixed(definition: &Map<String, Value>) -> bool {
+    let storage = definition.get("spec").and_then(storage_version);
+    let stored = definition.get("status").and_then(|status| status.get("storedVersions"));
+    let mut stored = stored.and_then(Value::as_array).into_iter().flatten();
+    stored.any(|version| version.as_str() != storage)
 }
 
 /// The group and the plural of a definition.
@@ -47,7 +57,7 @@ fn resource<'a>(
     definition: &Map<String, Value>,
     spec: &Value,
     version: &'a Value,
-    schemas: &mut Schemas<'a>,
+    (schemas, converter): (&mut Schemas<'a>, Option<&Arc<Converter>>),
 ) -> Option<Resource> {
     let (group, names) = (text(spec, "group")?, spec.get("names")?);
     let (plural, kind) = (text(names, "plural")?, text(names, "kind")?);
@@ -78,6 +88,8 @@ fn resource<'a>(
         definition: Some(Arc::new(Definition {
             incarnation: incarnation(definition),
             terminating: is_terminating(definition),
+            mixed: is_mixed(definition),
+            converter: converter.cloned(),
             selectable_fields: selectable_fields(version),
             has_rules: schema_of(version).is_some_and(expressions::has_rules),
             rules: OnceLock::new(),

@@ -255,14 +255,14 @@ impl Registry {
 /// The resources of a definition whose spec is what they were compiled from; nothing but its end may differ.
 fn unchanged(definition: &Object, known: &[Arc<Resource>]) -> Option<Vec<Arc<Resource>>> {
     let incarnation = custom::incarnation(definition);
-    let ends = is_terminating(definition);
+    let (ends, mixed) = (is_terminating(definition), custom::is_mixed(definition));
     let again = |resource: &Arc<Resource>| {
         let facts =
             resource.definition.as_ref().filter(|facts| facts.incarnation == incarnation)?;
-        if facts.terminating == ends {
+        if facts.terminating == ends && facts.mixed == mixed {
             return Some(Arc::clone(resource));
         }
-        let facts = Definition { terminating: ends, ..Definition::clone(facts) };
+        let facts = Definition { terminating: ends, mixed, ..Definition::clone(facts) };
         Some(Arc::new(Resource { definition: Some(Arc::new(facts)), ..Resource::clone(resource) }))
     };
     let resources: Option<Vec<_>> = known.iter().map(again).collect();

@@ -95,14 +95,20 @@ impl Attempt<'_> {
         }
     }
 
-    /// Checks that the body belongs under the path.
-    pub(crate) fn check_same_place(&self, object: &Object) -> Result<(), Status> {
+    /// Checks that the body has the path's namespace, or none.
+    pub(crate) fn check_space(&self, object: &Object) -> Result<(), Status> {
         let namespace = metadata::text(object, "namespace");
         if namespace != &**self.namespace() && !namespace.is_empty() {
             return Err(bad_request(
                 "the namespace of the provided object does not match the namespace sent on the request",
             ));
         }
+        Ok(())
+    }
+
+    /// Checks that the body belongs under the path.
+    pub(crate) fn check_same_place(&self, object: &Object) -> Result<(), Status> {
+        self.check_space(object)?;
         let wanted = self.name();
         let name = metadata::text(object, "name");
         if !wanted.is_empty() && name.is_empty() {
@@ -150,14 +156,21 @@ impl Attempt<'_> {
             let lost = shape::prune(stored, object);
             self.lost_in_storage.set(!lost.is_empty());
         } else if !self.resource.is_storage_form() {
-            let stored = self.catalog.by_group_resource(&self.resource.stored_as);
-            shape::fill_empty(stored.map_or(self.resource, AsRef::as_ref), object);
+            shape::fill_empty(self.working_resource(), object);
         }
+    }
+
+    /// The resource in the version in which the write path works.
+    pub(crate) fn working_resource(&self) -> &'_ crate::catalog::Resource {
+        let stored = self.catalog.by_group_resource(&self.resource.stored_as);
+        let stored = stored.filter(|_| self.resource.converter().is_none());
+        stored.map_or(self.resource, AsRef::as_ref)
     }
 
     /// The resource in its storage version, where a custom resource's request speaks another one.
     pub(crate) fn storage_resource(&self) -> Option<&'_ crate::catalog::Resource> {
-        if self.resource.is_storage_form() || !self.resource.custom {
+        let resource = self.resource;
+        if resource.is_storage_version() || !resource.custom || resource.converter().is_some() {
             return None;
         }
         self.catalog.by_group_resource(&self.resource.qualified()).map(AsRef::as_ref)

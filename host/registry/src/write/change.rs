@@ -48,7 +48,7 @@ impl Attempt<'_> {
         };
         self.decode(&mut object, &body.duplicates)?;
         self.check_unconditional(&object)?;
-        let before = Before::of(stored)?;
+        let before = self.before(stored)?;
         shape::manage(self, &mut object, Some(&before.object));
         self.replace(before, object)
     }

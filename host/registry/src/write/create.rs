@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use quadrille_object::GroupResource;
 use quadrille_store::{Expect, Key};
+use serde_json::Value;
 
 use crate::access::{self, Attributes, ResourceAttributes};
 use crate::admission::{self, Operation};
-use crate::field::Object;
+use crate::field::{self, Object};
 use crate::metadata;
-use crate::registry::{Prepared, Received};
+use crate::registry::{OpenQuestions, Prepared, Received, Unprepared};
 use crate::request::{Action, Body};
 use crate::shape;
 use crate::status::{Reason, Status, StatusCause};
-use crate::write::Attempt;
 use crate::write::finish::Outcome;
+use crate::write::{Attempt, bad_request};
 
 /// How often a taken generated name is replaced by another one.
 const NAMES_TRIED_MAX: usize = 8;
@@ -46,6 +47,38 @@ impl Attempt<'_> {
         Ok(Received { object, warnings: self.warnings })
     }
 
+    /// The body of a POST that stores something else, once policies and webhooks have seen it.
+    pub(crate) fn admitted(&mut self, body: &Body) -> Result<Object, Status> {
+        let Value::Object(object) = &body.value else {
+            return Err(bad_request("the body of the request must be an object"));
+        };
+        let mut object = object.clone();
+        let sub = self.subresource().and_then(|name| self.resource.subresource(name));
+        let kind = sub.map_or(&self.resource.kind, |sub| &sub.kind);
+        let group = if kind.group.is_empty() { "" } else { "/" };
+        let version = format!("{}{group}{}", kind.group, kind.version);
+        for (key, wanted) in [("apiVersion", version.as_str()), ("kind", &kind.kind)] {
+            field::default(&mut object, key, wanted);
+        }
+        self.check_space(&object)?;
+        self.place(&mut object);
+        admission::admit_body(self, &mut object)?;
+        Ok(object)
+    }
+
+    /// Lets policies and webhooks see what is answered and never stored.
+    pub(crate) fn admit(mut self, mut object: Object) -> Result<Received, Unprepared> {
+        let admitted = admission::admit_body(&mut self, &mut object);
+        let conversions = self.conversions.take();
+        if !self.questions.is_empty() || !conversions.is_empty() {
+            let questions = std::mem::take(&mut self.questions);
+            return Err(Unprepared::Asks(OpenQuestions { questions, conversions, assumed: None }));
+        }
+        let (warnings, audit) = (self.warnings, self.audit);
+        admitted.map_err(|status| Status { warnings: warnings.clone(), audit, ..status })?;
+        Ok(Received { object, warnings })
+    }
+
     /// The part of a create that an update or apply of a missing object shares.
     pub(crate) fn create_decoded(&mut self, mut object: Object) -> Result<Prepared, Status> {
         if !metadata::text(&object, "resourceVersion").is_empty() {
@@ -61,8 +94,7 @@ impl Attempt<'_> {
             object.remove("status");
         }
         self.resource.rules.before_create(self, &mut object)?;
-        let stored = self.catalog.by_group_resource(&self.resource.stored_as);
-        shape::fill_empty(stored.map_or(self.resource, AsRef::as_ref), &mut object);
+        shape::fill_empty(self.working_resource(), &mut object);
         self.validate(&object, None)?;
         self.authorize_create()?;
         admission::validate(self, &object, None, Operation::Create)?;

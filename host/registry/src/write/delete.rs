@@ -23,7 +23,7 @@ const ORPHAN: &str = "orphan";
 
 impl Attempt<'_> {
     pub(crate) fn delete(&mut self, options: &DeleteOptions) -> Result<Prepared, Status> {
-        let before = Before::of(self.find()?)?;
+        let before = self.before(self.find()?)?;
         let object = before.object.clone();
         self.delete_changed(before, object, options)
     }
@@ -37,8 +37,12 @@ impl Attempt<'_> {
     ) -> Result<Prepared, Status> {
         self.check_preconditions(options, &before)?;
         self.resource.rules.before_delete(self, &before.object)?;
-        admission::mutate(self, &mut object, Some(&before.object), Operation::Delete)?;
-        admission::validate(self, &before.object, Some(&before.object), Operation::Delete)?;
+        // An eviction has been seen as such.
+        if self.subresource().is_none() {
+            let old = &before.object;
+            admission::mutate(self, &mut object, Some(old), Operation::Delete)?;
+            admission::validate(self, old, Some(old), Operation::Delete)?;
+        }
         self.propagate(options, &mut object);
         let was_marked = before.stored.meta.deleted_at.is_some();
         if !was_marked {

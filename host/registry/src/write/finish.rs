@@ -71,10 +71,21 @@ impl Attempt<'_> {
             let revision = revision.cloned().unwrap_or(Value::Null);
             metadata::of_mut(&mut object).insert("resourceVersion".to_owned(), revision);
         }
-        let same = before.as_ref().is_some_and(|before| before.object == object);
+        // What is stored in a version of the past is written anew, as kube-apiserver does.
+        let is_current = |before: &Before| {
+            !self.resource.custom
+                || crate::conversion::version_of(&before.stored.bytes)
+                    == *self.resource.storage_api_version
+        };
+        let same =
+            before.as_ref().is_some_and(|before| before.object == object && is_current(before));
         let writes = match outcome {
             Outcome::Removed => vec![Write::Delete { key: key.clone(), expect }],
             Outcome::Stored if same => Vec::new(),
+            Outcome::Stored if self.resource.converter().is_some() => {
+                let to = &self.resource.storage_api_version;
+                vec![self.put(&key, expect, &self.convert(self.resource, &object, to)?)?]
+            }
             Outcome::Stored => vec![self.put(&key, expect, &object)?],
         };
         let mut writes = writes;

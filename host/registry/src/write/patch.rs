@@ -24,7 +24,7 @@ impl Attempt<'_> {
                         application/apply-patch+yaml";
             return Err(Status::new(Reason::UnsupportedMediaType, text));
         }
-        let before = Before::of(self.find()?)?;
+        let before = self.before(self.find()?)?;
         let mut base = before.object.clone();
         convert::from_storage(self.resource, &mut base);
         let mut patched = Value::Object(base);
@@ -97,7 +97,7 @@ impl Attempt<'_> {
             }
             return self.apply_new(wanted);
         };
-        let before = Before::of(stored)?;
+        let before = self.before(stored)?;
         let mut object = shape::apply(self, Some(&before.object), &wanted)?;
         self.complete_applied(&mut object)?;
         self.replace(before, object)

@@ -13,12 +13,11 @@ use crate::shape;
 use crate::status::Status;
 use crate::write::Attempt;
 use crate::write::body::bad_request;
-use crate::write::change::Before;
 
 impl Attempt<'_> {
     pub(crate) fn scale(&mut self) -> Result<Prepared, Status> {
         let Some(paths) = self.resource.scale.clone() else { return Err(self.not_found()) };
-        let before = Before::of(self.find()?)?;
+        let before = self.before(self.find()?)?;
         let current = scale_of(self.resource, &before.object);
         let current_replicas = field::integer(&current, &["spec", "replicas"]).unwrap_or(0);
         let wanted = self.wanted_scale(current)?;

@@ -111,7 +111,7 @@ impl Overlay {
 
     /// Ends a try of the run that cannot go on before a webhook was asked.
     pub(super) fn stop_waiting(&mut self) -> Status {
-        let message = "an admission webhook is asked first, and the run made again".to_owned();
+        let message = "a webhook is asked first, and the run made again".to_owned();
         let status = Refusal::LimitReached.status(message);
         self.limit_reached = Some(status.clone());
         status

@@ -55,7 +55,7 @@ impl Overlay {
         self.keys_read.insert(key.clone());
         let object = self.look(key);
         let object = object.ok_or_else(|| Status::not_found(&key.resource, &key.name))?;
-        let mut value = decode(&self.registry.present(&object, resource))?;
+        let mut value = decode(&self.shown(&object, resource)?)?;
         if value.get("status") == Some(&status) {
             return Ok(Some(object));
         }

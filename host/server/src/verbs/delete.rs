@@ -113,7 +113,7 @@ pub(crate) async fn delete_collection(
     incoming: &mut Incoming,
 ) -> Result<Answer, Status> {
     let (delete, write_options) = read_options(app, request, incoming).await?;
-    let selected = list::select(app, request)?;
+    let selected = list::select(app, request).await?;
     let write = |object: &Arc<Object>| WriteRequest {
         target: target_of(request, object),
         action: Action::Delete(delete.clone()),

@@ -1,10 +1,12 @@
 //! GET of one object: the stored bytes as they are.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::StatusCode;
 use quadrille_registry::status::StatusDetails;
 use quadrille_registry::{Reason, Resource, Status, StatusCause};
-use quadrille_store::{Key, Revision, View as _};
+use quadrille_store::{Key, Object, Revision, View as _};
 
 use crate::answer::{Answer, failure_without_reason};
 use crate::app::{App, ResourceRequest};
@@ -24,8 +26,22 @@ pub(crate) fn object(
     }
 }
 
+/// One object as it is served, which a webhook may have to make of what is stored.
+async fn converted(
+    app: &App,
+    request: &ResourceRequest<'_>,
+    name: &str,
+) -> Result<Arc<Object>, Status> {
+    let resource = request.resource;
+    let key = Key::new(resource.group_resource(), &*request.path.namespace, name);
+    let found = app.registry.store().snapshot().get(&key);
+    let not_found = || Status::not_found(&resource.qualified(), name);
+    let found = found.ok_or_else(not_found)?;
+    app.registry.convert(vec![found], resource).await?.pop().ok_or_else(not_found)
+}
+
 /// GET of an object or of one of its subresources.
-pub(crate) fn get(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, Status> {
+pub(crate) async fn get(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, Status> {
     if let Some(text) = request.params.resource_version.as_deref() {
         match parse_version(text) {
             Ok(revision) => check_not_future(app, revision)?,
@@ -37,19 +53,14 @@ pub(crate) fn get(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, St
     }
     let name = request.path.name.as_deref().unwrap_or_default();
     let bytes = if request.path.subresource.as_deref() == Some("scale") {
-        scale(app, request, name)?
+        let found = converted(app, request, name).await?;
+        app.registry.present_scale(&found, request.resource)?
+    } else if app.registry.converts(request.resource) {
+        converted(app, request, name).await?.bytes.clone()
     } else {
         object(app, request.resource, &request.path.namespace, name)?
     };
     present::one(app, request, StatusCode::OK, bytes)
-}
-
-fn scale(app: &App, request: &ResourceRequest<'_>, name: &str) -> Result<Bytes, Status> {
-    let namespace: &str = &request.path.namespace;
-    let key = Key::new(request.resource.group_resource(), namespace, name);
-    let found = app.registry.store().snapshot().get(&key);
-    let found = found.ok_or_else(|| Status::not_found(&key.resource, name))?;
-    app.registry.present_scale(&found, request.resource)
 }
 
 /// A resourceVersion as a revision; the error is kube-apiserver's text.

@@ -72,9 +72,9 @@ pub(crate) struct ListMetadata {
 }
 
 /// Answers a list.
-pub(crate) fn list(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, Status> {
+pub(crate) async fn list(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, Status> {
     options::check_list(&request.params)?;
-    match (select(app, request), request.params.r#continue.as_deref()) {
+    match (select(app, request).await, request.params.r#continue.as_deref()) {
         (Ok(selected), _) => answer(app, request, selected),
         (Err(status), Some(token)) if status.reason == Reason::Expired => expired(request, token),
         (Err(status), _) => Err(status),
@@ -121,7 +121,7 @@ pub(crate) fn range(request: &ResourceRequest<'_>, selectors: &Selectors) -> Ran
 }
 
 /// Finds what a list contains.
-pub(crate) fn select(app: &App, request: &ResourceRequest<'_>) -> Result<Selected, Status> {
+pub(crate) async fn select(app: &App, request: &ResourceRequest<'_>) -> Result<Selected, Status> {
     let selectors = selectors(request)?;
     let token = request.params.r#continue.as_deref().map(ContinueToken::decode).transpose()?;
     let range = range(request, &selectors);
@@ -134,6 +134,9 @@ pub(crate) fn select(app: &App, request: &ResourceRequest<'_>) -> Result<Selecte
     let everything = selectors.are_everything();
     let pushed_down = limit.filter(|_| selectors.fields.is_everything()).map(|limit| limit + 1);
     let mut objects = view.list(&Query { range: range.clone(), after, limit: pushed_down });
+    if app.registry.converts(request.resource) {
+        objects = app.registry.convert(objects, request.resource).await?;
+    }
     if !selectors.fields.is_everything() {
         objects.retain(|object| selectors.match_object(object));
     }

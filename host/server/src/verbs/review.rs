@@ -4,7 +4,7 @@ use http::StatusCode;
 use hyper::body::Incoming;
 use quadrille_object::{FieldError, FieldErrorKind};
 use quadrille_registry::access::{Attributes, Decision, Extra, ResourceAttributes, User};
-use quadrille_registry::{Action, Reason, Received, Status, WriteRequest};
+use quadrille_registry::{Action, Reason, Received, Resource, Status, WriteRequest};
 use serde_json::{Map, Value, json};
 
 use super::body;
@@ -14,9 +14,15 @@ use crate::answer::{Answer, add_warnings};
 use crate::app::{App, ResourceRequest};
 use crate::present;
 
+const AUTHENTICATION: &str = "authentication.k8s.io";
 const AUTHORIZATION: &str = "authorization.k8s.io";
 
 type Object = Map<String, Value>;
+
+/// Whether a resource is one of the reviews.
+pub(crate) fn is_one(resource: &Resource) -> bool {
+    matches!(&*resource.gvr.group, AUTHENTICATION | AUTHORIZATION) && !resource.is_stored()
+}
 
 /// Answers a POST to one of the reviews.
 pub(crate) async fn review(
@@ -31,7 +37,10 @@ pub(crate) async fn review(
     let action = Action::Create(body::object(&bytes, encoding, &request.resource.kind.kind)?);
     let actor = request.actor();
     let asked = WriteRequest { target: write::target(request), action, options, actor };
-    let Received { object, warnings } = app.registry.receive(&asked)?;
+    let Received { object, mut warnings } = app.registry.receive(&asked)?;
+    let admitted = app.registry.admit(&asked, object).await?;
+    warnings.extend(admitted.warnings);
+    let object = admitted.object;
     let answered = match &*request.resource.kind.kind {
         "SelfSubjectReview" => Ok(own_identity(app, request.user, object)),
         "TokenReview" => token(app, object).await,

@@ -7,8 +7,8 @@ use quadrille_registry::{Action, Reason, Received, Status, Target, WriteRequest}
 use quadrille_store::{Key, Object as Stored, Snapshot, View as _};
 use serde_json::{Map, Value, json};
 
-use super::body;
 use super::options::{self, WriteKind};
+use super::{body, write};
 use crate::accounts::{Bound, Issue};
 use crate::answer::{Answer, add_warnings};
 use crate::app::{App, ResourceRequest};
@@ -44,8 +44,12 @@ pub(crate) async fn create(
         name: None,
         subresource: Some("token".into()),
     };
-    let asked = WriteRequest { target, action, options, actor: request.actor() };
-    let Received { mut object, warnings } = app.registry.receive(&asked)?;
+    let mut asked = WriteRequest { target, action, options, actor: request.actor() };
+    let Received { object, mut warnings } = app.registry.receive(&asked)?;
+    asked.target = write::target(request);
+    let admitted = app.registry.admit(&asked, object).await?;
+    warnings.extend(admitted.warnings);
+    let mut object = admitted.object;
     issue(app, request, &mut object)?;
     let bytes = serde_json::to_vec(&object)
         .map_err(|error| Status::new(Reason::InternalError, error.to_string()))?;

@@ -37,7 +37,7 @@ use relay::{Chunk, Reach, Relay};
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Answers a watch.
-pub(crate) fn watch(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, Status> {
+pub(crate) async fn watch(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, Status> {
     let params = &request.params;
     options::check_watch(params)?;
     let selectors = list::selectors(request)?;
@@ -55,6 +55,7 @@ pub(crate) fn watch(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, 
     if initial {
         after = newest;
         present = snapshot.list(&Query::whole(list::range(request, &selectors)));
+        present = app.registry.convert(present, request.resource).await?;
         present.retain(|object| selectors.match_object(object));
     }
     let handshake = websocket::handshake(request.parts)?;
@@ -330,10 +331,13 @@ impl Watcher {
             Err(error) => Err(error),
         };
         match read {
-            Ok(batch) => {
-                self.take(batch);
-                Woken::Changes
-            }
+            Ok(batch) => match self.relay.form.convert(batch).await {
+                Ok(batch) => {
+                    self.take(batch);
+                    Woken::Changes
+                }
+                Err(status) => Woken::Fails(Box::new(status)),
+            },
             Err(error) => ended_by(&error, self.seen),
         }
     }
@@ -367,7 +371,9 @@ impl Watcher {
         if self.pending.is_empty() {
             let mut changes = self.store.changes(self.filter.clone(), self.seen);
             // An error is met again, and answered, by the next step.
-            if let Ok(Some(batch)) = changes.catch_up().await {
+            if let Ok(Some(batch)) = changes.catch_up().await
+                && let Ok(batch) = self.relay.form.convert(batch).await
+            {
                 self.take(batch);
             }
         }

@@ -1,6 +1,8 @@
 //! A server on port 0 over a store in memory, and a client that speaks real HTTP over TLS with it.
 #![expect(dead_code, reason = "each test file uses its part of it")]
 
+pub(crate) mod hook;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -24,25 +24,24 @@ impl Rules for Bindings {
         attempt: &mut Attempt<'_>,
         body: &Body,
     ) -> Option<Result<Prepared, Status>> {
-        let name = body.value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-        Some(assign(attempt, name, body))
+        Some(attempt.admitted(body).and_then(|binding| {
+            let name = metadata::text(&binding, "name").to_owned();
+            assign(attempt, &name, &binding)
+        }))
     }
 }
 
 /// Binds the Pod of the path.
 pub(super) fn bind(attempt: &mut Attempt<'_>, body: &Body) -> Result<Prepared, Status> {
     let name = attempt.name().to_owned();
-    let given = body.value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    if given != name {
+    let binding = attempt.admitted(body)?;
+    if metadata::text(&binding, "name") != name {
         return Err(bad_request("name in URL does not match name in Binding object"));
     }
-    assign(attempt, &name, body)
+    assign(attempt, &name, &binding)
 }
 
-fn assign(attempt: &mut Attempt<'_>, name: &str, body: &Body) -> Result<Prepared, Status> {
-    let Value::Object(binding) = &body.value else {
-        return Err(bad_request("the body of the request must be an object"));
-    };
+fn assign(attempt: &mut Attempt<'_>, name: &str, binding: &Object) -> Result<Prepared, Status> {
     let text = |path: &[&str]| field::text(binding, path).unwrap_or_default();
     let (kind, node) = (text(&["target", "kind"]), text(&["target", "name"]));
     if !matches!(kind, "" | "Node") {

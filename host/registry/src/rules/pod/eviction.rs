@@ -21,11 +21,12 @@ const REFUSED: &str = "Cannot evict pod as it would violate the pod's disruption
 
 /// Evicts the Pod of the path.
 pub(super) fn evict(attempt: &mut Attempt<'_>, body: &Body) -> Result<Prepared, Status> {
-    let given = body.value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let body = Value::Object(attempt.admitted(body)?);
+    let given = body.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     if given != attempt.name() {
         return Err(bad_request("name in URL does not match name in Eviction object"));
     }
-    let options = options(&body.value)?;
+    let options = options(&body)?;
     let before = Before::of(attempt.find()?)?;
     charge(attempt, &before)?;
     let mut object = before.object.clone();
@@ -36,7 +37,7 @@ pub(super) fn evict(attempt: &mut Attempt<'_>, body: &Body) -> Result<Prepared, 
     });
     set_condition(&mut object, condition);
     let mut prepared = attempt.delete_changed(before, object, &options)?;
-    if body.value.pointer("/deleteOptions/dryRun/0").is_some() {
+    if body.pointer("/deleteOptions/dryRun/0").is_some() {
         prepared.writes.clear();
     }
     prepared.answer = Some(crate::registry::done(201));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use quadrille_registry::{Registry, Resource, Status};
-use quadrille_store::{Change, ChangeKind, Object, Revision};
+use quadrille_store::{Change, ChangeBatch, ChangeKind, Object, Revision};
 
 use crate::app::{App, ResourceRequest};
 use crate::forms::TableRows;
@@ -60,6 +60,31 @@ impl Form {
 
     pub(super) fn resource(&self) -> &Resource {
         &self.resource
+    }
+
+    /// Whether a webhook makes of the changes what is sent.
+    pub(super) fn converts(&self) -> bool {
+        self.registry.converts(&self.resource)
+    }
+
+    /// Changes in the version of the form, which a webhook may have to make of them, all together.
+    ///
+    /// # Errors
+    /// When the webhook fails.
+    pub(super) async fn convert(&self, mut batch: ChangeBatch) -> Result<ChangeBatch, Status> {
+        if !self.converts() {
+            return Ok(batch);
+        }
+        let states = batch.changes.iter();
+        let states = states.flat_map(|change| [Some(&change.object), change.before.as_ref()]);
+        let states = states.flatten().cloned().collect();
+        let mut shown = self.registry.convert(states, &self.resource).await?.into_iter();
+        for change in &mut batch.changes {
+            let object = shown.next().unwrap_or_else(|| Arc::clone(&change.object));
+            let before = change.before.as_ref().and_then(|_| shown.next());
+            *change = Arc::new(Change { object, before, ..Change::clone(change) });
+        }
+        Ok(batch)
     }
 
     /// Whether the first event of a watch differs from those after it: it carries a Table's columns.

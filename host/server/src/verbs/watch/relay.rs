@@ -293,16 +293,27 @@ impl Follower {
                 self.clock.sleep(wait).await;
             }
             last = Some(self.clock.monotonic());
-            if !self.relay(batch) {
+            if !self.relay(batch).await {
                 return;
             }
         }
     }
 
     /// Hands a batch on, with what has come since; false when nothing will follow.
-    fn relay(&mut self, batch: Result<ChangeBatch, ChangesError>) -> bool {
+    async fn relay(&mut self, batch: Result<ChangeBatch, ChangesError>) -> bool {
         let Some(relay) = self.relay.upgrade() else { return false };
         match batch {
+            Ok(batch) if relay.form.converts() => {
+                let from = std::mem::replace(&mut self.at, batch.through);
+                match relay.form.convert(batch).await {
+                    Ok(batch) => {
+                        let chunks = Chunk::cut(from, batch);
+                        relay.change(|kept| chunks.into_iter().for_each(|chunk| kept.push(chunk)));
+                    }
+                    // The watches read on their own, and learn for themselves what is wrong.
+                    Err(_) => relay.change(|kept| *kept = Kept::new(self.at)),
+                }
+            }
             Ok(mut batch) => {
                 // An error is met again by the next wait.
                 while batch.changes.len() < KEPT_CHUNKS_MAX
