@@ -9,7 +9,7 @@ use quadrille_component::{
 use quadrille_kit::{Clock, Random, Supervisor, SystemClock, SystemRandom};
 use quadrille_registry::Registry;
 use quadrille_runtime::Runtime;
-use quadrille_server::{Parts, Server, Tokens, User, identity};
+use quadrille_server::{Parts, Server, Signer, Tokens, User, identity};
 use quadrille_store::{Journal, JournalConfig, Store};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -46,6 +46,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<bool> {
     let manager = plugin_manager(&files, &registry, &runtime, &supervisor)?;
     let registry_of_roles = registry.clone();
     let registry_of_quotas = registry.clone();
+    let signer = Signer::new(registry.clone(), &authority).context("cannot sign certificates")?;
     let mut parts = Parts::new(registry, certificate, tokens(&config, &token)?);
     let shutdown = supervisor.shutdown();
     parts.uploads = Some(Arc::new(HostPlugins { manager: manager.clone(), shutdown }));
@@ -57,6 +58,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<bool> {
     runtime.start();
     supervisor.spawn("roles", registry_of_roles.keep_access(supervisor.shutdown()));
     supervisor.spawn("quotas", registry_of_quotas.keep_quotas(supervisor.shutdown()));
+    supervisor.spawn("signer", signer.run(supervisor.shutdown()));
     let from = manager.start().await;
     supervisor.spawn("plugins", manager.clone().run(from, supervisor.clone()));
     supervisor.spawn("server", server.run());

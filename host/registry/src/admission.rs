@@ -9,6 +9,7 @@
 //! [`Attempt::requires`], what must be written with it into [`Attempt::also`], what the client should read into
 //! [`Attempt::warnings`], what the audit log should say into [`Attempt::audit`].
 
+mod certificates;
 mod checking;
 mod constructed;
 pub(crate) mod expression;
@@ -94,16 +95,17 @@ pub(crate) trait Plugin: Debug + Sync {
 }
 
 /// The plug-ins in kube-apiserver's order: `LimitRanger`, `ServiceAccount`, `PodSecurity`, `Priority`,
-/// `DefaultTolerationSeconds`, `DefaultIngressClass`, `MutatingAdmissionPolicy`, `MutatingAdmissionWebhook`,
+/// `DefaultTolerationSeconds`, `RuntimeClass`, those of certificates, `MutatingAdmissionPolicy`, `MutatingAdmissionWebhook`,
 /// `ValidatingAdmissionPolicy`, `ValidatingAdmissionWebhook`, `ResourceQuota`. `NamespaceLifecycle`, the first of
 /// all, is part of the write path.
-static CHAIN: [&dyn Plugin; 11] = [
+static CHAIN: [&dyn Plugin; 12] = [
     &limit_range::LimitRanges,
     &service_account::ServiceAccount,
     &pod_security::PodSecurity,
     &priority::Priority,
     &tolerations::DefaultTolerations,
     &runtime_class::RuntimeClass,
+    &certificates::Certificates,
     &mutating::MutatingPolicy,
     &webhook::MutatingWebhook,
     &validating::ValidatingPolicy,

@@ -9,13 +9,14 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use quadrille_kit::{Clock, Random};
+use quadrille_kit::clock::BoxFuture;
+use quadrille_kit::{Clock, Random, Supervisor};
 use quadrille_object::Gvk;
 use quadrille_store::{
     Cause, CommitError, Committed, Expect, Key, Object, Revision, Snapshot, Store, Txn, View, Write,
 };
 use serde_json::{Map, Value};
-use tokio::sync::RwLock;
+use tokio::sync::{RwLock, oneshot};
 
 use crate::access::Access;
 use crate::admission::{Hooks, Reinvocation};
@@ -177,7 +178,9 @@ struct Inner {
     hooks: ArcSwap<Hooks>,
     webhooks: OnceLock<Arc<dyn Webhooks>>,
     /// What conversion webhooks have answered.
-    kept: Kept,
+    kept: Arc<Kept>,
+    /// Who runs what must not end with the request that it belongs to.
+    supervisor: OnceLock<Supervisor>,
     /// Commits share it; a [`crate::Turn`] has it alone.
     commits: RwLock<()>,
 }
@@ -204,7 +207,8 @@ impl Registry {
             access: Access::default(),
             hooks: ArcSwap::default(),
             webhooks: OnceLock::new(),
-            kept: Kept::default(),
+            kept: Arc::default(),
+            supervisor: OnceLock::new(),
             commits,
         };
         let registry = Self { inner: Arc::new(inner) };
@@ -227,6 +231,8 @@ impl Registry {
             access: Access::default(),
             hooks: ArcSwap::new(self.inner.hooks.load_full()),
             webhooks: OnceLock::new(),
+            kept: Arc::clone(&self.inner.kept),
+            supervisor: OnceLock::new(),
             commits: RwLock::new(()),
         };
         let fork = Self { inner: Arc::new(inner) };
@@ -269,6 +275,12 @@ impl Registry {
     /// Names the one who calls admission webhooks; only the first call counts. Without one each call fails.
     pub fn set_webhooks(&self, webhooks: Arc<dyn Webhooks>) {
         drop(self.inner.webhooks.set(webhooks));
+    }
+
+    /// Names the one who runs commits that something follows from, so that they end well though nobody waits for
+    /// them any more; only the first call counts. Without one they end with the future of [`Self::commit`].
+    pub fn set_supervisor(&self, supervisor: Supervisor) {
+        drop(self.inner.supervisor.set(supervisor));
     }
 
     pub(crate) fn kept(&self) -> &Kept {
@@ -579,13 +591,33 @@ impl Registry {
     ///
     /// # Errors
     /// See [`quadrille_store::CommitError`].
+    ///
+    /// # Cancel safety
+    /// Dropping it may leave the transaction committed or not; what follows from it happens in either case, given a
+    /// supervisor.
     pub async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-        let is_followed = self.is_followed(&txn);
-        let committed = self.commit_in_line(txn).await?;
-        if is_followed {
-            self.follow(&committed).await;
+        if !self.is_followed(&txn) {
+            return self.commit_in_line(txn).await;
         }
-        Ok(committed)
+        let Some(supervisor) = self.inner.supervisor.get() else {
+            return self.clone().commit_and_follow(txn).await;
+        };
+        let (answer, answered) = oneshot::channel();
+        let work = self.clone().commit_and_follow(txn);
+        supervisor.spawn_brief("commit with consequences", async move {
+            // Who asked for it may be gone.
+            drop(answer.send(work.await));
+        });
+        answered.await.unwrap_or(Err(CommitError::Closed))
+    }
+
+    /// Boxed, since what follows commits as well.
+    fn commit_and_follow(self, txn: Txn) -> BoxFuture<'static, Result<Committed, CommitError>> {
+        Box::pin(async move {
+            let committed = self.commit_in_line(txn).await?;
+            self.follow(&committed).await;
+            Ok(committed)
+        })
     }
 
     pub(crate) fn is_followed(&self, txn: &Txn) -> bool {

@@ -11,11 +11,12 @@ use quadrille_registry::access::User;
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 const ORGANIZATION: &[u8] = &[0x55, 0x04, 0x0a];
 
-const SEQUENCE: u8 = 0x30;
+pub(crate) const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
-const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(crate) const BIT_STRING: u8 = 0x03;
 /// The explicit tag of the version, which the first form of certificates does not have.
-const VERSION: u8 = 0xa0;
+pub(crate) const VERSION: u8 = 0xa0;
 
 /// The user that a certificate names; `None` when it names none.
 pub(crate) fn user(certificate: &[u8]) -> Option<Arc<User>> {
@@ -49,17 +50,24 @@ pub(crate) fn user(certificate: &[u8]) -> Option<Arc<User>> {
 }
 
 /// What is left to read.
-struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
     /// The content of the next element, which must have a tag.
-    fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub(crate) fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
         let (found, content) = self.any()?;
         (found == tag).then_some(content)
     }
 
+    /// The whole next element, with its tag and length.
+    pub(crate) fn element(&mut self) -> Option<&'a [u8]> {
+        let before = self.0;
+        self.any()?;
+        before.get(..before.len() - self.0.len())
+    }
+
     /// The tag and content of the next element.
-    fn any(&mut self) -> Option<(u8, &'a [u8])> {
+    pub(crate) fn any(&mut self) -> Option<(u8, &'a [u8])> {
         let (&tag, rest) = self.0.split_first()?;
         let (&first, mut rest) = rest.split_first()?;
         let length = if first < 0x80 {

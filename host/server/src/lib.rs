@@ -14,6 +14,7 @@ pub mod extension;
 pub mod identity;
 pub mod oidc;
 pub mod server;
+pub mod signer;
 
 mod answer;
 mod app;
@@ -56,4 +57,5 @@ pub use extension::{
 pub use oidc::{Oidc, OidcConfig};
 pub use quadrille_registry::access::{Attributes, Decision, ResourceAttributes, User};
 pub use server::{Parts, Server, ServerError};
+pub use signer::{Signer, SignerError};
 pub use webhook::WebhookCaller;

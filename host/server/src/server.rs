@@ -125,6 +125,7 @@ impl Server {
         supervisor: &Supervisor,
     ) -> Result<Self, ServerError> {
         parts.registry.set_webhooks(Arc::new(WebhookCaller::new(Arc::clone(&parts.clock))));
+        parts.registry.set_supervisor(supervisor.clone());
         let tls = tls_config(&parts.certificate, parts.client_authorities.as_deref())
             .map_err(ServerError::Tls)?;
         let listen = |source| ServerError::Listen { address: config.listen, source };

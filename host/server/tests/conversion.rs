@@ -124,6 +124,9 @@ impl World {
             },
         });
         let world = Self { host, client, hook, mood };
+        let namespace = json!({"metadata": {"name": "default"}});
+        let (code, _) = world.send(Method::POST, "/api/v1/namespaces", &namespace).await;
+        assert_eq!(code, StatusCode::CREATED);
         let (code, answer) = world.send(Method::POST, DEFINITIONS, &definition).await;
         assert_eq!(code, StatusCode::CREATED, "{answer}");
         world

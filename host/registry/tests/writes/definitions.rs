@@ -1,6 +1,9 @@
 //! `CustomResourceDefinitions`: served at once, several versions, conflicts, and the end.
 
+use std::time::Duration;
+
 use crate::support::{DEFINITION, Host, Place, version, widgets};
+use quadrille_kit::{Clock as _, SystemClock};
 use quadrille_object::Gvk;
 use quadrille_registry::Reason;
 use serde_json::{Value, json};
@@ -134,4 +137,47 @@ async fn a_definition_that_breaks_a_rule_is_refused() {
     let none: Value = widgets(&json!([]));
     let refused = host.create(DEFINITION, none).await.expect_err("no version");
     assert_eq!(refused.reason, Reason::Invalid);
+}
+
+#[tokio::test]
+async fn a_definition_is_served_though_its_writer_left_right_after_the_commit() {
+    let host = Host::start().await;
+    host.registry.set_supervisor(host.supervisor.clone());
+    let mut writing = Box::pin(host.create(DEFINITION, widgets(&json!([version("v1", true)]))));
+    // It is asked once and never again, as it happens to the request of a client that hangs up.
+    assert!(futures_util::poll!(&mut writing).is_pending());
+    eventually("it is committed", || host.get(DEFINITION).is_some()).await;
+    drop(writing);
+    let kind = Gvk::new("example.com", "v1", "Widget");
+    eventually("it is served", || host.registry.resource_of(&kind).is_some()).await;
+}
+
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let clock = SystemClock::default();
+    let begun = clock.monotonic();
+    while !holds() {
+        assert!(clock.monotonic().saturating_sub(begun) < Duration::from_secs(20), "{what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_stored_in_the_old_storage_version_is_shown_in_the_one_that_is_asked_for() {
+    let host = host().await;
+    host.create(WIDGET, json!({"metadata": {"name": "w"}, "spec": {"text": "t"}}))
+        .await
+        .expect("made");
+    let versions = json!([version("v1", false), version("v2", true)]);
+    let defined =
+        host.merge(DEFINITION, json!({"spec": {"versions": versions}})).await.expect("changed");
+    assert_eq!(defined["status"]["storedVersions"], json!(["v1", "v2"]));
+    let place = ("example.com/v2", "Widget", "default", "w");
+    let before = host.get(place).expect("visible");
+    assert_eq!(before["apiVersion"], "example.com/v2");
+    assert_eq!(host.get(WIDGET).expect("visible")["apiVersion"], "example.com/v1");
+    let after = host.merge(place, json!({})).await.expect("stored anew");
+    let revision = |object: &Value| object["metadata"]["resourceVersion"].clone();
+    assert_ne!(revision(&before), revision(&after), "now it is stored in v2");
+    let again = host.merge(place, json!({})).await.expect("nothing to do");
+    assert_eq!(revision(&again), revision(&after));
 }

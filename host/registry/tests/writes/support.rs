@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 /// A host for one test.
 pub(crate) struct Host {
     pub(crate) registry: Registry,
-    _supervisor: Supervisor,
+    pub(crate) supervisor: Supervisor,
 }
 
 /// An object's place: apiVersion, kind, namespace, and name with an optional `/subresource`.
@@ -32,7 +32,7 @@ impl Host {
         let random = Arc::new(SeededRandom::new(1));
         let registry = Registry::build(Config::default(), store, clock, random).expect("builds");
         registry.bootstrap().await.expect("starts");
-        Self { registry, _supervisor: supervisor }
+        Self { registry, supervisor }
     }
 
     fn target(&self, place: Place<'_>) -> Target {
