@@ -114,6 +114,11 @@ impl Fair {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
+    /// How many wait for a seat.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Takes a seat for a user's request, or a place in the user's queue. Called when the request arrives, before
     /// anything is scheduled for it: what has no seat must not wait in the scheduler, where nobody is fair.
     ///

@@ -155,8 +155,8 @@ impl Metrics {
         add(group.entry(Arc::clone(name)).or_default());
     }
 
-    /// Everything as text; `revision` is the store's.
-    pub(crate) fn text(&self, revision: u64) -> String {
+    /// Everything as text; `revision` is the store's, `waiting` how many requests wait for their turn.
+    pub(crate) fn text(&self, revision: u64, waiting: usize) -> String {
         let mut out = String::with_capacity(16 * 1024);
         self.write_requests(&mut out);
         self.write_durations(&mut out);
@@ -165,6 +165,11 @@ impl Metrics {
                 "apiserver_current_inflight_requests",
                 "Requests being answered.",
                 self.requests.get(),
+            ),
+            (
+                "apiserver_flowcontrol_current_inqueue_requests",
+                "Requests that wait for their turn.",
+                i64::try_from(waiting).unwrap_or(i64::MAX),
             ),
             ("apiserver_longrunning_requests", "Watches that are open.", self.watches.get()),
             ("quadrille_store_revision", "The newest revision.", revision.cast_signed()),
@@ -284,7 +289,7 @@ mod tests {
         metrics.count(&label, 201, Duration::from_millis(20));
         metrics.count(&Label::default(), 404, Duration::ZERO);
         let watch = metrics.watches().enter();
-        let text = metrics.text(7);
+        let text = metrics.text(7, 3);
         for line in [
             r#"apiserver_request_total{code="201",group="",resource="pods",verb="POST"} 2"#,
             r#"apiserver_request_total{code="404",group="",resource="",verb="OTHER"} 1"#,
@@ -292,11 +297,12 @@ mod tests {
             r#"apiserver_request_duration_seconds_bucket{verb="POST",le="+Inf"} 2"#,
             r#"apiserver_request_duration_seconds_sum{verb="POST"} 0.0207"#,
             "apiserver_longrunning_requests 1",
+            "apiserver_flowcontrol_current_inqueue_requests 3",
             "quadrille_store_revision 7",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
         drop(watch);
-        assert!(metrics.text(7).contains("apiserver_longrunning_requests 0\n"));
+        assert!(metrics.text(7, 0).contains("apiserver_longrunning_requests 0\n"));
     }
 }

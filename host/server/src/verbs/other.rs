@@ -20,7 +20,7 @@ pub(crate) fn answer(app: &App, parts: &Parts, path: &str) -> Result<Answer, Sta
         "/.well-known/openid-configuration" | "/openid/v1/jwks" => Ok(issuer(app, path)),
         "/metrics" => {
             let revision = app.registry.store().revision();
-            Ok(text(StatusCode::OK, app.metrics.text(revision.0)))
+            Ok(text(StatusCode::OK, app.metrics.text(revision.0, app.fair.waiting())))
         }
         "/healthz" | "/livez" | "/readyz" => Ok(health(app, parts, path)),
         _ => match check(app, path) {
