@@ -119,7 +119,9 @@ impl<'a> Work<'a> {
         let (at, last) = self.enter(&mut owners, own);
         let merged = merge::merge(self.schema, self.live, self.config);
         let merged = match &last {
-            Some(last) if !last.is_empty() => self.give_up(&merged, last, &owners, &config_set),
+            Some(last) if !last.is_empty() && !self.wants_still(last, &config_set) => {
+                self.give_up(&merged, last, &owners, &config_set)
+            }
             _ => merged,
         };
         let changes = compare::compare(self.schema, self.live, &merged);
@@ -156,6 +158,7 @@ impl<'a> Work<'a> {
             let known = owners.get_mut(at).map(|known| {
                 let before = std::mem::replace(known, mine);
                 known.time = before.time;
+                known.written = before.written.filter(|_| known.set == before.set);
                 before.set
             });
             (at, known)
@@ -163,6 +166,12 @@ impl<'a> Work<'a> {
             owners.push(mine);
             (owners.len() - 1, None)
         }
+    }
+
+    /// Whether the configuration has everything that was applied last time: then nothing is given up. What a null
+    /// stands for depends on the schema, so it is left to the long way.
+    fn wants_still(&self, last: &FieldSet<'_>, config_set: &FieldSet<'_>) -> bool {
+        last.is_within(config_set) && !self.config.values().any(has_null)
     }
 
     /// Takes away what the manager applied last time, does not apply now, and nobody else owns.
@@ -173,15 +182,16 @@ impl<'a> Work<'a> {
         owners: &[Owner<'_>],
         config_set: &FieldSet<'_>,
     ) -> Map<String, Value> {
-        let named = |set: &FieldSet<'_>| owned::with_named(self.schema, set).into_owned();
-        let last = named(last);
-        let pruned = owned::remove(self.schema, merged, &last);
-        let owned_now =
-            owners.iter().fold(named(config_set), |all, owner| all.union(named(&owner.set)));
-        let all = named(&owned::owned(self.schema, merged));
-        let kept = named(&owned::owned(self.schema, &pruned)).union(owned_now);
-        let pruned = owned::remove(self.schema, merged, &all.difference(&kept));
-        let kept = named(&owned::owned(self.schema, &pruned));
+        let schema = self.schema;
+        let last = owned::with_named(schema, last);
+        let pruned = owned::remove(schema, merged, &last);
+        let owned_now = owners.iter().fold(owned::with_named(schema, config_set), |all, owner| {
+            all.union(owned::with_named(schema, &owner.set))
+        });
+        let all = owned::with_named(schema, &owned::owned(schema, merged));
+        let kept = owned::with_named(schema, &owned::owned(schema, &pruned)).union(owned_now);
+        let pruned = owned::remove(schema, merged, &all.difference(&kept));
+        let kept = owned::with_named(schema, &owned::owned(schema, &pruned));
         let gone = all.difference(&kept).intersection(&last);
         owned::remove(self.schema, merged, &gone)
     }
@@ -239,6 +249,15 @@ fn tracked(
     let before = FieldManager { name: BEFORE_FIRST_APPLY, ..by.clone() };
     managed::update(schema, None, &mut object, &before);
     object
+}
+
+fn has_null(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.iter().any(has_null),
+        Value::Object(map) => map.values().any(has_null),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 fn entries(object: &Map<String, Value>) -> &[Value] {

@@ -8,6 +8,9 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Map, Value};
 
+/// Room for most objects, so that they are written without moving; it is given back after the commit.
+const CAPACITY: usize = 4096;
+
 /// An encoded object whose `metadata.resourceVersion` is still `""`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
@@ -18,7 +21,7 @@ pub struct Template {
 impl Template {
     /// Encodes `object`, whatever resourceVersion it carries; adds `metadata` where it is missing.
     pub fn encode(object: &Map<String, Value>) -> Self {
-        let mut out = Vec::with_capacity(1024);
+        let mut out = Vec::with_capacity(CAPACITY);
         let mut revision_at = 0;
         out.push(b'{');
         let mut first = true;

@@ -59,6 +59,9 @@ impl Scope {
     ) -> Cow<'a, Map<String, Value>> {
         match self {
             Self::All => Cow::Borrowed(config),
+            Self::Except(paths) if !paths.iter().any(|path| has(config, path)) => {
+                Cow::Borrowed(config)
+            }
             Self::Except(paths) => {
                 let mut config = config.clone();
                 paths.iter().for_each(|path| remove(&mut config, path));
@@ -84,6 +87,15 @@ impl Scope {
             Self::All => set,
             Self::Except(paths) => set.without_subtrees(&FieldSet::of_fields(paths)),
             Self::Only(paths) => set.only_subtrees(&FieldSet::of_fields(paths)),
+        }
+    }
+}
+
+fn has(object: &Map<String, Value>, path: &str) -> bool {
+    match path.split_once('.') {
+        None => object.contains_key(path),
+        Some((first, rest)) => {
+            object.get(first).and_then(Value::as_object).is_some_and(|inner| has(inner, rest))
         }
     }
 }

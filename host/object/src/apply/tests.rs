@@ -295,6 +295,20 @@ fn any_spec() -> impl Strategy<Value = Value> {
     })
 }
 
+/// The first spec with what only the second has.
+fn both(mut a: Value, b: &Value) -> Value {
+    for (key, value) in b["gm"].as_object().expect("a map") {
+        a["gm"][key] = value.clone();
+    }
+    for list in ["m", "set"] {
+        let items = a[list].as_array_mut().expect("a list");
+        let more = b[list].as_array().expect("a list");
+        let more: Vec<Value> = more.iter().filter(|item| !items.contains(item)).cloned().collect();
+        items.extend(more);
+    }
+    a
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -328,6 +342,22 @@ proptest! {
         for field in ["gm", "m", "set"] {
             let left = left(field);
             prop_assert!(left.is_null() || left == json!({}) || left == json!([]), "{} {}", field, left);
+        }
+    }
+
+    #[test]
+    fn who_applies_all_of_the_last_time_again_gives_nothing_up(a in any_spec(), b in any_spec(), c in any_spec()) {
+        let live = applied(None, a.clone(), &by("m1", 0), false).expect("first");
+        let live = applied(Some(&live), c, &by("m2", 1), false).expect("all values agree");
+        let config = config(both(a, &b));
+        let (schema, by) = (widget(), by("m1", 2));
+        let work = super::Work { schema: &schema, live: &live, config: &config, by: &by };
+        let owners = crate::managed::decode(super::entries(&live)).expect("our own entries");
+        let last = &owners.iter().find(|owner| owner.manager == "m1").expect("m1 has applied").set;
+        let config_set = super::owned::owned(&schema, &config);
+        let merged = super::merge(&schema, &live, &config);
+        if work.wants_still(last, &config_set) {
+            prop_assert_eq!(work.give_up(&merged, last, &owners, &config_set), merged);
         }
     }
 

@@ -193,6 +193,19 @@ impl<'a> FieldSet<'a> {
         })
     }
 
+    /// Whether every member is one of the other as well.
+    pub(crate) fn is_within(&self, other: &FieldSet<'_>) -> bool {
+        if self.member && !other.member {
+            return false;
+        }
+        let mut theirs = other.below.iter();
+        self.below.iter().all(|(step, child)| {
+            theirs
+                .find(|(other, _)| other >= step)
+                .is_some_and(|(other, below)| other == step && child.is_within(below))
+        })
+    }
+
     /// Without the members of the other and everything below them.
     #[must_use]
     pub fn without_subtrees(self, subtrees: &FieldSet<'_>) -> Self {

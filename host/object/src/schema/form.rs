@@ -149,23 +149,27 @@ fn is_zero(value: &Value) -> bool {
 /// Writes the fields that are always there, and quantities in their canonical form.
 pub(super) fn fill_empty(schema: &Schema, node: &Node, map: &mut Map<String, Value>) {
     for property in &node.properties {
-        let child = schema.node(property.node);
         match property.empty {
             Empty::Null if !map.contains_key(&*property.name) => {
                 map.insert(property.name.as_ref().to_owned(), Value::Null);
             }
             Empty::Zero if map.get(&*property.name).is_none_or(Value::is_null) => {
-                map.insert(property.name.as_ref().to_owned(), zero(child));
+                let zero = zero(schema.node(property.node));
+                map.insert(property.name.as_ref().to_owned(), zero);
             }
             _ => {}
         }
-        if let Some(value) = map.get_mut(&*property.name) {
-            fill_below(schema, child, value);
-        }
     }
-    if let Some(additional) = node.additional.filter(|_| node.properties.is_empty()) {
-        let additional = schema.node(additional);
+    if node.properties.is_empty() {
+        let Some(additional) = node.additional.map(|id| schema.node(id)) else { return };
         map.values_mut().for_each(|value| fill_below(schema, additional, value));
+        return;
+    }
+    let filled = map.iter_mut().filter(|(_, value)| !value.is_null() && !value.is_boolean());
+    for (key, value) in filled {
+        if let Some(property) = node.property(key) {
+            fill_below(schema, schema.node(property.node), value);
+        }
     }
 }
 
