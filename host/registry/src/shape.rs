@@ -1,5 +1,7 @@
 //! What the object model's schemas, patches and field managers are asked for: the one place that calls them.
 
+use std::borrow::Cow;
+
 use quadrille_object::apply::{self, ApplyError};
 use quadrille_object::managed::{self, FieldManager, Scope};
 use quadrille_object::patch::{self, JsonPatch, PatchError};
@@ -181,15 +183,22 @@ pub(crate) fn apply(
     before: Option<&Object>,
     wanted: &Object,
 ) -> Result<Object, Status> {
-    let live = before.map(|before| {
-        let mut live = before.clone();
-        convert::from_storage(attempt.resource, &mut live);
-        live
-    });
+    let live = before.map(|before| as_requested(attempt.resource, before));
     let versions = served_versions(attempt);
     let by = manager(attempt, attempt.resource, &versions);
     let force = attempt.request.options.force;
-    apply::apply(&attempt.resource.schema, live.as_ref(), wanted, &by, force).map_err(apply_status)
+    apply::apply(&attempt.resource.schema, live.as_deref(), wanted, &by, force)
+        .map_err(apply_status)
+}
+
+/// A stored object in the version of the request.
+fn as_requested<'a>(resource: &Resource, stored: &'a Object) -> Cow<'a, Object> {
+    if resource.is_storage_form() {
+        return Cow::Borrowed(stored);
+    }
+    let mut object = stored.clone();
+    convert::from_storage(resource, &mut object);
+    Cow::Owned(object)
 }
 
 fn apply_status(error: ApplyError) -> Status {

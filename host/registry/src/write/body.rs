@@ -135,6 +135,17 @@ impl Attempt<'_> {
         Ok(())
     }
 
+    /// The same for an object whose types have been checked.
+    pub(crate) fn decode_typed(
+        &mut self,
+        object: &mut Object,
+        duplicates: &[String],
+    ) -> Result<(), Status> {
+        self.check_known(object, duplicates)?;
+        self.complete(object, Nulls::Drop);
+        Ok(())
+    }
+
     /// Types and unknown fields.
     pub(crate) fn check_fields(
         &mut self,
@@ -142,6 +153,10 @@ impl Attempt<'_> {
         duplicates: &[String],
     ) -> Result<(), Status> {
         shape::check_types(self.resource, object).map_err(|why| self.cannot_handle(&why))?;
+        self.check_known(object, duplicates)
+    }
+
+    fn check_known(&mut self, object: &mut Object, duplicates: &[String]) -> Result<(), Status> {
         let mut problems: Vec<String> = duplicates.to_vec();
         let unknown = shape::prune(self.resource, object);
         problems.extend(unknown.iter().map(|path| format!("unknown field \"{path}\"")));

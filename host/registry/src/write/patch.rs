@@ -25,19 +25,30 @@ impl Attempt<'_> {
             return Err(Status::new(Reason::UnsupportedMediaType, text));
         }
         let before = self.before(self.find()?)?;
-        let mut base = before.object.clone();
-        convert::from_storage(self.resource, &mut base);
-        let mut patched = Value::Object(base);
-        let mut problems = shape::patch(self.resource, format, &mut patched, &body.value)?;
+        let (object, mut problems) = self.patched(&before, format, &body.value)?;
         problems.extend_from_slice(&body.duplicates);
-        let Value::Object(object) = patched else {
-            return Err(self.cannot_handle(&format!("the patch turns the object into {patched}")));
-        };
         self.replace_patched(
             before,
             object,
             &Patch { of: self.resource, format, body: &body.value, problems },
         )
+    }
+
+    /// What the patch makes of the object, and what strict decoding objects to in the patch itself.
+    fn patched(
+        &self,
+        before: &Before,
+        format: PatchFormat,
+        body: &Value,
+    ) -> Result<(Object, Vec<String>), Status> {
+        let mut base = before.object.clone();
+        convert::from_storage(self.resource, &mut base);
+        let mut patched = Value::Object(base);
+        let problems = shape::patch(self.resource, format, &mut patched, body)?;
+        match patched {
+            Value::Object(object) => Ok((object, problems)),
+            other => Err(self.cannot_handle(&format!("the patch turns the object into {other}"))),
+        }
     }
 
     fn replace_patched(
@@ -58,14 +69,27 @@ impl Attempt<'_> {
             };
             types.map_err(|why| patch.blame(&object, &why))?;
         }
-        let patched = object.clone();
-        let prefix = self.cannot_handle("").message;
-        self.decode(&mut object, &patch.problems).map_err(|status| {
-            let why = status.message.strip_prefix(&prefix).unwrap_or(&status.message);
-            if status.reason == Reason::BadRequest { patch.blame(&patched, why) } else { status }
-        })?;
+        // The types of a built-in kind have been checked just now, unless the patch has a manner of its own.
+        let decoded = if self.resource.custom || patch.format == PatchFormat::Strategic {
+            self.decode(&mut object, &patch.problems)
+        } else {
+            self.decode_typed(&mut object, &patch.problems)
+        };
+        decoded.map_err(|status| self.blame_patch(patch, &before, status))?;
         shape::manage(self, &mut object, Some(&before.object));
         self.replace(before, object)
+    }
+
+    /// The refusal of a patch's result: of what does not decode the patch is to blame.
+    fn blame_patch(&self, patch: &Patch<'_>, before: &Before, status: Status) -> Status {
+        if status.reason != Reason::BadRequest {
+            return status;
+        }
+        let prefix = self.cannot_handle("").message;
+        let why = status.message.strip_prefix(&prefix).unwrap_or(&status.message);
+        // It is shown as it was before it was decoded, which is worth keeping for nobody else.
+        let patched = self.patched(before, patch.format, patch.body);
+        patch.blame(&patched.map(|(object, _)| object).unwrap_or_default(), why)
     }
 
     /// A patch may not turn the object into another one.
