@@ -22,7 +22,15 @@ impl<'a> At<'a> {
 
     /// The path of a field.
     pub(crate) fn path(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        if self.path.is_empty() {
+            return key.to_owned();
+        }
+        // By hand: every nested value has a path, and hardly any is read.
+        let mut path = String::with_capacity(self.path.len() + key.len() + 1);
+        path.push_str(&self.path);
+        path.push('.');
+        path.push_str(key);
+        path
     }
 
     /// The path of an element of a list.
@@ -75,9 +83,9 @@ impl<'a> At<'a> {
 
     /// The maps of a list, with their indexes.
     pub(crate) fn items(&self, key: &str) -> impl Iterator<Item = At<'a>> {
-        let path = self.path(key);
-        let maps = self.list(key).iter().enumerate();
-        maps.filter_map(move |(index, item)| {
+        let list = self.list(key);
+        let path = if list.is_empty() { String::new() } else { self.path(key) };
+        list.iter().enumerate().filter_map(move |(index, item)| {
             Some(Self { map: item.as_object()?, path: format!("{path}[{index}]") })
         })
     }
@@ -143,16 +151,18 @@ impl Errors {
     /// A text that is there must be a DNS label.
     pub(crate) fn dns_label(&mut self, at: &At<'_>, key: &str) {
         let text = at.text(key);
-        if !text.is_empty() {
-            self.invalid_each(&at.path(key), text, validate_name::dns_label(text));
+        let whys = if text.is_empty() { Vec::new() } else { validate_name::dns_label(text) };
+        if !whys.is_empty() {
+            self.invalid_each(&at.path(key), text, whys);
         }
     }
 
     /// A text that is there must be a DNS subdomain.
     pub(crate) fn dns_subdomain(&mut self, at: &At<'_>, key: &str) {
         let text = at.text(key);
-        if !text.is_empty() {
-            self.invalid_each(&at.path(key), text, validate_name::dns_subdomain(text));
+        let whys = if text.is_empty() { Vec::new() } else { validate_name::dns_subdomain(text) };
+        if !whys.is_empty() {
+            self.invalid_each(&at.path(key), text, whys);
         }
     }
 
