@@ -1,6 +1,6 @@
 //! The bus: committed changes fan out to streams.
 //!
-//! The committer pushes a group into the ring once and wakes the streams of the resources it touched; a
+//! The committer pushes a group into the ring once, answers, and wakes the streams of the resources it touched; a
 //! stream takes what it needs when it gets to run. Nothing is queued per stream, so thousands of them cost the
 //! committer nothing, and a slow one is late by itself. A stream on a quiet resource is woken only every
 //! [`TICK`] changes, so that its position stays recent.
@@ -26,6 +26,13 @@ pub(crate) struct Bus {
     resources: Mutex<BTreeMap<GroupResource, watch::Sender<Revision>>>,
 }
 
+/// The revisions before and after a group that is published.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Published {
+    before: Revision,
+    newest: Revision,
+}
+
 impl Bus {
     pub(crate) fn new(limits: Limits, newest: Revision) -> Self {
         Self {
@@ -39,15 +46,20 @@ impl Bus {
         self.recent.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows a group's changes to the streams; their snapshot is already visible.
-    pub(crate) fn publish(&self, changes: &[Arc<Change>]) {
+    /// Shows a group's changes to whoever looks; their snapshot is already visible. Nobody is woken yet: the writers
+    /// are answered first, so that they do not wait behind those who follow.
+    pub(crate) fn publish(&self, changes: &[Arc<Change>]) -> Published {
         let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
         let before = recent.newest();
         for change in changes {
             recent.push(change);
         }
-        let newest = recent.newest();
-        drop(recent);
+        Published { before, newest: recent.newest() }
+    }
+
+    /// Wakes the streams of what was published.
+    pub(crate) fn wake(&self, published: Published, changes: &[Arc<Change>]) {
+        let Published { before, newest } = published;
         self.all.send_replace(newest);
         let tick = before.0 / TICK != newest.0 / TICK;
         let mut resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);

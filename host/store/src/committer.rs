@@ -203,10 +203,11 @@ impl Committer {
         let Group { working, changes, entries, .. } = group;
         drop(published);
         let persisted = if entries.is_empty() { Ok(()) } else { shared.persist(&entries) };
+        let mut published = None;
         match persisted {
             Ok(()) => {
                 if !changes.is_empty() {
-                    shared.publish(working.snapshot.clone(), &changes);
+                    published = Some(shared.publish(working.snapshot.clone(), &changes));
                     tracing::trace!(revision = working.snapshot.revision().0, "group committed");
                 }
                 self.working = working;
@@ -223,6 +224,9 @@ impl Committer {
         for (sender, answer) in answers {
             // A caller that went away does not take its transaction back.
             let _heard: bool = sender.send(answer).is_ok();
+        }
+        if let Some(published) = published {
+            shared.bus.wake(published, &changes);
         }
     }
 }

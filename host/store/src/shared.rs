@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use quadrille_kit::Clock;
 use tokio::sync::watch;
 
-use crate::bus::Bus;
+use crate::bus::{Bus, Published};
 use crate::change::{Change, ChangesError};
 use crate::engine::{Engine, EngineError, Entry};
 use crate::key::{Key, Revision};
@@ -130,9 +130,9 @@ impl Shared {
     }
 
     /// Makes a durable group visible: first the snapshot, so that whoever hears of a change can also see it.
-    pub(crate) fn publish(&self, snapshot: Snapshot, changes: &[Arc<Change>]) {
+    pub(crate) fn publish(&self, snapshot: Snapshot, changes: &[Arc<Change>]) -> Published {
         self.snapshot.store(Arc::new(snapshot));
-        self.bus.publish(changes);
+        self.bus.publish(changes)
     }
 
     /// Notes what compaction did.

@@ -179,6 +179,9 @@ impl Objects {
     fn from(&self, query: &Query) -> impl Iterator<Item = &Arc<Object>> {
         let empty: Arc<str> = Arc::default();
         let namespace = query.range.namespace.clone();
+        // The snapshot's own copy, which the keys share: then comparing is looking at the pointer.
+        let known = namespace.as_ref().and_then(|ns| self.namespaces.get_key_value(ns));
+        let namespace = known.map(|(known, _)| Arc::clone(known)).or(namespace);
         let first = (namespace.clone().unwrap_or_default(), empty);
         let start = match &query.after {
             Some(after) if *after >= first => Bound::Excluded(after.clone()),

@@ -51,7 +51,7 @@ impl Registry {
             drop(snapshot);
             let ended = tokio::select! {
                 () = shutdown.started() => return Ok(()),
-                ended = self.follow_quotas(after, &mut namespaces) => ended,
+                ended = self.follow_first(after, &mut namespaces) => ended,
             };
             match ended {
                 // Too far behind: everything is counted again.
@@ -62,6 +62,24 @@ impl Registry {
                 }
             }
         }
+    }
+
+    /// While there is no quota, only quotas are looked at: most hosts have none, and all other changes are many. What
+    /// came between the first one and the look at everything is counted with the first one itself.
+    async fn follow_first(&self, after: Revision, namespaces: &mut Namespaces) -> ChangesError {
+        let mut position = after;
+        if namespaces.limited.is_empty() {
+            let filter = ChangeFilter { resource: Some(quotas()) };
+            let mut changes = self.store().changes(filter, after);
+            while namespaces.limited.is_empty() {
+                match changes.next().await {
+                    Ok(batch) => namespaces.look_at(&batch),
+                    Err(error) => return error,
+                }
+            }
+            position = changes.position();
+        }
+        self.follow_quotas(position, namespaces).await
     }
 
     async fn follow_quotas(&self, after: Revision, namespaces: &mut Namespaces) -> ChangesError {
