@@ -22,8 +22,11 @@ use crate::shape::{self, ItemWriter};
 use crate::token::ContinueToken;
 use crate::{forms, gzip, present};
 
-/// How much of a list is assembled at once: large enough to amortise a frame, small enough to share a core.
-const PIECE_BYTES: usize = 256 * 1024;
+/// How much of a list is assembled at once: large enough to amortise a frame, small enough to share a core and to be
+/// in its cache still when it is encrypted.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Room for what stands around the items.
+const ROOM_BYTES: usize = 1024;
 /// How many objects are encoded as protobuf before other requests have their turn.
 const PROTOBUF_AT_ONCE: usize = 64;
 
@@ -354,6 +357,18 @@ struct ListPieces {
 }
 
 impl ListPieces {
+    /// The bytes of the next objects, as many as a piece takes.
+    fn size(&self) -> usize {
+        let mut size = 0;
+        for object in self.objects.as_slice() {
+            if size >= PIECE_BYTES {
+                break;
+            }
+            size += object.bytes.len() + 1;
+        }
+        size
+    }
+
     fn is_done(&self) -> bool {
         self.head.is_none() && self.objects.len() == 0
     }
@@ -368,9 +383,7 @@ impl Iterator for ListPieces {
         if !first && self.objects.len() == 0 {
             return None;
         }
-        let size: usize =
-            self.objects.as_slice().iter().take(PIECE_BYTES / 256).map(|o| o.bytes.len() + 1).sum();
-        let mut out = BytesMut::with_capacity(size.min(PIECE_BYTES) + 4096);
+        let mut out = BytesMut::with_capacity(self.size() + ROOM_BYTES);
         out.put_slice(head.unwrap_or_default().as_bytes());
         while out.len() < PIECE_BYTES {
             let Some(object) = self.objects.next() else { break };
