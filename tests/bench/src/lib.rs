@@ -6,6 +6,10 @@ pub mod http;
 
 use std::time::{Duration, Instant};
 
+/// The allocator of the host, so that what is measured in process is what the host does.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Prints one line of a report.
 #[expect(clippy::print_stdout, reason = "printing is what a benchmark is for")]
 pub fn say(line: &str) {

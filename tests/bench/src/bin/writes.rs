@@ -1,5 +1,6 @@
 //! What a write costs, in parts: a Deployment of 2 KB created, applied and patched; decoding, types, field managers and
-//! encoding apart, beside the whole decision and the whole write (store in memory).
+//! encoding apart, beside the whole decision and the whole write (store in memory). And what it costs to find out who may:
+//! with 10, 1,000 and 10,000 bindings.
 //!
 //! `cargo run --release -p quadrille-bench --bin writes [ROUNDS]`. The reference in the same run is what `serde_json` needs
 //! to read the same bytes into a tree and write it again.
@@ -16,8 +17,9 @@ use quadrille_kit::{Clock, Random, Supervisor, SystemClock, SystemRandom};
 use quadrille_object::decode::{self, TextEncoding};
 use quadrille_object::managed::{self, FieldManager, Scope};
 use quadrille_object::{Gvr, Meta, Template};
+use quadrille_registry::access::{Attributes, ResourceAttributes};
 use quadrille_registry::{
-    Action, Actor, Body, PatchFormat, Registry, Resource, Target, WriteOptions, WriteRequest,
+    Action, Actor, Body, PatchFormat, Registry, Resource, Target, User, WriteOptions, WriteRequest,
 };
 use quadrille_store::{Cause, RequestCause, Store};
 use serde_json::{Map, Value, json};
@@ -44,7 +46,21 @@ async fn main() -> anyhow::Result<()> {
     let bytes = deployment("web", 1).to_string();
     say(&format!("a Deployment of {} bytes; p50 of {rounds}, in µs", bytes.len()));
     bench.parts(bytes.as_bytes())?;
-    bench.whole().await
+    bench.whole().await?;
+    bench.decisions().await
+}
+
+/// How many decisions count as one time.
+const DECISIONS: usize = 100;
+
+/// A binding of the cluster role `edit`.
+fn binding(kind: &str, name: &str, user: &str) -> Value {
+    let group = "rbac.authorization.k8s.io";
+    json!({
+        "apiVersion": format!("{group}/v1"), "kind": kind, "metadata": {"name": name},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "edit"},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+    })
 }
 
 /// A Deployment as people write it, of about 2 KB.
@@ -194,6 +210,56 @@ impl Bench {
         self.write("write: apply, one field changes", &requests(&|round| apply(round % 7 + 2)))
             .await?;
         self.write("write: strategic merge patch", &requests(&patch)).await
+    }
+
+    /// Bindings of one user each, but for one user who has a hundredth of them: the dearest answer is that none allows it.
+    async fn decisions(&self) -> anyhow::Result<()> {
+        let gvr = Gvr::new("rbac.authorization.k8s.io", "v1", "clusterrolebindings");
+        let bindings = self.registry.catalog().by_gvr(&gvr).cloned();
+        let bindings = bindings.context("bindings are served")?;
+        let mut made = 0_usize;
+        for count in [10, 1000, 10_000] {
+            for number in made..count {
+                let user = match number % 100 {
+                    0 => "many".to_owned(),
+                    _ => format!("user-{number}"),
+                };
+                let object = binding("ClusterRoleBinding", &format!("bound-{number}"), &user);
+                let mut request = self.request(None, Action::Create(Body::from(object)));
+                request.target.resource = Arc::clone(&bindings);
+                request.target.namespace = "".into();
+                self.submit(&request).await?;
+            }
+            made = count;
+            for (user, resource) in
+                [("user-1", "configmaps"), ("user-1", "nodes"), ("many", "nodes")]
+            {
+                self.decide(count, user, resource)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn decide(&self, bindings: usize, user: &str, resource: &str) -> anyhow::Result<()> {
+        let asker = User::known(user, "", &[]);
+        let of = ResourceAttributes {
+            group: "",
+            version: "v1",
+            resource,
+            subresource: "",
+            namespace: "default",
+            name: "a",
+        };
+        let asked = Attributes::of("get", of);
+        let allowed = self.registry.access().allows(asker.asker(), &asked);
+        anyhow::ensure!(allowed == (resource == "configmaps"), "{user} may not get {resource}");
+        let what = format!("{DECISIONS} decisions, {bindings} bindings: {user}, {resource}");
+        self.time(&what, |_| {
+            for _ in 0..DECISIONS {
+                black_box(self.registry.access().allows(asker.asker(), black_box(&asked)));
+            }
+            Ok(())
+        })
     }
 
     async fn write(&self, what: &str, requests: &[WriteRequest]) -> anyhow::Result<()> {
