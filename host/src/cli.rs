@@ -8,6 +8,7 @@ mod dev;
 pub(crate) mod load;
 mod logs;
 mod new;
+mod plan;
 mod plugins;
 mod serve;
 mod why;
@@ -83,6 +84,8 @@ enum Command {
     Get(apply::GetArgs),
     /// Tell why an object is as it is: the causes of its last change, back to a request.
     Why(why::Args),
+    /// Tell what would follow from a change: every write of every controller, and a diff per object.
+    Plan(Box<plan::Args>),
     /// Show the main job, end to end, on a host of its own.
     Demo(demo::Args),
     /// Print the version of this program, and of the host where one answers.
@@ -106,6 +109,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let common = &cli.common;
     match cli.command {
         Command::Serve(args) => return serve::run(&args),
+        Command::Plan(args) => return plan::run(&args, common),
         Command::Compile { args } => {
             quadrille_component::compile_child(&args).context("the compiling child failed")?;
         }

@@ -12,6 +12,7 @@ use quadrille_runtime::Runtime;
 use quadrille_server::{Parts, Server, Signer, Tokens, User, identity};
 use quadrille_store::{Journal, JournalConfig, Store};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 
 use crate::access;
 use crate::config::Config;
@@ -50,7 +51,12 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<bool> {
     let mut parts = Parts::new(registry, certificate, tokens(&config, &token)?);
     let shutdown = supervisor.shutdown();
     parts.uploads = Some(Arc::new(HostPlugins { manager: manager.clone(), shutdown }));
-    parts.insight = Some(Arc::new(HostInsight { store, runtime: runtime.clone() }));
+    parts.insight = Some(Arc::new(HostInsight {
+        store,
+        runtime: runtime.clone(),
+        manager: manager.clone(),
+        rehearsals: Arc::new(Semaphore::new(1)),
+    }));
     access::equip(&mut parts, &config, &files, &authority.certificate)?;
     let server = Server::build(server_config(&config), parts, &supervisor).await?;
     let url = format!("https://{}", server.address());

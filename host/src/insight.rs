@@ -3,17 +3,21 @@
 //! Here a question finds who answers it, and what questions share is read: objects by name, numbers, durations. What
 //! is told is worked out in `quadrille_insight` and the runtime; these files know parameters and forms of answers.
 
+mod plan;
 mod settled;
 mod why;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use quadrille_component::PluginManager;
 use quadrille_kit::clock::BoxFuture;
 use quadrille_object::GroupResource;
 use quadrille_registry::{Reason, Status};
 use quadrille_runtime::Runtime;
 use quadrille_server::{Insight, Question, Reply, ResourceAttributes};
 use quadrille_store::{Key, Store};
+use tokio::sync::Semaphore;
 
 use crate::config::Text;
 
@@ -22,6 +26,9 @@ use crate::config::Text;
 pub(crate) struct HostInsight {
     pub(crate) store: Store,
     pub(crate) runtime: Runtime,
+    pub(crate) manager: PluginManager,
+    /// One plan or check at a time.
+    pub(crate) rehearsals: Arc<Semaphore>,
 }
 
 impl Insight for HostInsight {
@@ -30,6 +37,7 @@ impl Insight for HostInsight {
             match (question.method.as_str(), question.path.as_str()) {
                 ("GET", "why") => self.why(&question).await,
                 ("GET", "settled") => self.settled(&question).await,
+                ("POST", "plan") => self.plan(&question).await,
                 (method, path) => {
                     let message = format!("there is no {method} of /quadrille/{path}");
                     Err(Status::new(Reason::NotFound, message))

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use quadrille_kit::clock::BoxFuture;
-use quadrille_registry::Registry;
+use quadrille_registry::{Catalog, Registry};
 use quadrille_runtime::{Outcome, Overlay, ReconcileRequest, Reconciled, Reconciler};
 use quadrille_store::{Change, ChangeKind, Key};
 
@@ -60,11 +60,10 @@ pub struct PluginContext {
     pub log: Arc<PluginLog>,
     /// How often it was denied something.
     pub denials: Arc<AtomicU64>,
-    /// Presents objects in the versions that it asks for.
-    pub registry: Registry,
 }
 
-/// One controller of a component.
+/// One controller of a component. It belongs to no registry: a run writes through the one of its overlay, so that the
+/// same code runs on a fork.
 #[derive(Debug)]
 pub struct ComponentReconciler {
     component: LoadedComponent,
@@ -83,30 +82,35 @@ impl ComponentReconciler {
     }
 
     async fn run(&self, request: ReconcileRequest, overlay: Overlay) -> Reconciled {
-        let asked = match self.request(&request) {
+        let asked = match self.request(&request, overlay.registry()) {
             Ok(asked) => asked,
             Err(error) => {
                 return Reconciled { overlay, result: Err(error.into()), memory_bytes: 0 };
             }
         };
-        let called = self.component.caller.reconcile(self.start(&request, overlay), &asked).await;
-        self.ended(&request, called)
+        let start = self.start(&request, overlay);
+        let log = Arc::clone(&start.log);
+        let called = self.component.caller.reconcile(start, &asked).await;
+        Self::ended(&request, called, &log)
     }
 
+    /// What a trial logs and is denied is not the plugin's.
     fn start(&self, request: &ReconcileRequest, overlay: Overlay) -> CallStart {
         let context = &self.context;
+        let (log, denials) = if request.trial {
+            (Arc::default(), Arc::default())
+        } else {
+            (Arc::clone(&context.log), Arc::clone(&context.denials))
+        };
+        let catalog = overlay.registry().catalog();
         CallStart {
             limits: Arc::clone(&context.limits),
-            log: Arc::clone(&context.log),
+            log,
             origin: Self::origin(request),
             now: request.now,
             seed: request.seed,
             config: Arc::clone(&context.config),
-            run: Some(RunState {
-                overlay,
-                catalog: context.registry.catalog(),
-                denials: Arc::clone(&context.denials),
-            }),
+            run: Some(RunState { overlay, catalog, denials }),
         }
     }
 
@@ -120,12 +124,15 @@ impl ComponentReconciler {
         }
     }
 
-    fn ended(&self, request: &ReconcileRequest, called: Called<wit::Outcome>) -> Reconciled {
+    fn ended(
+        request: &ReconcileRequest,
+        called: Called<wit::Outcome>,
+        log: &PluginLog,
+    ) -> Reconciled {
         let memory_bytes = called.state.meter.memory_bytes();
         if let Err(error) = &called.result {
             let message = format!("the run {error}");
-            let line = LogLine { level: LogLevel::Error, message, ..Self::origin(request) };
-            self.context.log.push(line);
+            log.push(LogLine { level: LogLevel::Error, message, ..Self::origin(request) });
         }
         let result = called.result.map_err(Into::into).map(|outcome| match outcome {
             wit::Outcome::Done => Outcome::Done,
@@ -135,45 +142,48 @@ impl ComponentReconciler {
         Reconciled { overlay: run.overlay, result, memory_bytes }
     }
 
-    fn request(&self, request: &ReconcileRequest) -> Result<wit::Request, CallError> {
+    fn request(
+        &self,
+        request: &ReconcileRequest,
+        registry: &Registry,
+    ) -> Result<wit::Request, CallError> {
+        let catalog = registry.catalog();
         let current = request.object.as_ref().map(|object| {
-            let catalog = self.context.registry.catalog();
-            let served = catalog.by_gvr(&self.controller.primary);
-            let bytes = match served {
-                Some(resource) => self.context.registry.present(object, resource),
+            let bytes = match catalog.by_gvr(&self.controller.primary) {
+                Some(resource) => registry.present(object, resource),
                 None => object.bytes.clone(),
             };
             String::from_utf8(bytes.into())
                 .map_err(|_| CallError::Host(format!("{} is not stored as UTF-8", object.key)))
         });
+        let woken_by = request.woken_by.iter();
         Ok(wit::Request {
             controller: request.controller.to_string(),
-            object: self.reference(&request.key),
+            object: self.reference(&request.key, &catalog),
             current: current.transpose()?,
-            woken_by: request.woken_by.iter().map(|woken| self.wake(&woken.change)).collect(),
+            woken_by: woken_by.map(|woken| self.wake(&woken.change, &catalog)).collect(),
             attempt: request.attempt,
         })
     }
 
-    fn wake(&self, change: &Change) -> wit::Wake {
+    fn wake(&self, change: &Change, catalog: &Catalog) -> wit::Wake {
         wit::Wake {
             kind: match change.kind {
                 ChangeKind::Created => wit::ChangeKind::Added,
                 ChangeKind::Updated => wit::ChangeKind::Modified,
                 ChangeKind::Deleted => wit::ChangeKind::Deleted,
             },
-            object: self.reference(change.key()),
+            object: self.reference(change.key(), catalog),
             revision: change.revision.0,
         }
     }
 
     /// A key as the guest names it: its own resource in its own version, others in the version they are stored in.
-    fn reference(&self, key: &Key) -> ObjectRef {
+    fn reference(&self, key: &Key, catalog: &Catalog) -> ObjectRef {
         let primary = &self.controller.primary;
         let version = if primary.group_resource() == key.resource {
             Arc::clone(&primary.version)
         } else {
-            let catalog = self.context.registry.catalog();
             let served = catalog.by_group_resource(&key.resource);
             served.map_or_else(|| "".into(), |resource| Arc::clone(&resource.gvr.version))
         };

@@ -23,4 +23,6 @@ pub use engine::{ComponentEngine, EngineError};
 pub use limit::{CallLimits, LimitHit};
 pub use load::{CompileLimits, CompileMode, LoadConfig, LoadError, Loader, compile_child};
 pub use log::{LogLevel, LogLine, PluginLog};
-pub use plugin::{ManagerConfig, ManagerParts, Phase, PluginManager, PluginUpload, Uploaded};
+pub use plugin::{
+    ManagerConfig, ManagerParts, Phase, PluginManager, PluginUpload, Rehearsed, Uploaded,
+};

@@ -14,11 +14,13 @@ mod controllers;
 mod files;
 mod manager;
 mod objects;
+mod rehearsal;
 mod spec;
 mod status;
 mod sync;
 mod upload;
 
 pub use manager::{ManagerConfig, ManagerParts, PluginManager};
+pub use rehearsal::Rehearsed;
 pub use status::Phase;
 pub use upload::{PluginUpload, Uploaded};

@@ -116,7 +116,7 @@ pub(crate) struct Controller {
 }
 
 /// A key that failed and is not tried again until something it read changes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Halted {
     pub(crate) message: String,
     pub(crate) wakes: Arc<Wakes>,
@@ -153,6 +153,19 @@ impl Controller {
             halted: BTreeMap::new(),
             failed: BTreeMap::new(),
             numbers: Numbers::default(),
+        }
+    }
+
+    /// The same controller with the same keys, where nothing has run yet.
+    pub(crate) fn fork(&self) -> Self {
+        Self {
+            queue: self.queue.fork(),
+            queue_since: self.queue_since,
+            suspended: self.suspended,
+            next_resync: self.next_resync,
+            halted: self.halted.clone(),
+            failed: self.failed.clone(),
+            ..Self::new(self.version.clone())
         }
     }
 

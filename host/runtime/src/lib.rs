@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod controller;
 pub mod descent;
 pub mod find;
+pub mod fork;
 pub mod overlay;
 pub mod queue;
 pub mod reconciler;
@@ -33,6 +34,7 @@ pub use backoff::Backoff;
 pub use controller::ControllerName;
 pub use descent::Descent;
 pub use find::{FindError, RunQuery};
+pub use fork::ForkParts;
 pub use overlay::{Note, Overlay, OverlayLimits, OverlayOwner, OverlayUse, Refusal};
 pub use reconciler::{
     ControllerSpec, Failure, Grant, GrantRule, Outcome, ReconcileRequest, Reconciled, Reconciler,

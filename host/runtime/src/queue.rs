@@ -40,7 +40,7 @@ enum At {
     Waiting(Due),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     at: At,
     wakes: Wakes,
@@ -239,6 +239,31 @@ impl Workqueue {
                 self.put_at(&taken.key, entry, place);
             }
         }
+    }
+
+    /// The same keys where nothing has run yet: a key that runs is ready, and what woke it is not told again.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let mut fork = Self {
+            entries: self.entries.clone(),
+            ready: self.ready.clone(),
+            timers: self.timers.clone(),
+            next: self.next,
+            front: self.front,
+            taken: self.taken,
+            running: 0,
+            failing: self.failing,
+        };
+        let mut running: Vec<Key> =
+            self.entries.keys().filter(|key| self.is_running(key)).cloned().collect();
+        running.sort();
+        for key in running {
+            if let Some(entry) = fork.entries.get_mut(&key) {
+                entry.wakes.occur(Occasion::Resync);
+            }
+            fork.move_to_ready(&key, Lane::High);
+        }
+        fork
     }
 
     /// The object of a running key is gone: forgets the key, unless something woke it meanwhile.

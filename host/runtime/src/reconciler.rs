@@ -111,6 +111,8 @@ pub struct ReconcileRequest {
     pub now: Timestamp,
     /// The seed of the run's random numbers.
     pub seed: u64,
+    /// Whether the run is a trial: what it reads and writes is a fork, and nothing else of it may be kept either.
+    pub trial: bool,
 }
 
 /// How a run ended well.

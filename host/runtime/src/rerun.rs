@@ -123,6 +123,7 @@ impl Rerun {
             attempt: self.attempt,
             now: self.now,
             seed: self.seed,
+            trial: true,
         }
     }
 }

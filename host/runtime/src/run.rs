@@ -152,7 +152,7 @@ async fn drive(shared: Arc<Shared>, start: Start) {
         guard.end_unwanted(snapshot.revision());
         return;
     };
-    let request = request_of(&guard.start, shared.random.next_u64());
+    let request = request_of(&shared, &guard.start);
     let work = Work {
         registry: &shared.registry,
         spec: &guard.start.version.code.spec,
@@ -193,7 +193,7 @@ async fn in_turn<T>(
 }
 
 /// What the reconciler is asked, less the object.
-fn request_of(start: &Start, seed: u64) -> ReconcileRequest {
+fn request_of(shared: &Shared, start: &Start) -> ReconcileRequest {
     let changes = start.taken.wakes.changes().iter();
     ReconcileRequest {
         run: start.run,
@@ -203,7 +203,8 @@ fn request_of(start: &Start, seed: u64) -> ReconcileRequest {
         woken_by: changes.map(|change| WokenBy { change: Arc::clone(change) }).collect(),
         attempt: start.taken.failures,
         now: start.now,
-        seed,
+        seed: shared.random.next_u64(),
+        trial: shared.config.trial,
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Config {
     pub builtin: bool,
     /// How long an Event lives after its last write; default one hour, `None` keeps Events for good.
     pub event_life: Option<Duration>,
+    /// Whether runs are trials on a fork. Default false.
+    pub trial: bool,
 }
 
 impl Default for Config {
@@ -69,6 +71,7 @@ impl Default for Config {
             journal: None,
             builtin: true,
             event_life: Some(Duration::from_hours(1)),
+            trial: false,
         }
     }
 }

@@ -77,6 +77,25 @@ impl State {
         }
     }
 
+    /// What is known here, where nothing has run yet: controllers, who sleeps on what, who waits.
+    pub(crate) fn fork(&self, records_max: usize) -> Self {
+        let controllers: BTreeMap<u32, Controller> =
+            self.controllers.iter().map(|(id, controller)| (*id, controller.fork())).collect();
+        let ids: Vec<u32> = controllers.keys().copied().collect();
+        let mut fork = Self {
+            controllers,
+            names: self.names.clone(),
+            primaries: self.primaries.clone(),
+            subscriptions: self.subscriptions.clone(),
+            next_controller: self.next_controller,
+            ..Self::new(self.position, self.next_run, records_max)
+        };
+        for id in ids {
+            fork.line_up(id);
+        }
+        fork
+    }
+
     /// Looks at a change: wakes who has to know.
     pub(crate) fn look_at(&mut self, change: &Arc<Change>) {
         for id in self.primaries.get(&change.key().resource).cloned().unwrap_or_default() {

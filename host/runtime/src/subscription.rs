@@ -15,7 +15,7 @@ use quadrille_store::{Change, Key, Object, Range, ReadSet, Revision, Selection};
 use crate::queue::FixedMap;
 
 /// A key asleep.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Sleeper {
     controller: u32,
     key: Key,
@@ -29,21 +29,21 @@ struct Sleeper {
 }
 
 /// Ranges that are known to be unchanged up to a snapshot, and not up to the commit.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Weak {
     at: Revision,
     ranges: Box<[Range]>,
 }
 
 /// The sleepers with one interest; most have one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Holders {
     One(u32),
     Many(BTreeSet<u32>),
 }
 
 /// All sleeping keys and what they wait for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Subscriptions {
     sleepers: Vec<Option<Sleeper>>,
     free: Vec<u32>,

@@ -124,15 +124,7 @@ impl PluginManager {
         state: &mut State,
         component: &LoadedComponent,
     ) -> Result<(), Problem> {
-        let grant = Grant { rules: spec.grants.clone(), unlimited: false };
-        let context = PluginContext {
-            plugin: name.into(),
-            config: Arc::new(spec.config.clone()),
-            limits: Arc::new(spec.limits.clone()),
-            log: Arc::clone(&entry.log),
-            denials: Arc::clone(&entry.denials),
-            registry: self.inner.objects.registry.clone(),
-        };
+        let context = context_of(name, spec, entry);
         let mut blocked = Vec::new();
         let mut wanted = Vec::new();
         for controller in &component.description().controllers {
@@ -145,7 +137,7 @@ impl PluginManager {
         for controller in &wanted {
             let code =
                 ComponentReconciler::new(component.clone(), context.clone(), (*controller).clone());
-            let about = controller_spec(name, component, controller, (&grant, spec));
+            let about = controller_spec(name, component, controller, spec);
             let is_started = state.started.contains(&controller.name);
             if spec.suspended && !is_started {
                 continue;
@@ -313,7 +305,7 @@ impl State {
 }
 
 /// A controller starts only when its objects may be read.
-fn may_start(
+pub(super) fn may_start(
     controller: &ControllerDescription,
     grants: &[quadrille_runtime::GrantRule],
 ) -> Result<(), Blocked> {
@@ -337,11 +329,21 @@ fn may_start(
     })
 }
 
-fn controller_spec(
+pub(super) fn context_of(name: &str, spec: &PluginSpec, entry: &Entry) -> PluginContext {
+    PluginContext {
+        plugin: name.into(),
+        config: Arc::new(spec.config.clone()),
+        limits: Arc::new(spec.limits.clone()),
+        log: Arc::clone(&entry.log),
+        denials: Arc::clone(&entry.denials),
+    }
+}
+
+pub(super) fn controller_spec(
     plugin: &str,
     component: &LoadedComponent,
     controller: &ControllerDescription,
-    (grant, spec): (&Grant, &PluginSpec),
+    spec: &PluginSpec,
 ) -> ControllerSpec {
     ControllerSpec {
         name: Arc::clone(&controller.name),
@@ -361,7 +363,7 @@ fn controller_spec(
                 format!("{plugin}/{}", controller.name).into()
             }
         }),
-        grant: grant.clone(),
+        grant: Grant { rules: spec.grants.clone(), unlimited: false },
     }
 }
 

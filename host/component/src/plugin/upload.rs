@@ -148,7 +148,7 @@ impl PluginManager {
     }
 }
 
-fn check_name(name: &str) -> Result<(), Status> {
+pub(super) fn check_name(name: &str) -> Result<(), Status> {
     let fits = (1..=63).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !name.starts_with('-')
@@ -162,7 +162,7 @@ fn check_name(name: &str) -> Result<(), Status> {
     Err(Status::new(Reason::BadRequest, message))
 }
 
-fn refusal(plugin: &str, error: &LoadError) -> Status {
+pub(super) fn refusal(plugin: &str, error: &LoadError) -> Status {
     let reason = if matches!(error, LoadError::TooLarge { .. }) {
         Reason::RequestEntityTooLarge
     } else if error.is_refusal() {

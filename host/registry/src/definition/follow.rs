@@ -47,7 +47,10 @@ impl Registry {
     /// not compiled again.
     pub(crate) fn follow_definitions(&self) {
         let catalog = self.catalog();
-        let served = catalog.resources.values().filter(|resource| resource.custom);
+        // The host's own custom kind has a definition without a uid, which is in no store.
+        let stored = |of: &Definition| !of.incarnation.0.is_empty();
+        let served = catalog.resources.values();
+        let served = served.filter(|of| of.definition.as_deref().is_some_and(stored));
         let served = served.map(|of| Key::new(resource(), "", of.group_resource().to_string()));
         let stored = self.store().snapshot().list(&Query::whole(Range::all(resource())));
         let keys: BTreeSet<Key> =

@@ -111,7 +111,6 @@ impl Bench {
             limits: Arc::default(),
             log: Arc::default(),
             denials: Arc::default(),
-            registry: self.registry.clone(),
         };
         let controller = self.component.description().controllers[0].clone();
         ComponentReconciler::new(self.component.clone(), context, controller)
@@ -149,6 +148,7 @@ impl Bench {
             attempt: 0,
             now: self.registry.clock().now(),
             seed: at as u64,
+            trial: false,
         };
         let grant = Grant { unlimited: true, ..Grant::default() };
         Ok((request, Overlay::new(snapshot, self.registry.clone(), grant)))

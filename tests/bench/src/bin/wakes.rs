@@ -225,8 +225,17 @@ impl Bench {
         let mut overlay = Overlay::new(snapshot, self.registry.clone(), all());
         let (controller, now) = ("hand".into(), self.registry.clock().now());
         let (woken_by, attempt, seed) = (Vec::new(), 0, 0);
-        let request =
-            ReconcileRequest { run, controller, key, object, woken_by, attempt, now, seed };
+        let request = ReconcileRequest {
+            run,
+            controller,
+            key,
+            object,
+            woken_by,
+            attempt,
+            now,
+            seed,
+            trial: false,
+        };
         work(&self.resource, &request, &mut overlay)?;
         if !overlay.written().is_empty() {
             let txn = overlay.into_txn(None, Cause::Request(RequestCause::default()));
