@@ -17,8 +17,8 @@ const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-no
 
 impl Registry {
     /// Makes the objects that exist on every host where they are missing: namespaces `default`, `kube-system`,
-    /// `kube-public` and `kube-node-lease`, what every namespace has, the Service `kubernetes`, the default roles,
-    /// priorities, flow schemas and `APIServices`. Finishes deletions of definitions that an earlier life began.
+    /// `kube-public` and `kube-node-lease`, what every namespace has, the Service `kubernetes`, the default roles of
+    /// the cluster and of the system's namespaces, priorities, flow schemas and `APIServices`. Finishes deletions of definitions that an earlier life began.
     ///
     /// # Errors
     /// When the store refuses.
@@ -28,6 +28,7 @@ impl Registry {
             let namespace = json!({"metadata": {"name": name}});
             self.ensure(("", "v1", "Namespace"), "", name, namespace, &[]).await?;
         }
+        self.ensure_namespaced_roles().await?;
         let all = Query::whole(Range::all(GroupResource::new("", "namespaces")));
         for namespace in self.store().snapshot().list(&all) {
             if namespace.meta.deleted_at.is_none() {

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use quadrille_object::Gvk;
-use quadrille_store::{Cause, Key, SystemCause, Txn, View as _};
+use quadrille_object::{GroupResource, Gvk};
+use quadrille_store::{Cause, Key, Snapshot, SystemCause, Txn, View as _};
 use serde_json::{Map, Value};
 
 use super::GROUP;
@@ -22,8 +22,20 @@ const DEFAULTS: &str = include_str!("../../data/rbac-defaults.json");
 const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 
 impl Registry {
-    /// Makes the default roles and bindings where they are missing or lack something, all in one transaction.
+    /// Makes the default roles and bindings of the cluster where they are missing or lack something, all in one
+    /// transaction.
     pub(crate) async fn ensure_roles(&self) -> Result<(), Status> {
+        let kinds =
+            [("clusterroles", "ClusterRole"), ("clusterrolebindings", "ClusterRoleBinding")];
+        self.ensure_kinds(&kinds).await
+    }
+
+    /// The same for those in the system's namespaces, which must be there.
+    pub(crate) async fn ensure_namespaced_roles(&self) -> Result<(), Status> {
+        self.ensure_kinds(&[("roles", "Role"), ("rolebindings", "RoleBinding")]).await
+    }
+
+    async fn ensure_kinds(&self, kinds: &[(&str, &str)]) -> Result<(), Status> {
         let bad = |why: String| Status::new(Reason::InternalError, why);
         let defaults: Map<String, Value> = serde_json::from_str(DEFAULTS)
             .map_err(|error| bad(format!("cannot read the default roles: {error}")))?;
@@ -34,20 +46,24 @@ impl Registry {
             because: Vec::new(),
         });
         let mut writes = Vec::new();
-        for (field, kind) in
-            [("clusterroles", "ClusterRole"), ("clusterrolebindings", "ClusterRoleBinding")]
-        {
-            let Some(resource) = self.resource_of(&Gvk::new(GROUP, "v1", kind)) else { continue };
+        for (field, kind) in kinds {
+            let Some(resource) = self.resource_of(&Gvk::new(GROUP, "v1", *kind)) else { continue };
             for wanted in field::list(&defaults, &[field]).iter().filter_map(Value::as_object) {
                 let name: Arc<str> =
                     field::text(wanted, &["metadata", "name"]).unwrap_or_default().into();
+                let namespace: Arc<str> =
+                    field::text(wanted, &["metadata", "namespace"]).unwrap_or_default().into();
+                if !namespace.is_empty() && !takes_objects(&snapshot, &namespace) {
+                    continue;
+                }
+                let key =
+                    Key::new(resource.group_resource(), Arc::clone(&namespace), Arc::clone(&name));
                 let mut target = Target {
                     resource: Arc::clone(&resource),
-                    namespace: "".into(),
+                    namespace,
                     name: None,
                     subresource: None,
                 };
-                let key = Key::new(resource.group_resource(), "", Arc::clone(&name));
                 let action = match snapshot.get(&key) {
                     None => Action::Create(Value::Object(wanted.clone()).into()),
                     Some(stored) => {
@@ -66,6 +82,12 @@ impl Registry {
         let txn = Txn { writes, requires: Vec::new(), reads: None, fence: None, cause };
         self.commit(txn).await.map(drop).map_err(|error| Status::from(&error))
     }
+}
+
+/// Whether a namespace is there to stay: one that ends must not keep the host from starting.
+fn takes_objects(snapshot: &Snapshot, namespace: &Arc<str>) -> bool {
+    let found = snapshot.get(&Key::new(GroupResource::new("", "namespaces"), "", &**namespace));
+    found.is_some_and(|namespace| namespace.meta.deleted_at.is_none())
 }
 
 /// The object with what it lacks; `None` when it lacks nothing or is not to be touched.

@@ -32,6 +32,16 @@ async fn a_host_starts_with_its_namespaces_and_the_kubernetes_service() {
     }
     let service = host.get(("v1", "Service", "default", "kubernetes")).expect("exists");
     assert_eq!(service["spec"]["clusterIP"], "10.96.0.1");
+    const ROLES: &str = "rbac.authorization.k8s.io/v1";
+    for (namespace, name) in [
+        ("kube-system", "extension-apiserver-authentication-reader"),
+        ("kube-public", "system:controller:bootstrap-signer"),
+    ] {
+        assert!(host.get((ROLES, "Role", namespace, name)).is_some(), "{namespace}/{name}");
+    }
+    let name = "system:controller:token-cleaner";
+    let binding = host.get((ROLES, "RoleBinding", "kube-system", name)).expect("exists");
+    assert_eq!(binding["roleRef"]["name"], name);
     // A second start finds everything in place.
     let revision = host.registry.store().revision();
     host.registry.bootstrap().await.expect("starts again");

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use quadrille_kit::clock::BoxFuture;
-use quadrille_registry::{WebhookEndpoint, WebhookReply, Webhooks};
+use quadrille_registry::{Target, WebhookEndpoint, WebhookReply, Webhooks};
 
 use super::*;
 
@@ -136,4 +136,92 @@ async fn the_garbage_collector_asks_before_it_deletes() {
         assert!(host.get(&map_key(name)).is_none(), "{name} goes with its owner");
         assert!(clerk.asked().iter().any(|asked| asked == name), "about {name} somebody is asked");
     }
+}
+
+/// Doubles `spec.n` on the way from v1 to v2, and counts the reviews.
+#[derive(Debug, Default)]
+struct Doubler {
+    asked: AtomicUsize,
+}
+
+impl Webhooks for Doubler {
+    fn post<'a>(
+        &'a self,
+        _endpoint: &'a WebhookEndpoint,
+        body: bytes::Bytes,
+    ) -> BoxFuture<'a, WebhookReply> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let review: Value = serde_json::from_slice(&body).expect("a review");
+        let to = review["request"]["desiredAPIVersion"].clone();
+        let mut objects = review["request"]["objects"].clone();
+        for object in objects.as_array_mut().expect("objects") {
+            let n = object["spec"]["n"].as_i64().expect("a number");
+            object["spec"]["n"] = if to == "example.com/v2" { n * 2 } else { n / 2 }.into();
+            object["apiVersion"] = to.clone();
+        }
+        let response = json!({
+            "uid": review["request"]["uid"], "convertedObjects": objects,
+            "result": {"status": "Success"},
+        });
+        let review = json!({
+            "apiVersion": review["apiVersion"], "kind": review["kind"], "response": response,
+        });
+        Box::pin(async move { Ok(bytes::Bytes::from(review.to_string())) })
+    }
+}
+
+#[tokio::test]
+async fn a_run_reads_and_writes_versions_that_a_webhook_converts() {
+    let host = Host::new(false).await;
+    let doubler = Arc::new(Doubler::default());
+    host.registry.set_webhooks(Arc::<Doubler>::clone(&doubler));
+    let definitions = host.resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+    let schema = json!({"openAPIV3Schema": {
+        "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+    }});
+    let version = |name: &str, storage: bool| json!({"name": name, "served": true, "storage": storage, "schema": schema});
+    let definition = json!({"metadata": {"name": "sums.example.com"}, "spec": {
+        "group": "example.com", "scope": "Namespaced",
+        "names": {"plural": "sums", "kind": "Sum"},
+        "versions": [version("v1", true), version("v2", false)],
+        "conversion": {"strategy": "Webhook", "webhook": {
+            "conversionReviewVersions": ["v1"], "clientConfig": {"url": "https://doubler.example.com/"},
+        }},
+    }});
+    host.create(&definitions, "", definition).await;
+    let (v1, v2) =
+        (host.resource("example.com", "v1", "Sum"), host.resource("example.com", "v2", "Sum"));
+    let sum = json!({
+        "apiVersion": "example.com/v1", "kind": "Sum", "metadata": {"name": "s"}, "spec": {"n": 3},
+    });
+    host.create(&v1, "default", sum).await;
+    let key = Key::new(v1.group_resource(), "default", "s");
+    let (seen, of) = (Arc::new(Mutex::new(Vec::new())), key.clone());
+    let noted = Arc::clone(&seen);
+    let reconciler = native(move |_, overlay| {
+        let Some(object) = overlay.get(&of).map_err(transient)? else { return Ok(Outcome::Done) };
+        let bytes = overlay.shown(&object, &v2).map_err(transient)?;
+        let mut value: Value = serde_json::from_slice(&bytes).expect("JSON");
+        noted.lock().unwrap_or_else(PoisonError::into_inner).push(value["spec"]["n"].clone());
+        value["spec"]["n"] = 10.into();
+        let target = Target {
+            resource: Arc::clone(&v2),
+            namespace: "default".into(),
+            name: Some("s".into()),
+            subresource: None,
+        };
+        let action = Action::Update(Body::from(value));
+        overlay.write(target, action, WriteOptions::default()).map_err(transient)?;
+        Ok(Outcome::Done)
+    });
+    host.runtime.add(spec("sums"), reconciler).expect("new");
+    host.map("a", runnable()).await;
+    host.settle().await;
+    let stored = host.value(&key);
+    assert_eq!(
+        (&stored["apiVersion"], &stored["spec"]["n"]),
+        (&json!("example.com/v1"), &json!(5))
+    );
+    let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    assert_eq!(seen.first(), Some(&json!(6)), "{seen:?}");
 }
