@@ -80,8 +80,11 @@ impl JsonPatch {
         }
         let mut patch = Self::default();
         for (at, operation) in list.into_iter().enumerate() {
-            let Value::Object(fields) = operation else {
-                return Err(mistyped(&operation, "value of type handlers.jsonPatchOp"));
+            let fields = match operation {
+                Value::Object(fields) => fields,
+                // Decodes, and is no operation.
+                Value::Null => Map::new(),
+                other => return Err(mistyped(&other, "value of type handlers.jsonPatchOp")),
             };
             for name in ["op", "path", "from"] {
                 if let Some(other) = fields.get(name).filter(|v| !v.is_string() && !v.is_null()) {
@@ -121,17 +124,18 @@ impl JsonPatch {
 fn operation_of(mut fields: Map<String, Value>) -> Operation {
     let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
     let (op, path, from) = (text("op").unwrap_or_default(), text("path"), text("from"));
-    let value = fields.remove("value");
+    // A value that is missing is null.
+    let value = fields.remove("value").unwrap_or(Value::Null);
     let Some(path) = path.as_deref().map(pointer) else {
         return Operation::Unknown(format!("{op} without a path"));
     };
     match (op.as_str(), value, from.as_deref().map(pointer)) {
-        ("add", Some(value), _) => Operation::Add(path, value),
+        ("add", value, _) => Operation::Add(path, value),
         ("remove", ..) => Operation::Remove(path),
-        ("replace", Some(value), _) => Operation::Replace(path, value),
+        ("replace", value, _) => Operation::Replace(path, value),
         ("move", _, Some(from)) => Operation::Move(from, path),
         ("copy", _, Some(from)) => Operation::Copy(from, path),
-        ("test", value, _) => Operation::Test(path, value.unwrap_or(Value::Null)),
+        ("test", value, _) => Operation::Test(path, value),
         _ => Operation::Unknown(op),
     }
 }

@@ -33,12 +33,13 @@ fn operations_apply_as_recorded() {
         {"op": "add", "path": "/list/4", "value": 5},
         {"op": "remove", "path": "/list/-1"},
         {"op": "add", "path": "data/top", "value": true},
+        {"op": "add", "path": "/none"},
     ]);
     assert_eq!(
         patched(target, patch),
         Ok(json!({
             "data": {"copy": "v", "moved": "v"}, "list": [1, 2, 3, 4], "meta": {"a/b": "3"},
-            "top": true,
+            "top": true, "none": null,
         }))
     );
 }
@@ -46,6 +47,7 @@ fn operations_apply_as_recorded() {
 #[test]
 fn operations_that_do_not_apply_are_refused() {
     refused(json!([{"op": "add", "path": "/annotations/x/y", "value": "1"}]));
+    refused(json!([null]));
     refused(json!([{"op": "frob", "path": "/data/k"}]));
     refused(json!([{"path": "/data/k"}]));
     refused(json!([{"op": "move", "from": "/data/nope", "path": "/data/moved"}]));

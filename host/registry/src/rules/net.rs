@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use quadrille_object::validate_name;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::field::Errors;
+use crate::field::{self, Errors, Object};
 
 const IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
 const CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
@@ -61,6 +61,25 @@ impl Network {
             IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from(self.base())),
         };
         format!("{base}/{}", self.bits)
+    }
+}
+
+/// Makes a field that holds one value agree with the list that came after it, whose first value it is. `key` is where the
+/// list's elements hold theirs, when they are maps. The one is right when both are given and differ.
+pub(crate) fn agree(object: &mut Object, one: &str, list: &str, key: Option<&str>) {
+    let of = |element: &Value| match key {
+        Some(key) => element.get(key).and_then(Value::as_str).map(str::to_owned),
+        None => element.as_str().map(str::to_owned),
+    };
+    let first = field::list(object, &[list]).first().and_then(of);
+    let given = field::text(object, &[one]).filter(|one| !one.is_empty()).map(str::to_owned);
+    match (given, first) {
+        (Some(given), first) if first.as_deref() != Some(given.as_str()) => {
+            let element = key.map_or_else(|| json!(given), |key| json!({key: given}));
+            object.insert(list.to_owned(), json!([element]));
+        }
+        (None, Some(first)) => drop(object.insert(one.to_owned(), first.into())),
+        _ => {}
     }
 }
 

@@ -13,6 +13,13 @@ const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
 /// The rules of nodes.
 pub(crate) static NODES: KindRules = KindRules {
+    default: |object| {
+        net::agree(field::map_mut(object, &["spec"]), "podCIDR", "podCIDRs", None);
+        let status = field::map_mut(object, &["status"]);
+        if let Some(capacity) = field::get(status, &["capacity"]).cloned() {
+            field::default(status, "allocatable", capacity);
+        }
+    },
     create: |_, object| {
         // Nothing is scheduled to a node before it says that it is ready.
         let spec = field::map_mut(object, &["spec"]);

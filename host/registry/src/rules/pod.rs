@@ -15,8 +15,8 @@ use crate::field::{self, Errors, Object};
 use crate::metadata;
 use crate::registry::Prepared;
 use crate::request::Body;
-use crate::rules::Rules;
 use crate::rules::pod_template::{self, At, maps_mut};
+use crate::rules::{Rules, net};
 use crate::status::Status;
 use crate::write::{Attempt, method_not_allowed};
 
@@ -29,7 +29,7 @@ impl Rules for Pods {
         let spec = field::map_mut(object, &["spec"]);
         pod_template::spec_defaults(spec);
         pod_template::pod_defaults(spec);
-        field::map_mut(object, &["status"]);
+        net::agree(field::map_mut(object, &["status"]), "podIP", "podIPs", Some("ip"));
     }
 
     fn before_create(&self, attempt: &Attempt<'_>, object: &mut Object) -> Result<(), Status> {

@@ -51,6 +51,58 @@ async fn a_port_that_is_given_up_goes_back() {
 }
 
 #[tokio::test]
+async fn ports_of_one_number_share_their_node_port() {
+    let host = Host::start().await;
+    let ports = json!([
+        {"name": "a", "port": 53},
+        {"name": "b", "port": 53, "protocol": "UDP"},
+        {"name": "c", "port": 54},
+    ]);
+    let body = json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": ports}});
+    let made = host.create(service("s"), body).await.expect("created");
+    let number = |index: usize| made["spec"]["ports"][index]["nodePort"].clone();
+    assert_eq!(number(0), number(1));
+    assert_ne!(number(0), number(2));
+}
+
+#[tokio::test]
+async fn addresses_and_families_must_agree() {
+    let host = Host::start().await;
+    for (spec, field) in [
+        (json!({"clusterIPs": ["10.96.3.3"]}), "spec.clusterIPs"),
+        (json!({"clusterIP": "10.96.3.4", "clusterIPs": ["10.96.3.3"]}), "spec.clusterIPs"),
+        (json!({"clusterIP": "fd00::1"}), "spec.clusterIPs[0]"),
+        (json!({"clusterIP": "x"}), "spec.clusterIPs[0]"),
+        (json!({"ipFamilies": ["IPv4", "IPv6"]}), "spec.ipFamilyPolicy"),
+        (json!({"ipFamilies": ["IPv4", "IPv4"]}), "spec.ipFamilies[1]"),
+        (json!({"ipFamilyPolicy": "Odd"}), "spec.ipFamilyPolicy"),
+    ] {
+        let mut spec = spec;
+        spec["ports"] = json!([{"port": 80}]);
+        let body = json!({"metadata": {"name": "s"}, "spec": spec});
+        let refused = host.create(service("s"), body).await.expect_err("refused");
+        assert_eq!(cause(&refused).0, field, "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_the_type_takes_away_what_the_new_type_has_no_use_for() {
+    let host = Host::start().await;
+    let spec = json!({
+        "type": "LoadBalancer", "loadBalancerClass": "a.b/c", "externalTrafficPolicy": "Local",
+        "ports": [{"port": 80}],
+    });
+    let made = host.create(service("s"), json!({"metadata": {"name": "s"}, "spec": spec})).await;
+    assert!(made.expect("created")["spec"]["healthCheckNodePort"].is_u64());
+    host.merge(service("s"), json!({"spec": {"type": "ClusterIP"}})).await.expect("changed");
+    let now = host.get(service("s")).expect("there");
+    for key in ["healthCheckNodePort", "loadBalancerClass", "externalTrafficPolicy"] {
+        assert_eq!(now["spec"][key], Value::Null, "{key}");
+    }
+    assert_eq!(now["spec"]["ports"][0]["nodePort"], Value::Null);
+}
+
+#[tokio::test]
 async fn an_autoscaler_keeps_in_v1_what_only_v2_can_say() {
     let host = Host::start().await;
     let v2: Place<'_> = ("autoscaling/v2", "HorizontalPodAutoscaler", "default", "h");
