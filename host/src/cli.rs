@@ -3,6 +3,7 @@
 mod access;
 mod apply;
 mod build;
+mod bus;
 mod demo;
 mod dev;
 pub(crate) mod load;
@@ -11,6 +12,7 @@ mod new;
 mod plan;
 mod plugins;
 mod serve;
+mod wait;
 mod why;
 
 use std::path::PathBuf;
@@ -86,6 +88,12 @@ enum Command {
     Why(why::Args),
     /// Tell what would follow from a change: every write of every controller, and a diff per object.
     Plan(Box<plan::Args>),
+    /// Tell what followed from a change: the runs and writes that descend from it.
+    Effects(why::EffectsArgs),
+    /// Wait until everything that follows from a change has happened; says who is busy or stuck.
+    Wait(wait::Args),
+    /// Print every change of every kind as it comes, in one order, with its cause.
+    Bus(bus::Args),
     /// Show the main job, end to end, on a host of its own.
     Demo(demo::Args),
     /// Print the version of this program, and of the host where one answers.
@@ -123,6 +131,9 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         Command::Apply(args) => apply::run(&args, common)?,
         Command::Get(args) => apply::get(&args, common)?,
         Command::Why(args) => why::run(&args, common)?,
+        Command::Effects(args) => why::effects(&args, common)?,
+        Command::Wait(args) => return wait::run(&args, common),
+        Command::Bus(args) => bus::run(&args, common)?,
         Command::Demo(args) => demo::run(&args)?,
         Command::Version => version(common)?,
         Command::Completion { shell } => {

@@ -114,7 +114,8 @@ impl Client {
         &self,
         path: &str,
     ) -> anyhow::Result<impl Iterator<Item = std::io::Result<String>> + use<>> {
-        let response = self.send("GET", path, None, "text/plain, application/json")?;
+        let response =
+            self.send("GET", path, None, "application/x-ndjson, text/plain, application/json")?;
         Ok(BufReader::new(response.into_body().into_reader()).lines())
     }
 

@@ -3,7 +3,10 @@
 //! Here a question finds who answers it, and what questions share is read: objects by name, numbers, durations. What
 //! is told is worked out in `quadrille_insight` and the runtime; these files know parameters and forms of answers.
 
+mod bus;
+mod effects;
 mod plan;
+mod revision;
 mod settled;
 mod why;
 
@@ -15,8 +18,9 @@ use quadrille_kit::clock::BoxFuture;
 use quadrille_object::GroupResource;
 use quadrille_registry::{Reason, Status};
 use quadrille_runtime::Runtime;
-use quadrille_server::{Insight, Question, Reply, ResourceAttributes};
-use quadrille_store::{Key, Store};
+use quadrille_server::{Form, Insight, Question, Reply, ResourceAttributes, Summary};
+use quadrille_store::{Key, Object, Store};
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::config::Text;
@@ -36,14 +40,37 @@ impl Insight for HostInsight {
         Box::pin(async move {
             match (question.method.as_str(), question.path.as_str()) {
                 ("GET", "why") => self.why(&question).await,
+                ("GET", "effects") => self.effects(&question).await,
                 ("GET", "settled") => self.settled(&question).await,
                 ("POST", "plan") => self.plan(&question).await,
+                ("GET", "bus") => self.bus(&question),
                 (method, path) => {
                     let message = format!("there is no {method} of /quadrille/{path}");
                     Err(Status::new(Reason::NotFound, message))
                 }
             }
         })
+    }
+
+    fn why(
+        &self,
+        object: Key,
+        field: Option<String>,
+        form: Form,
+    ) -> BoxFuture<'_, Result<Reply, Status>> {
+        Box::pin(async move { self.why_of(&object, field.as_deref(), form).await })
+    }
+
+    fn summary(&self, object: Arc<Object>) -> BoxFuture<'_, Option<Summary>> {
+        Box::pin(async move { self.summary_of(&object).await })
+    }
+
+    fn revision(
+        &self,
+        number: u64,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Option<Value>, Status>> {
+        Box::pin(self.revision_of(number, wait))
     }
 }
 

@@ -1,14 +1,20 @@
-//! What is derived from the record, and from nothing else: why an object is as it is, and what would follow from a
-//! change.
+//! What is derived from the record, and from nothing else: why an object is as it is, what followed from a change, and
+//! what would follow from one.
 //!
 //! It reads the store's history and keeps no books of its own. It must never know of HTTP or Wasm.
 
 pub mod diff;
+pub mod effects;
+pub mod field;
 pub mod plan;
 pub mod rehearsal;
 pub mod text;
 pub mod why;
 
+mod value;
+
+pub use effects::{Effect, Effects, effects};
+pub use field::{Field, FieldError};
 pub use plan::{Act, Plan, PlanRequest, Swap, plan};
 pub use rehearsal::{Bounds, Ended};
-pub use why::{Step, Why, WhyError, why};
+pub use why::{FieldChange, Step, Why, WhyError, last_change, parse_key, why, why_field};

@@ -4,6 +4,10 @@
 //! The answer is a tree, written as a list in the order of a reader: each step names the steps it follows from.
 //! A change that several steps follow from is told once. The walk is bounded ([`STEPS_MAX`], [`DEPTH_MAX`]) and
 //! says where it was cut: by the bound, or by history that is compacted.
+//!
+//! Of a field, the walk begins at the last change of its value, and follows the value as far as can be told
+//! (`value.rs`): from the run that wrote it to the object where it read it. Where that cannot be told, it follows all that
+//! woke the run, as it does for a whole object.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,9 +15,13 @@ use std::sync::Arc;
 use quadrille_object::{GroupResource, Timestamp};
 use quadrille_store::{Cause, Change, ChangeKind, ChangesError, Key, Revision, Store};
 use serde::Serialize;
+use serde_json::Value;
+
+use crate::field::Field;
+use crate::value;
 
 /// The most steps that are told; a chain of ten controllers with a hundred wakes fits.
-pub const STEPS_MAX: usize = 500;
+pub const STEPS_MAX: usize = 2_000;
 /// The longest chain that is followed.
 pub const DEPTH_MAX: usize = 64;
 
@@ -28,12 +36,36 @@ pub enum WhyError {
         /// Where history begins.
         oldest: Revision,
     },
+    /// No change of the field is in the history.
+    #[error(
+        "no change of {field} of {key} is in the history, which begins after revision {oldest}"
+    )]
+    UnknownField {
+        /// The object.
+        key: Box<Key>,
+        /// The field.
+        field: String,
+        /// Where history begins.
+        oldest: Revision,
+    },
     /// The history on disk cannot be read.
     #[error("history cannot be read: {0}")]
     Unavailable(String),
     /// The store is closing.
     #[error("the store is closed")]
     Closed,
+}
+
+/// A field and what a change did to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FieldChange {
+    /// Its path.
+    pub path: String,
+    /// The value before; `None` when there was none.
+    pub before: Option<Value>,
+    /// The value after; `None` when there is none.
+    pub after: Option<Value>,
 }
 
 /// One change and what led to it.
@@ -50,10 +82,14 @@ pub struct Step {
     pub change: &'static str,
     /// When, in RFC 3339 with microseconds.
     pub at: String,
-    /// What made the change.
+    /// What made the change; the digest of the code that wrote it is in there.
     pub cause: Cause,
-    /// The revisions that it follows from; each is a step of its own unless the walk ended before it.
+    /// The revisions that it follows from, all of them; each is a step of its own unless the walk ended before it, or
+    /// followed a field elsewhere.
     pub because: Vec<Revision>,
+    /// The field that was followed to here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<FieldChange>,
 }
 
 /// The answer.
@@ -73,17 +109,42 @@ pub struct Why {
 /// # Errors
 /// [`WhyError::Unknown`] when no change of it is in the history.
 pub async fn why(store: &Store, key: &Key) -> Result<Why, WhyError> {
-    let last = store.last_change(key, store.revision()).await;
-    let last = match last {
-        Ok(Some(change)) => change,
-        Ok(None) | Err(ChangesError::Expired { .. }) => {
-            return Err(WhyError::Unknown { key: Box::new(key.clone()), oldest: store.oldest() });
-        }
-        Err(ChangesError::Unavailable(what)) => return Err(WhyError::Unavailable(what)),
-        Err(ChangesError::Closed) => return Err(WhyError::Closed),
+    let last = last_change(store, key).await?;
+    walk(store, last, None).await
+}
+
+/// Tells why a field of the object at `key` has its value.
+///
+/// # Errors
+/// [`WhyError::UnknownField`] when no change of it is in the history.
+pub async fn why_field(store: &Store, key: &Key, field: &Field) -> Result<Why, WhyError> {
+    let last = last_change(store, key).await?;
+    let unknown = || WhyError::UnknownField {
+        key: Box::new(key.clone()),
+        field: field.to_string(),
+        oldest: store.oldest(),
     };
+    let changed = value::last_change_of(store, last, field).await?.ok_or_else(unknown)?;
+    walk(store, changed, Some(field.clone())).await
+}
+
+/// The last change alone, without what it follows from.
+///
+/// # Errors
+/// [`WhyError::Unknown`] when no change of it is in the history.
+pub async fn last_change(store: &Store, key: &Key) -> Result<Arc<Change>, WhyError> {
+    match store.last_change(key, store.revision()).await {
+        Ok(Some(change)) => Ok(change),
+        Ok(None) | Err(ChangesError::Expired { .. }) => {
+            Err(WhyError::Unknown { key: Box::new(key.clone()), oldest: store.oldest() })
+        }
+        Err(error) => Err(unreadable(error)),
+    }
+}
+
+async fn walk(store: &Store, first: Arc<Change>, field: Option<Field>) -> Result<Why, WhyError> {
     let mut walk = Walk { store, answer: Why::default(), seen: BTreeSet::new() };
-    walk.run(last).await?;
+    walk.run(first, field).await?;
     Ok(walk.answer)
 }
 
@@ -95,69 +156,96 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// Depth first, so that a chain reads from top to bottom.
-    async fn run(&mut self, first: Arc<Change>) -> Result<(), WhyError> {
+    async fn run(&mut self, first: Arc<Change>, field: Option<Field>) -> Result<(), WhyError> {
         self.seen.insert(first.revision);
-        let mut open = vec![(0, first)];
-        while let Some((depth, change)) = open.pop() {
+        let mut open = vec![(0, first, field)];
+        while let Some((depth, change, field)) = open.pop() {
             if self.answer.steps.len() == STEPS_MAX || depth > DEPTH_MAX {
                 self.answer.truncated = true;
                 continue;
             }
             let because = self.because(&change).await?;
-            for revision in because.iter().rev() {
-                if self.seen.insert(*revision) {
-                    match self.change(*revision).await? {
-                        Some(change) => open.push((depth + 1, change)),
-                        None => self.answer.compacted.push(*revision),
+            let source = match &field {
+                Some(field) => value::source(self.store, &change, field, &because).await?,
+                None => None,
+            };
+            if let Some((source, field)) = source {
+                if self.seen.insert(source.revision) {
+                    open.push((depth + 1, source, Some(field)));
+                }
+            } else {
+                for revision in because.iter().rev() {
+                    if self.seen.insert(*revision) {
+                        match change_at(self.store, *revision).await? {
+                            Some(change) => open.push((depth + 1, change, None)),
+                            None => self.answer.compacted.push(*revision),
+                        }
                     }
                 }
             }
-            self.answer.steps.push(step(depth, &change, because));
+            self.answer.steps.push(step(depth, &change, because, field.as_ref()));
         }
         Ok(())
     }
 
-    async fn change(&self, revision: Revision) -> Result<Option<Arc<Change>>, WhyError> {
-        match self.store.change(revision).await {
-            Ok(change) => Ok(change),
-            Err(ChangesError::Expired { .. }) => Ok(None),
-            Err(ChangesError::Unavailable(what)) => Err(WhyError::Unavailable(what)),
-            Err(ChangesError::Closed) => Err(WhyError::Closed),
-        }
-    }
-
-    /// The changes that a change follows from. A run that no change woke (a resync, a timer) follows from
-    /// the last change of its own object that it saw.
+    /// The changes that a change follows from. A run that no change woke follows from what its timer was for, or
+    /// (a resync) from the last change of its own object that it saw.
     async fn because(&self, change: &Change) -> Result<Vec<Revision>, WhyError> {
         let run = match &*change.cause {
             Cause::Request(_) => return Ok(Vec::new()),
             Cause::System(system) => return Ok(system.because.clone()),
-            Cause::Run(run) if run.woken_by.is_empty() => run,
-            Cause::Run(run) => return Ok(run.woken_by.clone()),
+            Cause::Run(run) if !run.woken_by.is_empty() => return Ok(run.woken_by.clone()),
+            Cause::Run(run) if !run.origin.is_empty() => return Ok(run.origin.clone()),
+            Cause::Run(run) => run,
         };
         let Some(key) = parse_key(&run.object) else { return Ok(Vec::new()) };
         match self.store.last_change(&key, run.snapshot).await {
             Ok(Some(seen)) if seen.revision < change.revision => Ok(vec![seen.revision]),
             Ok(_) | Err(ChangesError::Expired { .. }) => Ok(Vec::new()),
-            Err(ChangesError::Unavailable(what)) => Err(WhyError::Unavailable(what)),
-            Err(ChangesError::Closed) => Err(WhyError::Closed),
+            Err(error) => Err(unreadable(error)),
         }
     }
 }
 
-fn step(depth: usize, change: &Change, because: Vec<Revision>) -> Step {
+/// One change; `None` when it is compacted.
+pub(crate) async fn change_at(
+    store: &Store,
+    revision: Revision,
+) -> Result<Option<Arc<Change>>, WhyError> {
+    match store.change(revision).await {
+        Ok(change) => Ok(change),
+        Err(ChangesError::Expired { .. }) => Ok(None),
+        Err(error) => Err(unreadable(error)),
+    }
+}
+
+pub(crate) fn unreadable(error: ChangesError) -> WhyError {
+    match error {
+        ChangesError::Unavailable(what) => WhyError::Unavailable(what),
+        ChangesError::Closed => WhyError::Closed,
+        ChangesError::Expired { .. } => WhyError::Unavailable(error.to_string()),
+    }
+}
+
+/// What a change did, in a word.
+pub fn verb(kind: ChangeKind) -> &'static str {
+    match kind {
+        ChangeKind::Created => "created",
+        ChangeKind::Updated => "updated",
+        ChangeKind::Deleted => "deleted",
+    }
+}
+
+fn step(depth: usize, change: &Change, because: Vec<Revision>, field: Option<&Field>) -> Step {
     Step {
         depth,
         revision: change.revision,
         object: change.key().to_string(),
-        change: match change.kind {
-            ChangeKind::Created => "created",
-            ChangeKind::Updated => "updated",
-            ChangeKind::Deleted => "deleted",
-        },
+        change: verb(change.kind),
         at: Timestamp::to_rfc3339_micros(change.at),
         cause: Cause::clone(&change.cause),
         because,
+        field: field.map(|field| value::change_of(change, field)),
     }
 }
 

@@ -23,6 +23,7 @@ use crate::reconciler::{Failure, Outcome, ReconcileRequest, Reconciled, WokenBy}
 use crate::record::{EmptyReads, RunEnd, RunRecord, RunWake, RunWrite};
 use crate::runtime::Shared;
 use crate::state::State;
+use crate::subscription::lies_in;
 use crate::tell::Telling;
 use crate::work::Work;
 
@@ -302,7 +303,8 @@ impl Start {
             left = left.saturating_sub(batch.changes.len());
             for change in batch.changes.iter().filter(|change| change.revision <= at) {
                 let after = change.after().map(AsRef::as_ref);
-                if reads.touches(change.key(), change.before.as_deref(), after) {
+                let weakly = || reads.weak.iter().any(|range| lies_in(range, change));
+                if reads.touches(change.key(), change.before.as_deref(), after) || weakly() {
                     wakes.add(change);
                 }
             }

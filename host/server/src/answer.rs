@@ -11,6 +11,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_A
 use http::{Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use quadrille_registry::Status;
+use quadrille_store::Revision;
 use serde_json::{Value, json};
 
 use crate::stall::Offer;
@@ -164,6 +165,13 @@ pub(crate) fn failure_without_reason(code: StatusCode, message: &str) -> Answer 
         "message": message, "code": code.as_u16(),
     });
     json_value(code, &value)
+}
+
+const REVISION: HeaderName = HeaderName::from_static("quadrille-revision");
+
+/// Says up to which revision a write has come: what follows from it is waited for by that number.
+pub(crate) fn add_revision(answer: &mut Answer, revision: Revision) {
+    answer.headers_mut().insert(REVISION, HeaderValue::from(revision.0));
 }
 
 /// Adds `Warning` headers; control characters and quotes are made safe.

@@ -227,7 +227,8 @@ impl App {
         else {
             return None;
         };
-        let misplaced = resource.namespaced == path.namespace.is_empty();
+        let misplaced =
+            resource.namespaced == path.namespace.is_empty() || verbs::revision::is_of(resource);
         let plain = resource.verbs.contains(&"get") && resource.warning.is_none();
         if misplaced || !plain || self.registry.converts(resource) {
             return None;
@@ -299,6 +300,9 @@ impl App {
             Found::NoResource => return Err(no_such_resource()),
             Found::NoVersion => return Ok(no_such_path()),
         };
+        if verbs::why::is_asked(parts, &path, resource) {
+            return verbs::why::answer(self, parts, &path, resource).await;
+        }
         match check_place(&path, resource, verb) {
             Ok(()) => {}
             Err(Misplaced::Path) => return Ok(no_such_path()),

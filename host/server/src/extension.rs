@@ -4,13 +4,16 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
 use http::Method;
 use quadrille_kit::clock::BoxFuture;
+use quadrille_object::Timestamp;
 use quadrille_registry::access::{self, Attributes, ResourceAttributes, User};
 use quadrille_registry::{Actor, Status};
+use quadrille_store::{Key, Object, Revision};
 use serde_json::Value;
 
 use crate::authorization::Authorizer;
@@ -135,6 +138,17 @@ impl Question {
     }
 }
 
+/// What is told of an object's last change.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// In one line.
+    pub message: String,
+    /// When the change was made.
+    pub at: Timestamp,
+    /// The change.
+    pub revision: Revision,
+}
+
 /// A stream of an answer's pieces.
 pub type ReplyStream = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 
@@ -166,4 +180,20 @@ pub trait Insight: fmt::Debug + Send + Sync {
     /// Answers a question. That the asker may ask at this path is known; what the question leads to is checked by
     /// whoever answers. The future is dropped when the client leaves.
     fn ask(&self, question: Question) -> BoxFuture<'_, Result<Reply, Status>>;
+
+    /// Tells why an object, or a field of it, is as it is, to somebody who may be told.
+    fn why(
+        &self,
+        object: Key,
+        field: Option<String>,
+        form: Form,
+    ) -> BoxFuture<'_, Result<Reply, Status>>;
+
+    /// A line about the object's last change; `None` when a request from outside made it.
+    fn summary(&self, object: Arc<Object>) -> BoxFuture<'_, Option<Summary>>;
+
+    /// A change as an object of `revisions.quadrille.dev`; `None` when there is no such change. Waits up to `wait` until
+    /// it has settled, or nothing more will happen by itself.
+    fn revision(&self, number: u64, wait: Duration)
+    -> BoxFuture<'_, Result<Option<Value>, Status>>;
 }

@@ -52,7 +52,7 @@ pub use authorization::{Authorizer, Roles};
 pub use config::{Config, Limits};
 pub use extension::{
     Form, Insight, LogOptions, LogStream, PluginUploads, Question, Reply, ReplyStream, Rights,
-    Upload,
+    Summary, Upload,
 };
 pub use oidc::{Oidc, OidcConfig};
 pub use quadrille_registry::access::{Attributes, Decision, ResourceAttributes, User};

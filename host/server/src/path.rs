@@ -60,7 +60,7 @@ fn below_version<'a>(mut found: ResourcePath<'a>, below: &'a str) -> Option<Reso
     let namespaced = rest.filter(|_| first == "namespaces").and_then(|rest| rest.split_once('/'));
     let (resource, rest) = match namespaced {
         // `namespaces/NS/RESOURCE…`, unless it is a subresource of the Namespace itself.
-        Some((namespace, rest)) if !matches!(rest, "status" | "finalize") => {
+        Some((namespace, rest)) if !is_of_namespace(rest, found.group) => {
             found.namespace = decode(namespace)?;
             split_first(rest)
         }
@@ -75,6 +75,11 @@ fn below_version<'a>(mut found: ResourcePath<'a>, below: &'a str) -> Option<Reso
         }
     }
     Some(found)
+}
+
+/// Whether what follows `namespaces/NS/` is a subresource of the Namespace.
+fn is_of_namespace(rest: &str, group: &str) -> bool {
+    matches!(rest, "status" | "finalize") || (rest == "why" && group.is_empty())
 }
 
 fn split_first(text: &str) -> (&str, Option<&str>) {
@@ -131,6 +136,7 @@ mod tests {
             ("/api/v1/namespaces", "/v1 |namespaces|-|-"),
             ("/api/v1/namespaces/a", "/v1 |namespaces|a|-"),
             ("/api/v1/namespaces/a/finalize", "/v1 |namespaces|a|finalize"),
+            ("/api/v1/namespaces/a/why", "/v1 |namespaces|a|why"),
             ("/api/v1/namespaces/a/pods/", "/v1 a|pods|-|-"),
             ("/api/v1/namespaces/a/pods/b", "/v1 a|pods|b|-"),
             ("/apis/apps/v1/namespaces/a/deployments/b/scale", "apps/v1 a|deployments|b|scale"),

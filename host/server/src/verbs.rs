@@ -11,8 +11,10 @@ pub(crate) mod other;
 pub(crate) mod plugin;
 pub(crate) mod pod;
 pub(crate) mod review;
+pub(crate) mod revision;
 pub(crate) mod token_request;
 pub(crate) mod watch;
+pub(crate) mod why;
 pub(crate) mod write;
 
 use http::Method;
@@ -33,6 +35,9 @@ pub(crate) async fn answer(
     }
     if let Some(answer) = pod::answer(app, &request) {
         return answer;
+    }
+    if revision::is_of(request.resource) {
+        return revision::answer(app, &request).await;
     }
     match request.verb {
         "get" => get::get(app, &request).await,

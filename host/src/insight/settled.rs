@@ -25,16 +25,17 @@ impl HostInsight {
             None => self.runtime.at_rest(self.store.revision(), wait).await,
         };
         let value = serde_json::to_value(&answer).unwrap_or_default();
-        // Who asks without waiting asks how it stands, and what is stuck is an answer too.
-        if answer.settled || wait.is_zero() || question.parameter("onStuck") == Some("answer") {
+        // Who asks without waiting, or says so, asks how it stands.
+        if answer.settled || wait.is_zero() || question.parameter("onTimeout") == Some("answer") {
             return Ok(Reply::Json(value));
         }
-        Err(Status::new(Reason::Timeout, message(&answer, wait)))
+        let message = format!("after {wait:?}: {}", message(&answer));
+        Err(Status::new(Reason::Timeout, message))
     }
 }
 
 /// In words, why a change has not settled.
-pub(crate) fn message(answer: &Settled, wait: Duration) -> String {
+pub(crate) fn message(answer: &Settled) -> String {
     let mut parts = Vec::new();
     for busy in &answer.busy {
         let count = busy.queued + busy.running;
@@ -60,7 +61,7 @@ pub(crate) fn message(answer: &Settled, wait: Duration) -> String {
         Standstill::Busy => "not settled",
         Standstill::Stuck => "stuck",
     };
-    format!("revision {} is {state} after {wait:?}: {}", answer.revision, parts.join("; "))
+    format!("revision {} is {state}: {}", answer.revision, parts.join("; "))
 }
 
 /// The refusal of a question that the history cannot answer.

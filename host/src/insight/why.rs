@@ -1,21 +1,41 @@
-//! `GET /quadrille/why`: why an object is as it is.
+//! `GET /quadrille/why` and `…/NAME/why`: why an object, or a field of it, is as it is.
 
-use quadrille_insight::{WhyError, text, why};
+use quadrille_insight::why::verb;
+use quadrille_insight::{Field, WhyError, text, why, why_field};
+use quadrille_object::Timestamp;
 use quadrille_registry::{Reason, Status};
-use quadrille_server::{Form, Question, Reply};
+use quadrille_server::{Form, Question, Reply, Summary};
+use quadrille_store::{Cause, Key, Object};
 use serde_json::json;
 
-use super::{HostInsight, need_object};
+use super::{HostInsight, bad, need_object};
 
 impl HostInsight {
     pub(super) async fn why(&self, question: &Question) -> Result<Reply, Status> {
         let key = need_object(question)?;
-        let answer = why(&self.store, &key).await.map_err(|error| refused(&error))?;
-        if question.form == Form::Text {
+        self.why_of(&key, question.parameter("field"), question.form).await
+    }
+
+    /// The same where it is known that the asker may be told.
+    pub(super) async fn why_of(
+        &self,
+        key: &Key,
+        field: Option<&str>,
+        form: Form,
+    ) -> Result<Reply, Status> {
+        let field = field.filter(|field| !field.is_empty()).map(Field::parse).transpose();
+        let field = field.map_err(|error| bad(error.to_string()))?;
+        let answer = match &field {
+            Some(field) => why_field(&self.store, key, field).await,
+            None => why(&self.store, key).await,
+        };
+        let answer = answer.map_err(|error| refused(&error))?;
+        if form == Form::Text {
             return Ok(Reply::Text(text::tree(&answer)));
         }
         Ok(Reply::Json(json!({
             "object": key.to_string(),
+            "field": field.map(|field| field.to_string()),
             "steps": answer.steps,
             "compacted": answer.compacted,
             "truncated": answer.truncated,
@@ -24,9 +44,25 @@ impl HostInsight {
     }
 }
 
+impl HostInsight {
+    /// One line about the last change of an object, when a run or a part of the host made it.
+    pub(super) async fn summary_of(&self, object: &Object) -> Option<Summary> {
+        let change = self.store.change(object.revision).await.ok()??;
+        let because = match &*change.cause {
+            Cause::Request(_) => return None,
+            Cause::System(system) => system.because.len(),
+            Cause::Run(run) => run.woken_by.len(),
+        };
+        let at = Timestamp::to_rfc3339_micros(change.at);
+        let maker = text::maker(&change.cause, because, &at);
+        let message = format!("{} by {maker}", verb(change.kind));
+        Some(Summary { message, at: change.at, revision: change.revision })
+    }
+}
+
 fn refused(error: &WhyError) -> Status {
     let reason = match error {
-        WhyError::Unknown { .. } => Reason::NotFound,
+        WhyError::Unknown { .. } | WhyError::UnknownField { .. } => Reason::NotFound,
         WhyError::Closed | WhyError::Unavailable(_) => Reason::ServiceUnavailable,
     };
     Status::new(reason, error.to_string())

@@ -1,4 +1,5 @@
-//! The built-in resources, read from `data/resources.json`, and our own kind from `data/plugins.json`.
+//! The built-in resources, read from `data/resources.json`, and our own kinds from `data/plugins.json`
+//! and `data/revisions.json`.
 
 use std::sync::Arc;
 
@@ -89,6 +90,12 @@ pub(crate) fn catalog() -> Result<Catalog, Status> {
     }
     let plugin = serde_json::from_str(PLUGIN_DEFINITION)
         .map_err(|error| bad(format!("cannot read the definition of plugins: {error}")))?;
+    let revision = serde_json::from_str(include_str!("../../data/revisions.json"))
+        .map_err(|error| bad(format!("cannot read the definition of revisions: {error}")))?;
+    for mut resource in custom::resources(&revision) {
+        resource.verbs = vec!["get", "list", "watch"];
+        catalog.insert(resource);
+    }
     for mut resource in custom::resources(&plugin) {
         resource.subresources.push(Subresource {
             name: "component".into(),

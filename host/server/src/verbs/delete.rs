@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{body, list, options, write};
-use crate::answer::{Answer, add_warnings};
+use crate::answer::{Answer, add_revision, add_warnings};
 use crate::app::{App, ResourceRequest};
 use crate::present;
 
@@ -60,6 +60,7 @@ pub(crate) async fn delete(
         present::one(app, request, StatusCode::OK, written.object)?
     };
     add_warnings(&mut answer, &written.warnings);
+    add_revision(&mut answer, written.revision);
     Ok(answer)
 }
 
@@ -126,14 +127,19 @@ pub(crate) async fn delete_collection(
         async move { registry.submit(&write, cause).await }
     });
     let results: Vec<_> = deletions.buffered(COLLECTION_CONCURRENCY).collect().await;
+    let mut newest = None;
     for result in results {
         // Somebody else may have deleted it in the meantime, which is what was wanted.
         match result {
             Err(status) if status.reason != Reason::NotFound => return Err(status),
-            _ => {}
+            Err(_) => {}
+            Ok(written) => newest = newest.max(Some(written.revision)),
         }
     }
-    list::answer(app, request, selected)
+    let newest = newest.unwrap_or(selected.revision);
+    let mut answer = list::answer(app, request, selected)?;
+    add_revision(&mut answer, newest);
+    Ok(answer)
 }
 
 fn target_of(request: &ResourceRequest<'_>, object: &Object) -> Target {

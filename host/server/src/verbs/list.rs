@@ -13,7 +13,7 @@ use quadrille_registry::{Reason, Resource, Status};
 use quadrille_store::{Object, Query, Range, Revision, Selection};
 use serde_json::{Map, Value};
 
-use super::{get, options};
+use super::{get, options, why};
 use crate::answer::{Answer, Body, JSON, answer as answer_with};
 use crate::app::{App, ResourceRequest};
 use crate::negotiate::{Encoding, MetaVersion, Shape};
@@ -78,7 +78,10 @@ pub(crate) struct ListMetadata {
 pub(crate) async fn list(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, Status> {
     options::check_list(&request.params)?;
     match (select(app, request).await, request.params.r#continue.as_deref()) {
-        (Ok(selected), _) => answer(app, request, selected),
+        (Ok(mut selected), _) => {
+            why::summarise(app, request, &mut selected).await;
+            answer(app, request, selected)
+        }
         (Err(status), Some(token)) if status.reason == Reason::Expired => expired(request, token),
         (Err(status), _) => Err(status),
     }

@@ -9,7 +9,7 @@ use quadrille_registry::{Action, PatchFormat, Reason, Status, Target, WriteReque
 
 use super::body;
 use super::options::{self, WriteKind};
-use crate::answer::{Answer, add_warnings};
+use crate::answer::{Answer, add_revision, add_warnings};
 use crate::app::{App, ResourceRequest};
 use crate::audit;
 use crate::negotiate::Media;
@@ -38,6 +38,7 @@ pub(crate) async fn write(
     let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
     let mut answer = present::one(app, request, code, written.object)?;
     add_warnings(&mut answer, &written.warnings);
+    add_revision(&mut answer, written.revision);
     Ok(answer)
 }
 

@@ -1,0 +1,33 @@
+//! `GET /quadrille/effects?revision=R`: what followed from a change.
+
+use quadrille_insight::{effects, text};
+use quadrille_registry::{Reason, Status};
+use quadrille_server::{Form, Question, Reply};
+use quadrille_store::Revision;
+use serde_json::json;
+
+use super::settled::refused;
+use super::{HostInsight, bad, number};
+
+impl HostInsight {
+    pub(super) async fn effects(&self, question: &Question) -> Result<Reply, Status> {
+        let missing = || bad("effects needs the parameter revision");
+        let revision = number(question, "revision")?.ok_or_else(missing)?;
+        let found = effects(&self.store, Revision(revision)).await;
+        let absent = || {
+            let message = format!("there is no change with revision {revision}");
+            Status::new(Reason::NotFound, message)
+        };
+        let found = found.map_err(|error| refused(&error))?.ok_or_else(absent)?;
+        if question.form == Form::Text {
+            return Ok(Reply::Text(text::effects(&found)));
+        }
+        Ok(Reply::Json(json!({
+            "revision": revision,
+            "changes": found.changes,
+            "through": found.through,
+            "truncated": found.truncated,
+            "text": text::effects(&found),
+        })))
+    }
+}
