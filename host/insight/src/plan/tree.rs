@@ -138,5 +138,6 @@ fn step(depth: usize, node: &Node) -> Step {
         at: Timestamp::to_rfc3339_micros(change.at),
         cause: Cause::clone(&change.cause),
         because: node.because.clone(),
+        field: None,
     }
 }
