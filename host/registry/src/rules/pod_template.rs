@@ -23,6 +23,7 @@ mod windows;
 use quadrille_object::Meta;
 use serde_json::Value;
 
+pub(crate) use affinity::validate_node_selector;
 pub(crate) use annotation::MIRROR;
 pub(crate) use at::At;
 pub(crate) use check::{Within, validate_pod, validate_template};
@@ -31,6 +32,7 @@ pub(crate) use defaults::{
     claim_defaults, maps_mut, pod_defaults, spec_defaults, template_defaults,
 };
 pub(crate) use overall::{Amounts, add as add_amounts, amounts, of_pod};
+pub(crate) use placement::validate_tolerations;
 pub(crate) use probe::validate_number as validate_port;
 pub(crate) use resource::is_extended;
 pub(crate) use selector::{validate_int_or_percent, validate_label_selector, validate_selector};

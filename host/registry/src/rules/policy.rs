@@ -11,7 +11,7 @@ use crate::rules::facts::Fact::{
 };
 use crate::rules::facts::Literal::Text;
 use crate::rules::facts::{Form, KindRules, part};
-use crate::rules::pod_template;
+use crate::rules::pod_template::{self, At, validate_tolerations};
 use crate::status::Status;
 use crate::write::{Attempt, parse};
 
@@ -152,6 +152,14 @@ pub(crate) static RUNTIME_CLASSES: KindRules = KindRules {
             let texts = labels.iter().map(|(k, v)| (k.as_str(), v.as_str().unwrap_or_default()));
             let found = quadrille_object::validate_name::labels("scheduling.nodeSelector", texts);
             errors.0.extend(found);
+        }
+        let at = At::new(scheduling, "scheduling");
+        validate_tolerations(&at, errors);
+        let tolerations = at.list("tolerations");
+        for (index, toleration) in tolerations.iter().enumerate() {
+            if tolerations.iter().take(index).any(|earlier| earlier == toleration) {
+                errors.duplicate(at.index("tolerations", index), toleration);
+            }
         }
     },
     ..KindRules::PLAIN

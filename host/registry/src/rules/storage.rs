@@ -41,8 +41,14 @@ pub(crate) static STORAGE_CLASSES: KindRules = KindRules {
         }
         for (at, term) in items(object, "allowedTopologies", "") {
             for (at, expression) in items(term, "matchLabelExpressions", &at) {
-                if field::list(expression, &["values"]).is_empty() {
+                let values = field::list(expression, &["values"]);
+                if values.is_empty() {
                     errors.required(format!("{at}.values"), "");
+                }
+                for (index, value) in values.iter().enumerate() {
+                    if values.iter().take(index).any(|earlier| earlier == value) {
+                        errors.duplicate(format!("{at}.values[{index}]"), value);
+                    }
                 }
                 let key = text(expression, "key");
                 errors.invalid_each(&format!("{at}.key"), key, Form::Qualified.problems(key));

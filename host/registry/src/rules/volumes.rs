@@ -8,6 +8,7 @@ use crate::rules::facts::Fact::{Default, Immutable, OneOf, Selector};
 use crate::rules::facts::Literal::Text;
 use crate::rules::facts::{Form, KindRules, part, text, value};
 use crate::rules::ingress::default_of;
+use crate::rules::pod_template::{At, validate_node_selector};
 use crate::status::Status;
 use crate::write::Attempt;
 
@@ -154,6 +155,10 @@ fn validate_volume(object: &Object, errors: &mut Errors) {
     let affinity = part(spec, "nodeAffinity");
     if affinity.is_some_and(|a| value(a, "required").is_none()) {
         errors.required("spec.nodeAffinity.required", "must specify required node constraints");
+    }
+    if let Some(required) = affinity.and_then(|affinity| part(affinity, "required")) {
+        let required = At::new(required, "spec.nodeAffinity.required");
+        validate_node_selector(&required, true, errors);
     }
     match value(spec, "volumeAttributesClassName").and_then(Value::as_str) {
         Some("") => {
