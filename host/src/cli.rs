@@ -6,6 +6,7 @@ mod build;
 mod bus;
 mod demo;
 mod dev;
+mod fights;
 pub(crate) mod load;
 mod logs;
 mod new;
@@ -94,6 +95,8 @@ enum Command {
     Wait(wait::Args),
     /// Print every change of every kind as it comes, in one order, with its cause.
     Bus(bus::Args),
+    /// Show fields that controllers fight over, or release an object that they were held back from.
+    Fights(fights::Args),
     /// Show the main job, end to end, on a host of its own.
     Demo(demo::Args),
     /// Print the version of this program, and of the host where one answers.
@@ -134,6 +137,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         Command::Effects(args) => why::effects(&args, common)?,
         Command::Wait(args) => return wait::run(&args, common),
         Command::Bus(args) => bus::run(&args, common)?,
+        Command::Fights(args) => fights::run(&args, common)?,
         Command::Demo(args) => demo::run(&args)?,
         Command::Version => version(common)?,
         Command::Completion { shell } => {

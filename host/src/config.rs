@@ -69,6 +69,32 @@ pub(crate) struct Runs {
     pub(crate) journal_bytes_max: Text<Bytes>,
     /// Up to which age; default `"24h"`.
     pub(crate) journal_age_max: Text<Duration>,
+    /// What is done when controllers fight over a field: `"warn"` (default) tells people, `"slow"` lets the writers wait
+    /// longer and longer, `"freeze"` holds them until they are released. A plugin may ask for more.
+    pub(crate) fights: OnFight,
+}
+
+/// What is done about fights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OnFight {
+    /// People are told.
+    #[default]
+    Warn,
+    /// The writers wait longer and longer between their runs.
+    Slow,
+    /// The writers wait until they are released, or something from outside changes.
+    Freeze,
+}
+
+impl From<OnFight> for quadrille_insight::Response {
+    fn from(on: OnFight) -> Self {
+        match on {
+            OnFight::Warn => Self::Warn,
+            OnFight::Slow => Self::Slow,
+            OnFight::Freeze => Self::Freeze,
+        }
+    }
 }
 
 impl Default for Config {
@@ -103,6 +129,7 @@ impl Default for Runs {
             parallelism: 4 * processors,
             journal_bytes_max: Text(Bytes(64 << 20)),
             journal_age_max: Text(Duration::from_hours(24)),
+            fights: OnFight::default(),
         }
     }
 }

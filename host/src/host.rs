@@ -6,6 +6,7 @@ use anyhow::Context;
 use quadrille_component::{
     CompileMode, ComponentEngine, LoadConfig, Loader, ManagerConfig, ManagerParts, PluginManager,
 };
+use quadrille_insight::Fights;
 use quadrille_kit::{Clock, Random, Supervisor, SystemClock, SystemRandom};
 use quadrille_registry::Registry;
 use quadrille_runtime::Runtime;
@@ -51,16 +52,19 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<bool> {
     let mut parts = Parts::new(registry, certificate, tokens(&config, &token)?);
     let shutdown = supervisor.shutdown();
     parts.uploads = Some(Arc::new(HostPlugins { manager: manager.clone(), shutdown }));
+    let fights = Fights::build(runtime.clone(), config.runs.fights.into());
     parts.insight = Some(Arc::new(HostInsight {
         store,
         runtime: runtime.clone(),
         manager: manager.clone(),
         rehearsals: Arc::new(Semaphore::new(1)),
+        fights: fights.clone(),
     }));
     access::equip(&mut parts, &config, &files, &authority.certificate)?;
     let server = Server::build(server_config(&config), parts, &supervisor).await?;
     let url = format!("https://{}", server.address());
     files.write_kubeconfig(&url, &authority.certificate, &token)?;
+    supervisor.spawn("fights", fights.run(supervisor.shutdown()));
     runtime.start();
     supervisor.spawn("roles", registry_of_roles.keep_access(supervisor.shutdown()));
     supervisor.spawn("quotas", registry_of_quotas.keep_quotas(supervisor.shutdown()));

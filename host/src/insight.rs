@@ -5,6 +5,8 @@
 
 mod bus;
 mod effects;
+mod fights;
+mod metrics;
 mod plan;
 mod revision;
 mod settled;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quadrille_component::PluginManager;
+use quadrille_insight::Fights;
 use quadrille_kit::clock::BoxFuture;
 use quadrille_object::GroupResource;
 use quadrille_registry::{Reason, Status};
@@ -33,6 +36,7 @@ pub(crate) struct HostInsight {
     pub(crate) manager: PluginManager,
     /// One plan or check at a time.
     pub(crate) rehearsals: Arc<Semaphore>,
+    pub(crate) fights: Fights,
 }
 
 impl Insight for HostInsight {
@@ -44,6 +48,8 @@ impl Insight for HostInsight {
                 ("GET", "settled") => self.settled(&question).await,
                 ("POST", "plan") => self.plan(&question).await,
                 ("GET", "bus") => self.bus(&question),
+                ("GET", "fights") => self.fights(&question),
+                ("POST", "fights/release") => self.release(&question),
                 (method, path) => {
                     let message = format!("there is no {method} of /quadrille/{path}");
                     Err(Status::new(Reason::NotFound, message))
@@ -71,6 +77,17 @@ impl Insight for HostInsight {
         wait: Duration,
     ) -> BoxFuture<'_, Result<Option<Value>, Status>> {
         Box::pin(self.revision_of(number, wait))
+    }
+
+    fn metrics(&self) -> String {
+        let mut text = metrics::controllers(&self.runtime.stats(None));
+        text.push_str(&self.fights.metrics());
+        text
+    }
+
+    fn is_read(&self, resource: &GroupResource) -> bool {
+        // The host itself reads its own kinds.
+        &*resource.group == "quadrille.dev" || self.runtime.is_read(resource)
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod diff;
 pub mod effects;
 pub mod field;
+pub mod fights;
 pub mod plan;
 pub mod rehearsal;
 pub mod text;
@@ -16,5 +17,7 @@ mod value;
 pub use effects::{Effect, Effects, effects};
 pub use field::{Field, FieldError};
 pub use plan::{Act, Plan, PlanRequest, Swap, plan};
+pub use fights::keep::Fights;
+pub use fights::{Fight, FightKind, Response};
 pub use rehearsal::{Bounds, Ended};
 pub use why::{FieldChange, Step, Why, WhyError, last_change, parse_key, why, why_field};

@@ -8,6 +8,7 @@ use quadrille_object::Timestamp;
 use quadrille_store::{Change, Fence, Key, Object};
 
 use crate::overlay::OverlayLimits;
+use crate::hold::Holds;
 use crate::queue::Workqueue;
 use crate::reconciler::{ControllerSpec, Failure, Reconciler};
 use crate::record::RunCode;
@@ -101,6 +102,7 @@ pub(crate) struct Controller {
     pub(crate) version: Version,
     pub(crate) fence: Fence,
     pub(crate) queue: Workqueue,
+    pub(crate) holds: Holds,
     /// The generation that the queue began with; runs of earlier ones took their keys from another queue.
     pub(crate) queue_since: u64,
     pub(crate) suspended: bool,
@@ -145,6 +147,7 @@ impl Controller {
             version,
             fence: Fence::default(),
             queue: Workqueue::default(),
+            holds: Holds::default(),
             queue_since: 0,
             suspended: false,
             executing: 0,

@@ -21,6 +21,7 @@ pub mod subscription;
 pub mod wakes;
 
 mod builtin;
+mod hold;
 mod rotation;
 mod run;
 mod state;

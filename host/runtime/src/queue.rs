@@ -187,7 +187,10 @@ impl Workqueue {
             let key = key.clone();
             let entry = self.entries.get_mut(&key).expect("a timer's key has an entry");
             let failed = entry.failures > 0;
-            entry.wakes.occur(if failed { Occasion::Backoff } else { Occasion::Requeue });
+            // A key that was held back runs because of what woke it before.
+            if failed || entry.wakes.changes().is_empty() {
+                entry.wakes.occur(if failed { Occasion::Backoff } else { Occasion::Requeue });
+            }
             self.move_to_ready(&key, Lane::Low);
         }
     }
@@ -206,6 +209,21 @@ impl Workqueue {
         let Sight { looked, snapshot } = sight;
         entry.running = Some(UnderWay { wakes: Arc::clone(&wakes), looked, snapshot });
         Some(Taken { key, wakes, failures: entry.failures, conflicts: entry.conflicts })
+    }
+
+    /// Takes a key back that was handed out: it waits until then, with what woke it.
+    pub(crate) fn postpone(&mut self, taken: &Taken, until: Duration) {
+        let Some(mut entry) = self.entries.remove(&taken.key) else { return };
+        self.running -= 1;
+        entry.wakes.merge(&taken.wakes);
+        self.put_timer(&taken.key, entry, until);
+    }
+
+    /// Makes a key that waits for a time ready.
+    pub(crate) fn ripen_key(&mut self, key: &Key) {
+        if self.entries.get(key).is_some_and(|entry| matches!(entry.at, At::Waiting(_))) {
+            self.move_to_ready(key, Lane::High);
+        }
     }
 
     /// Ends the run of a key; `taken` is what [`Self::take`] gave.

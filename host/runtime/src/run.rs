@@ -82,8 +82,12 @@ impl Shared {
         let (slots, in_flight_max) = (self.config.slots, self.config.in_flight_max);
         if state.may_take(slots, in_flight_max) && !self.supervisor.shutdown().is_started() {
             let snapshot = self.registry.store().snapshot();
-            while let Some((id, taken)) = state.take(slots, in_flight_max, snapshot.revision()) {
+            let now = (snapshot.revision(), self.clock.monotonic());
+            while let Some((id, taken)) = state.take(slots, in_flight_max, now) {
                 starts.extend(self.begin(&mut state, id, taken, &snapshot));
+            }
+            if let Some(due) = state.postponed.take() {
+                self.set_timer(&mut state, due);
             }
         }
         drop(state);

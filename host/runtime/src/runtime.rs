@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quadrille_kit::{Clock, Random, Supervisor};
+use quadrille_object::GroupResource;
 use quadrille_registry::Registry;
 use quadrille_store::{Journal, Key, Query, Range, Revision, View};
 use tokio::sync::Notify;
@@ -308,6 +309,22 @@ impl Runtime {
         let named = state.controllers.iter();
         let wanted = named.filter(|(_, c)| plugin.is_none_or(|p| *c.version.spec.plugin == *p));
         wanted.map(|(id, c)| c.stats(state.subscriptions.count(*id))).collect()
+    }
+
+    /// Whether any controller reads objects of a resource: as its primary, in a run so far, or by a grant that lets it.
+    pub fn is_read(&self, resource: &GroupResource) -> bool {
+        let state = self.shared.lock();
+        let may_read = |controller: &Controller| {
+            let grant = &controller.version.spec.grant;
+            grant.rules.iter().any(|rule| {
+                rule.group == resource.group
+                    && rule.resource == resource.resource
+                    && rule.verbs.iter().any(|verb| matches!(&**verb, "get" | "list"))
+            })
+        };
+        state.primaries.contains_key(resource)
+            || state.subscriptions.is_read(resource)
+            || state.controllers.values().any(may_read)
     }
 
     /// The newest runs that are in memory, newest first; for one object, of one plugin, or all. What is older is in

@@ -348,6 +348,8 @@ fn look(shared: &Shared, revision: Revision) -> Settled {
     let waiting: usize = state.controllers.values().map(|c| c.queue.waiting()).sum();
     let failing = state.controllers.values().map(|c| c.queue.failing()).sum::<usize>();
     let halted: usize = state.controllers.values().map(|c| c.halted.len()).sum();
+    let frozen: usize = state.controllers.values().map(|c| c.holds.frozen().count()).sum();
+    let halted = halted + frozen;
     let under_way = state.in_flight + state.telling.len();
     let settled = busy.is_empty() && position >= wanted && under_way == 0;
     let standstill = match (settled, failing + halted) {
@@ -394,6 +396,12 @@ fn stuck(state: &State) -> Vec<Stuck> {
             object: key.to_string(),
             failures: 0,
             message: Some(halted.message.clone()),
+        }));
+        found.extend(controller.holds.frozen().take(NAMED_MAX).map(|(key, why)| Stuck {
+            controller: name.to_string(),
+            object: key.to_string(),
+            failures: 0,
+            message: Some(format!("frozen: {why}")),
         }));
     }
     found

@@ -17,6 +17,7 @@ use quadrille_object::GroupResource;
 use quadrille_store::{Change, Key, Range, ReadSet, Revision};
 
 use crate::controller::{Controller, ControllerName};
+use crate::hold::NEVER;
 use crate::queue::{FixedMap, Sight, Taken};
 use crate::record::Records;
 use crate::rotation::Rotation;
@@ -50,6 +51,8 @@ pub(crate) struct State {
     pub(crate) last_commit: Revision,
     /// When the timers are looked at next.
     pub(crate) next_tick: Option<Duration>,
+    /// When the first of the keys that were held back may run, where nobody has set a timer for it.
+    pub(crate) postponed: Option<Duration>,
     pub(crate) next_controller: u32,
     pub(crate) next_run: u64,
 }
@@ -72,6 +75,7 @@ impl State {
             telling: BTreeMap::new(),
             last_commit: Revision::default(),
             next_tick: None,
+            postponed: None,
             next_controller: 0,
             next_run: first_run,
         }
@@ -138,6 +142,7 @@ impl State {
 
     fn wake(&mut self, id: u32, key: &Key, change: &Arc<Change>) {
         let Some(controller) = self.controllers.get_mut(&id) else { return };
+        controller.holds.wake(key, change);
         controller.queue.wake(key, change);
         self.rotation.add(&controller.version.spec.plugin, id);
     }
@@ -152,27 +157,40 @@ impl State {
         &mut self,
         slots: usize,
         in_flight_max: usize,
-        snapshot: Revision,
+        (snapshot, now): (Revision, Duration),
     ) -> Option<(u32, Taken)> {
         if !self.may_take(slots, in_flight_max) {
             return None;
         }
+        let (id, taken) = loop {
+            let (id, taken) = self.take_key(slots, snapshot)?;
+            let controller = self.controllers.get_mut(&id)?;
+            let Some(until) = controller.holds.until(&taken.key, now) else { break (id, taken) };
+            controller.queue.postpone(&taken, until);
+            self.postponed = self.postponed.into_iter().chain([until]).min();
+        };
+        let controller = self.controllers.get_mut(&id)?;
+        controller.halted.remove(&taken.key);
+        controller.executing += 1;
+        *controller.under_way.entry(controller.version.generation).or_default() += 1;
+        self.executing += 1;
+        self.in_flight += 1;
+        *self.snapshots.entry(snapshot).or_default() += 1;
+        Some((id, taken))
+    }
+
+    /// The first key of the controller whose turn it is.
+    fn take_key(&mut self, slots: usize, snapshot: Revision) -> Option<(u32, Taken)> {
         // One slot stays free of any single controller, so that a slow one cannot take them all.
         let share = slots.saturating_sub(1).max(1);
         let controllers = &self.controllers;
         let id = self.rotation.next(|id| controllers.get(&id).is_some_and(|c| c.may_run(share)))?;
         let controller = self.controllers.get_mut(&id)?;
         let taken = controller.queue.take(Sight { looked: self.position, snapshot })?;
-        controller.halted.remove(&taken.key);
-        controller.executing += 1;
-        *controller.under_way.entry(controller.version.generation).or_default() += 1;
         if controller.queue.ready() == 0 {
             let plugin = Arc::clone(&controller.version.spec.plugin);
             self.rotation.remove(&plugin, id);
         }
-        self.executing += 1;
-        self.in_flight += 1;
-        *self.snapshots.entry(snapshot).or_default() += 1;
         Some((id, taken))
     }
 
@@ -256,7 +274,8 @@ impl State {
                 resyncs.push(*id);
                 controller.next_resync = controller.version.spec.resync.map(|every| now + every);
             }
-            let due = controller.queue.next_due().into_iter().chain(controller.next_resync);
+            let due = controller.queue.next_due().filter(|due| *due < NEVER);
+            let due = due.into_iter().chain(controller.next_resync);
             next = next.into_iter().chain(due).min();
             if controller.queue.ready() > 0 {
                 self.rotation.add(&controller.version.spec.plugin, *id);

@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use quadrille_object::GroupResource;
 use quadrille_object::selector::{LabelSelector, Operator};
 use quadrille_store::{Change, Key, Object, Range, ReadSet, Revision, Selection};
 
@@ -50,6 +51,8 @@ pub struct Subscriptions {
     by_key: FixedMap<u64, u32>,
     by_interest: FixedMap<u64, Holders>,
     counts: FixedMap<u32, usize>,
+    /// Which controllers have read of a resource.
+    readers: FixedMap<GroupResource, BTreeSet<u32>>,
 }
 
 impl Subscriptions {
@@ -69,6 +72,7 @@ impl Subscriptions {
             }
             return;
         }
+        self.note_reader(controller, reads);
         self.unfile(place);
         for interest in &interests {
             self.file(*interest, place);
@@ -102,6 +106,36 @@ impl Subscriptions {
             self.remove(controller, &key);
         }
         self.counts.remove(&controller);
+        self.readers.retain(|_, controllers| {
+            controllers.remove(&controller);
+            !controllers.is_empty()
+        });
+    }
+
+    /// Whether any run of a controller that is still there has read of a resource.
+    pub fn is_read(&self, resource: &GroupResource) -> bool {
+        self.readers.contains_key(resource)
+    }
+
+    fn note_reader(&mut self, controller: u32, reads: &ReadSet) {
+        let keys = reads.keys.iter().map(|key| &key.resource);
+        let ranges = reads.ranges.iter().chain(&reads.weak).map(|range| &range.resource);
+        // Keys are sorted, so that most follow one of the same resource.
+        let mut last = None;
+        for resource in keys.chain(ranges) {
+            if last == Some(resource) {
+                continue;
+            }
+            last = Some(resource);
+            match self.readers.get_mut(resource) {
+                Some(controllers) => {
+                    controllers.insert(controller);
+                }
+                None => {
+                    self.readers.insert(resource.clone(), BTreeSet::from([controller]));
+                }
+            }
+        }
     }
 
     /// The keys that a change wakes, each once, in a fixed order.

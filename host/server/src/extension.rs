@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http::Method;
 use quadrille_kit::clock::BoxFuture;
-use quadrille_object::Timestamp;
+use quadrille_object::{GroupResource, Timestamp};
 use quadrille_registry::access::{self, Attributes, ResourceAttributes, User};
 use quadrille_registry::{Actor, Status};
 use quadrille_store::{Key, Object, Revision};
@@ -196,4 +196,16 @@ pub trait Insight: fmt::Debug + Send + Sync {
     /// it has settled, or nothing more will happen by itself.
     fn revision(&self, number: u64, wait: Duration)
     -> BoxFuture<'_, Result<Option<Value>, Status>>;
+
+    /// What else `/metrics` tells, in the text form of Prometheus.
+    fn metrics(&self) -> String {
+        String::new()
+    }
+
+    /// Whether a controller reads objects of a resource. Whoever creates one of a custom resource that nobody reads is
+    /// warned.
+    fn is_read(&self, resource: &GroupResource) -> bool {
+        let _unknown = resource;
+        true
+    }
 }

@@ -49,9 +49,9 @@ impl Label {
 
 type ByVerb<T> = [T; VERBS.len()];
 
-/// The requests of one resource, by verb and code.
+/// The requests of one resource, by verb and code; and its watches that are open.
 #[derive(Debug, Default)]
-struct Counters(ByVerb<[AtomicU64; CODES.len()]>);
+struct Counters(ByVerb<[AtomicU64; CODES.len()]>, Gauge);
 
 /// How long requests of one verb took.
 #[derive(Debug, Default)]
@@ -101,9 +101,18 @@ impl Metrics {
         &self.requests
     }
 
-    /// Watches that are open.
-    pub(crate) fn watches(&self) -> &Gauge {
-        &self.watches
+    /// Counts a watch of a resource as open, until it is dropped.
+    pub(crate) fn watch(&self, resource: &Resource) -> [Present; 2] {
+        let mut of_resource = None;
+        self.with(resource, |counters| of_resource = Some(counters.1.enter()));
+        [self.watches.enter(), of_resource.unwrap_or_else(|| self.others.1.enter())]
+    }
+
+    /// Whether anybody watches a resource. Those beyond the ones with counters of their own may be.
+    pub(crate) fn is_watched(&self, resource: &Resource) -> bool {
+        let mut watches = 0;
+        self.with(resource, |counters| watches = counters.1.get());
+        watches > 0
     }
 
     /// Counts a request that was answered.
@@ -139,7 +148,7 @@ impl Metrics {
         }
     }
 
-    fn with(&self, resource: &Resource, add: impl Fn(&Counters)) {
+    fn with(&self, resource: &Resource, mut add: impl FnMut(&Counters)) {
         let (group, name) = (&resource.gvr.group, &resource.gvr.resource);
         {
             let known = self.resources.read().unwrap_or_else(PoisonError::into_inner);
@@ -288,7 +297,7 @@ mod tests {
         metrics.count(&label, 201, Duration::from_micros(700));
         metrics.count(&label, 201, Duration::from_millis(20));
         metrics.count(&Label::default(), 404, Duration::ZERO);
-        let watch = metrics.watches().enter();
+        let watch = metrics.watch(pods);
         let text = metrics.text(7, 3);
         for line in [
             r#"apiserver_request_total{code="201",group="",resource="pods",verb="POST"} 2"#,
@@ -302,7 +311,11 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
+        assert!(metrics.is_watched(pods));
         drop(watch);
-        assert!(metrics.text(7, 0).contains("apiserver_longrunning_requests 0\n"));
+        assert!(
+            !metrics.is_watched(pods)
+                && metrics.text(7, 0).contains("apiserver_longrunning_requests 0\n")
+        );
     }
 }

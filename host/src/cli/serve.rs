@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
 use super::access::AccessArgs;
-use crate::config::{Bytes, Config, Text};
+use crate::config::{Bytes, Config, OnFight, Text};
 use crate::{host, output};
 
 /// Arguments of `serve`.
@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// How much of the journal of runs is kept, such as 64MiB; 0B keeps none.
     #[arg(long, value_name = "SIZE", env = "QUADRILLE_JOURNAL_BYTES_MAX")]
     journal_bytes_max: Option<Text<Bytes>>,
+    /// What is done when controllers fight over a field.
+    #[arg(long, value_enum, value_name = "RESPONSE", env = "QUADRILLE_ON_FIGHT")]
+    on_fight: Option<OnFight>,
     #[command(flatten)]
     access: AccessArgs,
     /// A configuration file in TOML; flags and environment go before it.
@@ -94,6 +97,7 @@ fn config(args: &Args) -> anyhow::Result<Config> {
     let journal_bytes_max = args.journal_bytes_max;
     config.runs.journal_bytes_max = journal_bytes_max.unwrap_or(config.runs.journal_bytes_max);
     config.plugins = args.plugins.clone().or(config.plugins);
+    config.runs.fights = args.on_fight.unwrap_or(config.runs.fights);
     args.access.apply(&mut config);
     config.check()?;
     Ok(config)

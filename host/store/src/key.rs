@@ -1,6 +1,7 @@
 //! Revisions and keys: when, and where.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use quadrille_object::GroupResource;
@@ -48,6 +49,30 @@ impl Key {
     }
 }
 
+/// A text is not a key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no key: RESOURCE[.GROUP]/[NAMESPACE/]NAME")]
+pub struct KeyError(String);
+
+/// The form in which it is displayed.
+impl FromStr for Key {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let (resource, namespace, name) = match parts[..] {
+            [resource, name] => (resource, "", name),
+            [resource, namespace, name] if !namespace.is_empty() => (resource, namespace, name),
+            _ => return Err(KeyError(text.to_owned())),
+        };
+        let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
+        if resource.is_empty() || name.is_empty() {
+            return Err(KeyError(text.to_owned()));
+        }
+        Ok(Self::new(GroupResource::new(group, resource), namespace, name))
+    }
+}
+
 /// `pods/default/web-0`, or `namespaces/default`.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,6 +80,26 @@ impl fmt::Display for Key {
             write!(f, "{}/{}", self.resource, self.name)
         } else {
             write!(f, "{}/{}/{}", self.resource, self.namespace, self.name)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_back_from_its_text() {
+        for key in [
+            Key::new(GroupResource::new("", "pods"), "default", "web-0"),
+            Key::new(GroupResource::new("apps", "replicasets"), "kube-system", "web"),
+            Key::new(GroupResource::new("", "namespaces"), "", "default"),
+            Key::new(GroupResource::new("rbac.authorization.k8s.io", "clusterroles"), "", "a:b.c"),
+        ] {
+            assert_eq!(key.to_string().parse(), Ok(key));
+        }
+        for text in ["", "pods", "pods/", "/web", "a/b/c/d", "pods//web", ".apps/web"] {
+            assert!(text.parse::<Key>().is_err(), "{text}");
         }
     }
 }

@@ -43,7 +43,7 @@ pub use journal::{
     Journal, JournalConfig, JournalEntry, JournalError, JournalPage, JournalPlace, JournalQuery,
     JournalRecord, JournalSize, Piece, Tag, Tags, content_hash,
 };
-pub use key::{Key, Revision};
+pub use key::{Key, KeyError, Revision};
 pub use query::{Query, Range, ReadSet, Selection, View};
 pub use rewind::Rewind;
 pub use snapshot::{Object, Snapshot};

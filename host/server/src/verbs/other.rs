@@ -20,7 +20,9 @@ pub(crate) fn answer(app: &App, parts: &Parts, path: &str) -> Result<Answer, Sta
         "/.well-known/openid-configuration" | "/openid/v1/jwks" => Ok(issuer(app, path)),
         "/metrics" => {
             let revision = app.registry.store().revision();
-            Ok(text(StatusCode::OK, app.metrics.text(revision.0, app.fair.waiting())))
+            let mut metrics = app.metrics.text(revision.0, app.fair.waiting());
+            metrics.extend(app.insight.iter().map(|insight| insight.metrics()));
+            Ok(text(StatusCode::OK, metrics))
         }
         "/healthz" | "/livez" | "/readyz" => Ok(health(app, parts, path)),
         _ => match check(app, path) {

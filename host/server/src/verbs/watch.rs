@@ -93,7 +93,7 @@ pub(crate) async fn watch(app: &App, request: &ResourceRequest<'_>) -> Result<An
         bookmark_interval: bookmarks.then_some(limits.bookmark_interval),
         next_bookmark: now + limits.bookmark_interval,
         ended: false,
-        _present: app.metrics.watches().enter(),
+        _present: app.metrics.watch(request.resource),
     };
     let content_type = framing.content_type();
     let pieces = stream::unfold(watcher, |mut watcher| async move {
@@ -137,7 +137,7 @@ struct Watcher {
     bookmark_interval: Option<Duration>,
     next_bookmark: Duration,
     ended: bool,
-    _present: Present,
+    _present: [Present; 2],
 }
 
 /// What a watch waits for.

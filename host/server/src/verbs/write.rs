@@ -5,13 +5,14 @@ use http::header::CONTENT_TYPE;
 use hyper::body::Incoming;
 use quadrille_object::decode::{self, DecodeError};
 use quadrille_object::patch::{self, PatchError};
-use quadrille_registry::{Action, PatchFormat, Reason, Status, Target, WriteRequest};
+use quadrille_registry::{Action, PatchFormat, Reason, Resource, Status, Target, WriteRequest};
 
 use super::body;
 use super::options::{self, WriteKind};
 use crate::answer::{Answer, add_revision, add_warnings};
 use crate::app::{App, ResourceRequest};
 use crate::audit;
+use crate::extension::Insight;
 use crate::negotiate::Media;
 use crate::present;
 
@@ -39,7 +40,20 @@ pub(crate) async fn write(
     let mut answer = present::one(app, request, code, written.object)?;
     add_warnings(&mut answer, &written.warnings);
     add_revision(&mut answer, written.revision);
+    if written.created && is_unread(app, request.resource) {
+        let (kind, resource) = (&request.resource.kind.kind, request.resource.group_resource());
+        let warning = format!("no controller reads {kind} ({resource}): nothing follows from it");
+        add_warnings(&mut answer, &[warning]);
+    }
     Ok(answer)
+}
+
+/// Whether objects of a custom resource are written for nobody: no controller reads them, and no client watches them.
+fn is_unread(app: &App, resource: &Resource) -> bool {
+    let unread = |insight: &dyn Insight| !insight.is_read(&resource.group_resource());
+    resource.custom
+        && app.insight.as_deref().is_some_and(unread)
+        && !app.metrics.is_watched(resource)
 }
 
 /// Where a write goes.

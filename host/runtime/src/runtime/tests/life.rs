@@ -161,7 +161,7 @@ async fn settled_means_that_failures_are_told_and_repetitions_are_counted() {
         Err(Failure::Permanent("no such size".to_owned()))
     });
     host.runtime.add(spec("picky"), fails).expect("new");
-    let all = Query::whole(Range::all(quadrille_object::GroupResource::new("", "events")));
+    let all = Query::whole(Range::all(GroupResource::new("", "events")));
     let events = || -> Vec<Value> {
         let found = host.registry.store().snapshot().list(&all);
         found.iter().map(|e| serde_json::from_slice(&e.bytes).expect("stored JSON")).collect()
@@ -267,7 +267,7 @@ async fn a_controller_that_changes_its_resource_and_back_runs_no_key_twice() {
         tokio::task::yield_now().await;
     }
     let mut secrets = spec("turner");
-    secrets.primary = quadrille_object::GroupResource::new("", "secrets");
+    secrets.primary = GroupResource::new("", "secrets");
     host.runtime.replace(secrets, native(|_, _| Ok(Outcome::Done))).expect("known");
     let new = native(|request, overlay| {
         put(overlay, &format!("{}-by", request.key.name), &json!({"n": "3"}))?;

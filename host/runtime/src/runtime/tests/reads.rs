@@ -1,6 +1,6 @@
 //! What a read means for its run: it is checked precisely at the commit, weakly on demand, and nobody sees a conflict.
 
-use quadrille_object::{GroupResource, LabelSelector};
+use quadrille_object::LabelSelector;
 use quadrille_store::{Query, Range, Selection};
 
 use super::life::write_hot;
