@@ -204,8 +204,7 @@ pub trait Insight: fmt::Debug + Send + Sync {
 
     /// Whether a controller reads objects of a resource. Whoever creates one of a custom resource that nobody reads is
     /// warned.
-    fn is_read(&self, resource: &GroupResource) -> bool {
-        let _unknown = resource;
+    fn is_read(&self, _: &GroupResource) -> bool {
         true
     }
 }

@@ -54,9 +54,10 @@ impl LeafValue {
             Some(Value::Array(items)) => Some(length(items.len())),
             Some(Value::Object(fields)) => Some(length(fields.len())),
             // Kubernetes keeps many numbers as text: annotations, data of config maps, quantities.
-            Some(Value::String(text)) => {
-                time.map(|time| length(usize::try_from(time.0).unwrap_or(0))).or(text.parse().ok())
-            }
+            Some(Value::String(text)) => match time {
+                Some(time) => Some(length(usize::try_from(time.0).unwrap_or(0))),
+                None => text.parse().ok(),
+            },
             Some(Value::Null | Value::Bool(_)) | None => None,
         };
         let order = order.filter(|number| number.is_finite());
