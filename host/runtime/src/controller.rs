@@ -7,8 +7,8 @@ use std::time::Duration;
 use quadrille_object::Timestamp;
 use quadrille_store::{Change, Fence, Key, Object};
 
-use crate::overlay::OverlayLimits;
 use crate::hold::Holds;
+use crate::overlay::OverlayLimits;
 use crate::queue::Workqueue;
 use crate::reconciler::{ControllerSpec, Failure, Reconciler};
 use crate::record::RunCode;
