@@ -16,8 +16,8 @@ mod value;
 
 pub use effects::{Effect, Effects, effects};
 pub use field::{Field, FieldError};
-pub use plan::{Act, Plan, PlanRequest, Swap, plan};
 pub use fights::keep::Fights;
 pub use fights::{Fight, FightKind, Response};
+pub use plan::{Act, Plan, PlanRequest, Swap, plan};
 pub use rehearsal::{Bounds, Ended};
 pub use why::{FieldChange, Step, Why, WhyError, last_change, parse_key, why, why_field};

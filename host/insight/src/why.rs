@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use quadrille_object::{GroupResource, Timestamp};
+use quadrille_object::Timestamp;
 use quadrille_store::{Cause, Change, ChangeKind, ChangesError, Key, Revision, Store};
 use serde::Serialize;
 use serde_json::Value;
@@ -251,15 +251,7 @@ fn step(depth: usize, change: &Change, because: Vec<Revision>, field: Option<&Fi
 
 /// Reads a key from its text form, `replicasets.apps/default/web` or `namespaces/default`.
 pub fn parse_key(text: &str) -> Option<Key> {
-    let mut parts = text.split('/');
-    let (resource, second, third) = (parts.next()?, parts.next()?, parts.next());
-    let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
-    let resource = GroupResource::new(group, resource);
-    match (third, parts.next()) {
-        (Some(name), None) => Some(Key::new(resource, second, name)),
-        (None, _) => Some(Key::new(resource, "", second)),
-        (Some(_), Some(_)) => None,
-    }
+    text.parse().ok()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quadrille_kit::{ManualClock, Supervisor};
-use quadrille_object::{Meta, Template};
+use quadrille_object::{GroupResource, Meta, Template};
 use quadrille_store::{Config, Expect, RequestCause, RunCause, Txn, Write};
 use serde_json::json;
 
