@@ -12,6 +12,8 @@ mod logs;
 mod new;
 mod plan;
 mod plugins;
+mod replay;
+mod runs;
 mod serve;
 mod wait;
 mod why;
@@ -97,6 +99,10 @@ enum Command {
     Bus(bus::Args),
     /// Show fields that controllers fight over, or release an object that they were held back from.
     Fights(fights::Args),
+    /// Show what ran: for an object, of a plugin, or one run with all that is known of it.
+    Runs(runs::Args),
+    /// Make recorded runs again and compare what they write, with the code that ran or with another component.
+    Replay(replay::Args),
     /// Show the main job, end to end, on a host of its own.
     Demo(demo::Args),
     /// Print the version of this program, and of the host where one answers.
@@ -138,6 +144,8 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         Command::Wait(args) => return wait::run(&args, common),
         Command::Bus(args) => bus::run(&args, common)?,
         Command::Fights(args) => fights::run(&args, common)?,
+        Command::Runs(args) => runs::run(&args, common)?,
+        Command::Replay(args) => return replay::run(&args, common),
         Command::Demo(args) => demo::run(&args)?,
         Command::Version => version(common)?,
         Command::Completion { shell } => {

@@ -119,6 +119,17 @@ impl Client {
         Ok(BufReader::new(response.into_body().into_reader()).lines())
     }
 
+    /// The answer to a POST, a JSON document per line as they come.
+    pub(crate) fn post_lines(
+        &self,
+        path: &str,
+        payload: Payload<'_>,
+    ) -> anyhow::Result<impl Iterator<Item = std::io::Result<String>> + use<>> {
+        let accept = "application/x-ndjson, application/json";
+        let response = self.send("POST", path, Some(payload), accept)?;
+        Ok(BufReader::new(response.into_body().into_reader()).lines())
+    }
+
     fn send(
         &self,
         method: &str,

@@ -8,7 +8,9 @@ mod effects;
 mod fights;
 mod metrics;
 mod plan;
+mod replay;
 mod revision;
+mod runs;
 mod settled;
 mod why;
 
@@ -50,6 +52,9 @@ impl Insight for HostInsight {
                 ("GET", "bus") => self.bus(&question),
                 ("GET", "fights") => self.fights(&question),
                 ("POST", "fights/release") => self.release(&question),
+                ("GET", "runs") => self.runs(&question).await,
+                ("GET", path) if path.starts_with("runs/") => self.run(&question, path).await,
+                ("POST", "replay") => self.replay(question).await,
                 (method, path) => {
                     let message = format!("there is no {method} of /quadrille/{path}");
                     Err(Status::new(Reason::NotFound, message))

@@ -20,6 +20,7 @@ use crate::link::bindings::exports::quadrille::controller::controller as wit;
 use crate::link::bindings::quadrille::controller::types::{ObjectRef, ResourceRef};
 use crate::link::state::{CallStart, RunState};
 use crate::log::{LogLevel, LogLine, PluginLog};
+use crate::plugin::code::settings_of;
 
 /// A component that has described itself and may run; cheap to clone.
 #[derive(Clone, Debug)]
@@ -202,5 +203,9 @@ impl ComponentReconciler {
 impl Reconciler for ComponentReconciler {
     fn reconcile(&self, request: ReconcileRequest, overlay: Overlay) -> BoxFuture<'_, Reconciled> {
         Box::pin(self.run(request, overlay))
+    }
+
+    fn settings(&self) -> Arc<str> {
+        settings_of(&self.context)
     }
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use wasmtime::{ResourceLimiter, Result, Store, UpdateDeadline, bail};
 
 /// How often the epoch moves: the grain of CPU time, and how long a guest runs before others get their turn.
@@ -14,7 +15,8 @@ pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
 
 /// Ceilings of one call into a guest.
 #[expect(clippy::struct_field_names, reason = "a ceiling is named so, with its unit")]
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct CallLimits {
     /// Linear memory in all, in bytes. Default 64 MiB; at most the engine's slot of 256 MiB.
     pub memory_bytes_max: usize,

@@ -10,6 +10,7 @@
 //! kubectl apply / patch / delete ── change ──────────┴─ sync ─ controllers ─ status
 //! ```
 
+pub(crate) mod code;
 mod controllers;
 mod files;
 mod manager;
@@ -20,6 +21,7 @@ mod status;
 mod sync;
 mod upload;
 
+pub use code::{CodeError, check_is_component};
 pub use manager::{ManagerConfig, ManagerParts, PluginManager};
 pub use rehearsal::Rehearsed;
 pub use status::Phase;

@@ -9,6 +9,8 @@ pub mod field;
 pub mod fights;
 pub mod plan;
 pub mod rehearsal;
+pub mod replay;
+pub mod runs;
 pub mod text;
 pub mod why;
 
@@ -20,4 +22,8 @@ pub use fights::keep::Fights;
 pub use fights::{Fight, FightKind, Response};
 pub use plan::{Act, Plan, PlanRequest, Swap, plan};
 pub use rehearsal::{Bounds, Ended};
+pub use replay::{
+    Code, CodeMissing, CodeSource, Difference, ReplaySummary, Replayed, Replays, Verdict, bisect,
+    replay,
+};
 pub use why::{FieldChange, Step, Why, WhyError, last_change, parse_key, why, why_field};

@@ -81,6 +81,17 @@ impl RunCode {
         this.piece = Piece::new(encoded.into());
         this
     }
+
+    /// Reads what [`Self::new`] encoded.
+    pub(crate) fn read(encoded: &Bytes) -> Result<Self, serde_json::Error> {
+        let this: Self = serde_json::from_slice(encoded)?;
+        Ok(Self { piece: Piece::new(encoded.clone()), ..this })
+    }
+
+    /// Equal for runs of the same code with the same settings.
+    pub fn hash(&self) -> u128 {
+        self.piece.hash()
+    }
 }
 
 /// One change that woke a run.

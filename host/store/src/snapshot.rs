@@ -73,6 +73,15 @@ impl View for Snapshot {
 }
 
 impl Snapshot {
+    /// A snapshot of these objects at a revision, as they are: for a case that was exported elsewhere.
+    pub fn of(revision: Revision, objects: impl IntoIterator<Item = Object>) -> Self {
+        let mut snapshot = Self { revision, ..Self::default() };
+        for object in objects {
+            snapshot.insert(&Arc::new(object));
+        }
+        snapshot
+    }
+
     /// How many objects a resource has; in one namespace, or in all. Does not list them.
     pub fn count(&self, resource: &GroupResource, namespace: Option<&str>) -> usize {
         let Some(objects) = self.resources.get(resource) else { return 0 };

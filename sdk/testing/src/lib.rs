@@ -4,6 +4,7 @@
 //! failure happens again. What a controller sees (defaults, validation, server-side apply, finalizers, garbage
 //! collection, reads that are subscriptions) is what it sees on a host. It must never know of Wasm.
 
+mod case;
 mod client;
 mod collect;
 mod drive;
@@ -11,4 +12,5 @@ mod host;
 mod torture;
 mod world;
 
+pub use case::{Case, CaseRun};
 pub use world::World;

@@ -12,7 +12,7 @@ use quadrille_object::{GroupResource, Timestamp};
 use quadrille_registry::RecordedAnswer;
 use quadrille_store::{ChangeKind, JournalRecord, Key, Range, ReadSet, Revision, Selection};
 
-use super::{EmptyReads, RunEnd, RunRecord, RunWake, RunWrite};
+use super::{EmptyReads, RunCode, RunEnd, RunRecord, RunWake, RunWrite};
 use crate::reconciler::Failure;
 use crate::wakes::Occasion;
 
@@ -73,7 +73,7 @@ pub(super) fn encode(record: &RunRecord, out: &mut Vec<u8>) {
 pub(super) fn decode(record: &JournalRecord) -> Result<RunRecord, RecordError> {
     let bad = |why| RecordError { run: record.number, why };
     let code = record.shared.first().ok_or_else(|| bad("its code is missing"))?;
-    let code = serde_json::from_slice(code).map_err(|_| bad("its code is not understood"))?;
+    let code = RunCode::read(code).map_err(|_| bad("its code is not understood"))?;
     let mut reader = Reader { rest: record.body.clone(), texts: Vec::new() };
     if reader.byte() != Some(VERSION) {
         return Err(bad("it was written by another version of this program"));
@@ -199,7 +199,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn record(&mut self, run: u64, now: Timestamp, code: Arc<super::RunCode>) -> Option<RunRecord> {
+    fn record(&mut self, run: u64, now: Timestamp, code: Arc<RunCode>) -> Option<RunRecord> {
         let object = self.key()?;
         let snapshot = Revision(self.number()?);
         let wakes_dropped = self.number()?;
