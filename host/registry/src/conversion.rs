@@ -223,6 +223,7 @@ fn showing(object: &Stored, bytes: Bytes) -> Arc<Stored> {
 impl Registry {
     /// Whether objects of the resource must go through [`Self::convert`] before [`Self::present`] shows them.
     #[must_use]
+    #[expect(clippy::unused_self, reason = "conversions by component will need the registry")]
     pub fn converts(&self, resource: &Resource) -> bool {
         resource.converter().is_some() && !resource.is_storage_form()
     }

@@ -38,7 +38,7 @@ const LIFE_SECONDS_MIN: i64 = 600;
 const DECIDED_SECONDS: i64 = 3_600;
 const PENDING_SECONDS: i64 = 86_400;
 /// How often it looks for old requests.
-const CLEAR_INTERVAL: Duration = Duration::from_secs(600);
+const CLEAR_INTERVAL: Duration = Duration::from_mins(10);
 
 /// The task that signs.
 #[derive(Debug)]
@@ -207,6 +207,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "callers write `json!` in place")]
     fn check(status: Value, signer: &str, expected: &Step) {
         let object = json!({
             "metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"},

@@ -31,16 +31,13 @@ struct World {
 /// v1 says `spec.size: "3cm"`, v2 says `spec.length: 3`.
 fn convert(mut object: Value, to: &str, mood: u8) -> Value {
     let spec = object["spec"].as_object_mut().expect("a spec");
-    match to {
-        "example.com/v2" => {
-            let size = spec.remove("size").unwrap_or_default();
-            let length = size.as_str().and_then(|text| text.trim_end_matches("cm").parse().ok());
-            spec.insert("length".to_owned(), Value::from(length.unwrap_or(0_i64)));
-        }
-        _ => {
-            let length = spec.remove("length").and_then(|length| length.as_i64()).unwrap_or(0);
-            spec.insert("size".to_owned(), format!("{length}cm").into());
-        }
+    if to == "example.com/v2" {
+        let size = spec.remove("size").unwrap_or_default();
+        let length = size.as_str().and_then(|text| text.trim_end_matches("cm").parse().ok());
+        spec.insert("length".to_owned(), Value::from(length.unwrap_or(0_i64)));
+    } else {
+        let length = spec.remove("length").and_then(|length| length.as_i64()).unwrap_or(0);
+        spec.insert("size".to_owned(), format!("{length}cm").into());
     }
     object["apiVersion"] = to.into();
     object["metadata"]["labels"]["converted"] = "yes".into();

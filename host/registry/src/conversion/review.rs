@@ -110,9 +110,8 @@ pub(super) fn check(
     let pairs = originals.iter().zip(converted).enumerate();
     let checked = pairs.map(|(index, (original, converted))| {
         let invalid = |why| format!("invalid converted object at index {index}: {why}");
-        let mut converted = match converted {
-            Value::Object(converted) => converted,
-            _ => return Err(invalid("it is no object".to_owned())),
+        let Value::Object(mut converted) = converted else {
+            return Err(invalid("it is no object".to_owned()));
         };
         check_one(original, &converted, to).map_err(invalid)?;
         restore(original, &mut converted)
