@@ -10,7 +10,8 @@ use quadrille_kit::SystemClock;
 use quadrille_kit::clock::BoxFuture;
 use quadrille_object::GroupResource;
 use quadrille_registry::{Reason, Status};
-use quadrille_server::{Insight, Limits, Question, Reply};
+use quadrille_server::{Form, Insight, Limits, Question, Reply, Summary};
+use quadrille_store::{Key, Object};
 use serde_json::{Value, json};
 use support::{Host, config_map};
 
@@ -21,6 +22,18 @@ struct OfWebsites;
 impl Insight for OfWebsites {
     fn ask(&self, _: Question) -> BoxFuture<'_, Result<Reply, Status>> {
         Box::pin(async { Err(Status::new(Reason::NotFound, "no questions")) })
+    }
+
+    fn why(&self, _: Key, _: Option<String>, _: Form) -> BoxFuture<'_, Result<Reply, Status>> {
+        Box::pin(async { Err(Status::new(Reason::NotFound, "no reasons")) })
+    }
+
+    fn summary(&self, _: Arc<Object>) -> BoxFuture<'_, Option<Summary>> {
+        Box::pin(async { None })
+    }
+
+    fn revision(&self, _: u64, _: Duration) -> BoxFuture<'_, Result<Option<Value>, Status>> {
+        Box::pin(async { Ok(None) })
     }
 
     fn is_read(&self, resource: &GroupResource) -> bool {
