@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use crate::access;
 use crate::config::Config;
 use crate::files::Files;
-use crate::insight::HostInsight;
+use crate::insight::{HostInsight, JournalPreflight};
 use crate::output;
 use crate::plugins::{self, HostPlugins};
 
@@ -115,7 +115,8 @@ fn plugin_manager(
     let loader = Loader::build(config, engine, Arc::clone(&clock), random)
         .context("cannot open the cache of compiled components")?;
     let (registry, runtime, loader) = (registry.clone(), runtime.clone(), Arc::new(loader));
-    let parts = ManagerParts { registry, loader, runtime, clock };
+    let preflight = Some(Arc::new(JournalPreflight { runtime: runtime.clone() }) as _);
+    let parts = ManagerParts { registry, loader, runtime, clock, preflight };
     PluginManager::build(ManagerConfig::new(files.path("components")), parts)
         .context("cannot open the directory of components")
 }

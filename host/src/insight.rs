@@ -8,11 +8,14 @@ mod effects;
 mod fights;
 mod metrics;
 mod plan;
+mod preflight;
 mod replay;
 mod revision;
 mod runs;
 mod settled;
 mod why;
+
+pub(crate) use preflight::JournalPreflight;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -24,6 +24,6 @@ pub use limit::{CallLimits, LimitHit};
 pub use load::{CompileLimits, CompileMode, LoadConfig, LoadError, Loader, compile_child};
 pub use log::{LogLevel, LogLine, PluginLog};
 pub use plugin::{
-    CodeError, ManagerConfig, ManagerParts, Phase, PluginManager, PluginUpload, Rehearsed,
-    Uploaded, check_is_component,
+    CodeError, ManagerConfig, ManagerParts, Phase, PluginManager, PluginUpload, PreflightReport,
+    PreflightRunner, Rehearsed, Uploaded, check_is_component,
 };

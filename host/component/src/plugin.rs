@@ -16,13 +16,16 @@ mod files;
 mod manager;
 mod objects;
 mod rehearsal;
+mod rollout;
 mod spec;
 mod status;
 mod sync;
+mod trial;
 mod upload;
 
 pub use code::{CodeError, check_is_component};
 pub use manager::{ManagerConfig, ManagerParts, PluginManager};
 pub use rehearsal::Rehearsed;
+pub use rollout::{PreflightReport, PreflightRunner};
 pub use status::Phase;
 pub use upload::{PluginUpload, Uploaded};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use quadrille_object::Timestamp;
 use quadrille_store::{Change, Fence, Key, Object};
 
+use crate::canary::Candidate;
 use crate::hold::Holds;
 use crate::overlay::OverlayLimits;
 use crate::queue::Workqueue;
@@ -115,6 +116,8 @@ pub(crate) struct Controller {
     /// What the last failure of a key said that is to be tried again.
     pub(crate) failed: BTreeMap<Key, String>,
     pub(crate) numbers: Numbers,
+    /// A version on trial beside this one.
+    pub(crate) candidate: Option<Candidate>,
 }
 
 /// A key that failed and is not tried again until something it read changes.
@@ -156,6 +159,7 @@ impl Controller {
             halted: BTreeMap::new(),
             failed: BTreeMap::new(),
             numbers: Numbers::default(),
+            candidate: None,
         }
     }
 

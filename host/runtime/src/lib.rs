@@ -5,6 +5,7 @@
 //! must never know how one is made: no Wasm here, no HTTP.
 
 pub mod backoff;
+pub mod canary;
 pub mod case;
 pub mod controller;
 pub mod descent;
@@ -33,6 +34,7 @@ mod trigger;
 mod work;
 
 pub use backoff::Backoff;
+pub use canary::{CanaryStats, Portion, TrialNumbers};
 pub use case::{CaseChange, CaseError, CaseWrite, RunCase};
 pub use controller::ControllerName;
 pub use descent::Descent;

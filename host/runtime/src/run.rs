@@ -16,6 +16,7 @@ use quadrille_store::{
     Revision, RunCause, Snapshot, View,
 };
 
+use crate::canary::Counted;
 use crate::controller::Version;
 use crate::overlay::Overlay;
 use crate::queue::{End, Taken};
@@ -39,6 +40,8 @@ pub(crate) struct Start {
     looked: Revision,
     pub(crate) taken: Taken,
     pub(crate) version: Version,
+    /// Whether the version is one on trial.
+    is_candidate: bool,
     ticket: FenceTicket,
     /// What the queue was told that the run reads; a run that waited for the gate reads something newer.
     snapshot: Snapshot,
@@ -109,13 +112,16 @@ impl Shared {
         let seen = state.subscriptions.seen(id, &taken.key).unwrap_or_default();
         let looked = state.position.max(seen);
         let controller = state.controllers.get(&id)?;
+        let object = controller.candidate.as_ref().and_then(|_| snapshot.get(&taken.key));
+        let (version, ticket, is_candidate) = controller.pick(object.as_deref());
         Some(Start {
             run,
             id,
             looked,
             taken,
-            version: controller.version.clone(),
-            ticket: controller.fence.ticket(),
+            version,
+            ticket,
+            is_candidate,
             snapshot: snapshot.clone(),
             started: self.clock.monotonic(),
             now: self.clock.now(),
@@ -346,6 +352,15 @@ impl Ended {
         self.writes.iter().any(|write| write.revision.is_some())
     }
 
+    fn counted(&self, duration: Duration) -> Counted<'_> {
+        let written = if self.has_committed() { self.writes.as_slice() } else { &[] };
+        Counted {
+            bad: self.result.as_ref().err(),
+            duration,
+            written: written.iter().map(|w| &w.key),
+        }
+    }
+
     fn commit(&mut self, committed: &Committed) {
         self.seen = committed.revision;
         for (write, object) in self.writes.iter_mut().zip(&committed.objects) {
@@ -423,6 +438,9 @@ impl Guard {
             numbers.memory_bytes_max = numbers.memory_bytes_max.max(ended.memory_bytes);
             numbers.durations.add(duration);
             numbers.last_run = Some(shared.clock.now());
+            if let Some(candidate) = &mut controller.candidate {
+                candidate.count(start.is_candidate, &ended.counted(duration));
+            }
             if let Err(Bad::Failure(failure)) = &ended.result {
                 controller.note_failure(&start.taken.key, failure, shared.clock.now());
                 if let Failure::Permanent(message) = failure {

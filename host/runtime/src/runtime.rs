@@ -99,6 +99,11 @@ pub enum ControllerError {
     /// The name is taken.
     #[error("controller {0} is already there")]
     Taken(ControllerName),
+    /// A candidate is for another resource than the version that runs.
+    #[error(
+        "the candidate for controller {0} reconciles another resource than the version that runs"
+    )]
+    OtherPrimary(ControllerName),
 }
 
 /// The runtime; cheap to clone.
@@ -219,6 +224,9 @@ impl Runtime {
             return Err(ControllerError::Unknown(name));
         };
         controller.fence.advance();
+        if let Some(candidate) = controller.candidate.take() {
+            candidate.end();
+        }
         let generation = controller.version.generation + 1;
         let old = controller.version.spec.primary.clone();
         let new = spec.primary.clone();
@@ -270,6 +278,9 @@ impl Runtime {
         let id = state.names.remove(name).ok_or_else(unknown)?;
         let controller = state.controllers.remove(&id).ok_or_else(unknown)?;
         controller.fence.advance();
+        if let Some(candidate) = &controller.candidate {
+            candidate.end();
+        }
         state.executing -= controller.executing;
         state.rotation.remove(&name.plugin, id);
         state.subscriptions.remove_controller(id);
@@ -357,7 +368,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with<T>(
+    pub(crate) fn with<T>(
         &self,
         name: &ControllerName,
         work: impl FnOnce(&mut Controller) -> T,

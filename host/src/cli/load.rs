@@ -21,6 +21,16 @@ pub(crate) struct Args {
     /// Grant what the component asks for. Without it the plugin keeps the grants that it has.
     #[arg(long)]
     grant: bool,
+    /// First make so many of the plugin's newest runs again with the component, show what it would write otherwise, and
+    /// do not load it when that is anything.
+    #[arg(long, value_name = "RUNS", num_args = 0..=1, default_missing_value = "100")]
+    preflight: Option<u32>,
+    /// Load it though a preflight shows differences.
+    #[arg(long, requires = "preflight")]
+    force: bool,
+    /// Try it on so many of a hundred keys before it takes over by itself, or is taken back.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    canary: Option<u8>,
 }
 
 /// Loads and says what runs now.
@@ -34,6 +44,12 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     };
     let name = plugin_name(args.name.as_deref().or(built.as_deref()), &path)?;
     let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    if let Some(runs) = args.preflight {
+        preflight(&client, &name, &bytes, runs, args.force)?;
+    }
+    if let Some(percent) = args.canary {
+        put_policy(&client, &name, percent)?;
+    }
     let progress = output::progress(format!("loading {name}"));
     let answer = upload(&client, &name, &bytes, args.grant)?;
     progress.finish_and_clear();
@@ -69,6 +85,63 @@ pub(crate) fn upload(
     client.call("PUT", &path, Some(payload)).with_context(|| format!("{name} was not loaded"))
 }
 
+/// Makes recorded runs again with the component and shows what it would write otherwise, on standard error so that
+/// standard output stays the loaded plugin's.
+fn preflight(
+    client: &Client,
+    name: &str,
+    bytes: &[u8],
+    runs: u32,
+    force: bool,
+) -> anyhow::Result<()> {
+    let progress = output::progress(format!("making {runs} runs of {name} again"));
+    let path = format!("/quadrille/replay?plugin={name}&last={runs}");
+    let payload = Payload { content_type: "application/wasm", bytes };
+    let answer = client.call("POST", &path, Some(payload));
+    progress.finish_and_clear();
+    let answer = answer.with_context(|| format!("no preflight of {name}; nothing was loaded"))?;
+    let count = |field: &str| answer.pointer(&format!("/summary/{field}")).and_then(Value::as_u64);
+    let text = |value: &Value, field: &str| {
+        value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    for run in answer.get("runs").and_then(Value::as_array).into_iter().flatten() {
+        output::note(format!(
+            "run {} of {}",
+            run.get("run").unwrap_or(&Value::Null),
+            text(run, "object")
+        ));
+        if run.get("why").is_some() {
+            output::note(format!("  cannot be made again: {}", text(run, "why")));
+        }
+        for difference in run.get("differences").and_then(Value::as_array).into_iter().flatten() {
+            output::note(format!("  {}\n{}", text(difference, "object"), text(difference, "diff")));
+        }
+    }
+    let (all, different) = (count("runs").unwrap_or(0), count("different").unwrap_or(0));
+    output::note(format!(
+        "preflight: {different} of {all} runs would write something else, {} cannot be made again",
+        count("impossible").unwrap_or(0)
+    ));
+    if different > 0 && !force {
+        bail!(
+            "{name} is not changed; if the differences are meant, load it with --preflight --force"
+        );
+    }
+    Ok(())
+}
+
+/// Makes a trial the way in which a plugin's next version takes over.
+fn put_policy(client: &Client, name: &str, percent: u8) -> anyhow::Result<()> {
+    let rollout = json!({"strategy": "Canary", "canary": {"percent": percent}});
+    let patch = json!({"spec": {"rollout": rollout}}).to_string();
+    let payload = Payload { content_type: "application/merge-patch+json", bytes: patch.as_bytes() };
+    let path = format!("/apis/quadrille.dev/v1/plugins/{name}");
+    let patched = client.call("PATCH", &path, Some(payload));
+    patched
+        .map(drop)
+        .with_context(|| format!("{name} must run before a candidate can be tried beside it"))
+}
+
 fn report(name: &str, plugin: &Value) -> anyhow::Result<()> {
     let status = plugin.get("status").cloned().unwrap_or_else(|| json!({}));
     let text = |field: &str| status.get(field).and_then(Value::as_str).unwrap_or("-").to_owned();
@@ -76,6 +149,16 @@ fn report(name: &str, plugin: &Value) -> anyhow::Result<()> {
     for controller in status.get("controllers").and_then(Value::as_array).into_iter().flatten() {
         let part = |field: &str| controller.get(field).and_then(Value::as_str).unwrap_or("-");
         output::line(format!("  controller {}   of {}", part("name"), part("primary")))?;
+    }
+    if let Some(rollout) = status.get("rollout") {
+        let part = |field: &str| rollout.get(field).and_then(Value::as_str).unwrap_or("-");
+        output::line(format!(
+            "  {} {}: {} ({})",
+            part("strategy").to_lowercase(),
+            short(part("candidate")),
+            part("phase"),
+            part("message")
+        ))?;
     }
     let missing =
         status.get("grantsMissing").and_then(Value::as_array).cloned().unwrap_or_default();

@@ -143,8 +143,8 @@ struct Recorded {
 
 /// Another component, with the settings of the run.
 #[derive(Debug)]
-struct Other {
-    component: LoadedComponent,
+pub(super) struct Other {
+    pub(super) component: LoadedComponent,
 }
 
 impl CodeSource for Recorded {

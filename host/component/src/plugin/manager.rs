@@ -15,8 +15,10 @@ use serde_json::Value;
 use super::controllers::Controllers;
 use super::files::ComponentFiles;
 use super::objects::{PluginObjects, plugins};
+use super::rollout::PreflightRunner;
 use super::spec::PluginSpec;
 use super::status::{Blocked, Condition, KeptVersion, Phase};
+use super::trial::OnTrial;
 use crate::component::LoadedComponent;
 use crate::load::{LoadError, Loader};
 use crate::log::PluginLog;
@@ -48,6 +50,8 @@ pub struct ManagerParts {
     pub runtime: Runtime,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
+    /// Makes recorded runs again, for the strategy `Preflight`; `None` where runs are not recorded.
+    pub preflight: Option<Arc<dyn PreflightRunner>>,
 }
 
 /// The plugin manager; cheap to clone.
@@ -64,6 +68,7 @@ pub(super) struct Inner {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) objects: PluginObjects,
     pub(super) files: ComponentFiles,
+    pub(super) preflight: Option<Arc<dyn PreflightRunner>>,
     entries: Mutex<BTreeMap<String, Arc<Entry>>>,
 }
 
@@ -89,6 +94,10 @@ pub(super) struct State {
     pub(super) conditions: Vec<Condition>,
     pub(super) phase: Option<Phase>,
     pub(super) written: Option<Value>,
+    /// A version that has some of the keys.
+    pub(super) trial: Option<OnTrial>,
+    /// How the last rollout went, as the status shows it; null for a plain replacement.
+    pub(super) rollout: Value,
 }
 
 impl PluginManager {
@@ -105,6 +114,7 @@ impl PluginManager {
             clock: parts.clock,
             objects: PluginObjects { registry: parts.registry },
             files,
+            preflight: parts.preflight,
             entries: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -182,6 +192,9 @@ impl PluginManager {
         for (name, entry) in entries {
             // A plugin that is being brought in line writes its own status.
             if let Ok(mut state) = entry.state.try_lock() {
+                if state.trial.is_some() {
+                    self.watch_trial(&name, &entry, &mut state).await;
+                }
                 self.write_status(&name, &entry, &mut state, Revision(0)).await;
             }
         }

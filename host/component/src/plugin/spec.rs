@@ -10,6 +10,7 @@ use quadrille_runtime::GrantRule;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::rollout::{RawRollout, Rollout};
 use crate::digest::Digest;
 use crate::engine::MEMORY_SLOT_BYTES;
 use crate::limit::CallLimits;
@@ -27,6 +28,7 @@ pub(super) struct PluginSpec {
     pub(super) grants: Vec<GrantRule>,
     pub(super) limits: CallLimits,
     pub(super) concurrency_max: Option<usize>,
+    pub(super) rollout: Rollout,
 }
 
 #[derive(Deserialize, Default)]
@@ -38,6 +40,7 @@ struct Raw {
     config: BTreeMap<String, String>,
     grants: Vec<RawGrant>,
     limits: RawLimits,
+    rollout: RawRollout,
 }
 
 /// A grant as it stands in a spec or a status.
@@ -80,6 +83,7 @@ impl PluginSpec {
             grants: raw.grants.iter().map(RawGrant::rule).collect(),
             concurrency_max: raw.limits.concurrency,
             limits: raw.limits.read()?,
+            rollout: raw.rollout.read()?,
         })
     }
 }
@@ -154,7 +158,7 @@ fn bytes(memory: &Value) -> Result<Option<usize>, String> {
 }
 
 /// `500ms`, `10s` or `2m`, up to ten minutes.
-fn duration(field: &str, text: &str) -> Result<Duration, String> {
+pub(super) fn duration(field: &str, text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let millis = match text.get(digits.len()..).unwrap_or_default() {
         "ms" => Some(1),

@@ -82,6 +82,7 @@ pub(super) struct Facts<'a> {
     pub(super) denials: u64,
     pub(super) log_dropped: u64,
     pub(super) warnings: &'a [String],
+    pub(super) rollout: &'a Value,
 }
 
 impl Facts<'_> {
@@ -121,6 +122,9 @@ impl Facts<'_> {
         }
         if let Some(error) = last_error {
             status["lastError"] = json!(error);
+        }
+        if !self.rollout.is_null() {
+            status["rollout"] = self.rollout.clone();
         }
         if !self.warnings.is_empty() {
             status["hostWarnings"] = json!(self.warnings);

@@ -3,21 +3,25 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use quadrille_runtime::{ControllerSpec, Grant};
+use quadrille_runtime::{ControllerSpec, Grant, Reconciler};
 use quadrille_store::{Object, Revision};
 use serde_json::Value;
 
 use super::manager::{Entry, PluginManager, State};
 use super::spec::PluginSpec;
 use super::status::{Blocked, Condition, Facts, KeptVersion, Phase, missing, set_condition};
+use super::trial::{Approach, Before};
 use crate::component::{ComponentReconciler, LoadedComponent, PluginContext};
 use crate::description::ControllerDescription;
 use crate::digest::Digest;
 
+/// A controller of a component, ready to run: what it is registered as, and its code.
+pub(super) type Part = (ControllerSpec, Arc<dyn Reconciler>);
+
 /// What stopped a plugin from getting where its spec wants it: a word and a sentence.
-struct Problem {
-    reason: &'static str,
-    message: String,
+pub(super) struct Problem {
+    pub(super) reason: &'static str,
+    pub(super) message: String,
 }
 
 impl PluginManager {
@@ -50,7 +54,11 @@ impl PluginManager {
         if state.applied.as_ref().is_some_and(|(seen, old)| *seen == generation && *old == spec) {
             return;
         }
-        let outcome = self.follow(name, &spec, entry, state, object.revision).await;
+        let before = Before::read(&value, generation);
+        let outcome = match self.bring_back(name, &spec, &before, entry, state).await {
+            Ok(()) => self.follow(name, &spec, entry, state, object.revision).await,
+            Err(problem) => Err(problem),
+        };
         state.applied = Some((generation, spec));
         self.conclude(name, state, &outcome);
         self.write_status(name, entry, state, object.revision).await;
@@ -81,9 +89,24 @@ impl PluginManager {
                 message: format!("a definition that the component brings is refused: {status}"),
             })?;
         }
+        match self.approach(name, spec, entry, state, &component).await? {
+            Approach::Switch => self.take_over(name, spec, entry, state, component).await,
+            Approach::Wait => Ok(()),
+        }
+    }
+
+    /// The switch, and what follows from it.
+    pub(super) async fn take_over(
+        &self,
+        name: &str,
+        spec: &PluginSpec,
+        entry: &Entry,
+        state: &mut State,
+        component: LoadedComponent,
+    ) -> Result<(), Problem> {
         self.switch(name, spec, entry, state, &component).await?;
         let kept = KeptVersion {
-            digest: digest.to_string(),
+            digest: component.digest().to_string(),
             size: component.size(),
             version: component.description().version.clone(),
             loaded_at: self.inner.clock.now().to_rfc3339(),
@@ -93,7 +116,11 @@ impl PluginManager {
         Ok(())
     }
 
-    async fn load(&self, digest: &Digest, entry: &Entry) -> Result<LoadedComponent, Problem> {
+    pub(super) async fn load(
+        &self,
+        digest: &Digest,
+        entry: &Entry,
+    ) -> Result<LoadedComponent, Problem> {
         let log = || Arc::clone(&entry.log);
         let size = self.inner.files.size(digest);
         match self.inner.loader.load_cached(digest, size, log()).await {
@@ -116,7 +143,7 @@ impl PluginManager {
     }
 
     /// Puts the component's controllers in place and takes those away that it does not have.
-    async fn switch(
+    pub(super) async fn switch(
         &self,
         name: &str,
         spec: &PluginSpec,
@@ -124,20 +151,18 @@ impl PluginManager {
         state: &mut State,
         component: &LoadedComponent,
     ) -> Result<(), Problem> {
-        let context = context_of(name, spec, entry);
         let mut blocked = Vec::new();
         let mut wanted = Vec::new();
         for controller in &component.description().controllers {
-            match may_start(controller, &spec.grants) {
-                Ok(()) => wanted.push(controller),
+            match self.part(name, spec, entry, (component, controller)) {
+                Ok(part) => wanted.push((controller, part)),
                 Err(problem) => blocked.push(problem),
             }
         }
         let is_same_code = state.is_same_but_for_suspension(spec, component);
-        for controller in &wanted {
-            let code =
-                ComponentReconciler::new(component.clone(), context.clone(), (*controller).clone());
-            let about = controller_spec(name, component, controller, spec);
+        let names: Vec<_> =
+            wanted.iter().map(|(controller, _)| Arc::clone(&controller.name)).collect();
+        for (controller, (about, code)) in wanted {
             let is_started = state.started.contains(&controller.name);
             if spec.suspended && !is_started {
                 continue;
@@ -149,7 +174,7 @@ impl PluginManager {
             if spec.suspended {
                 self.inner.controllers.suspend(name, &controller.name, true);
             }
-            let put = self.inner.controllers.put(about, Arc::new(code)).await;
+            let put = self.inner.controllers.put(about, code).await;
             put.map_err(|e| Problem { reason: "ControllerRefused", message: e.to_string() })?;
             self.inner.controllers.suspend(name, &controller.name, spec.suspended);
             if !is_started {
@@ -157,7 +182,7 @@ impl PluginManager {
             }
         }
         for old in std::mem::take(&mut state.started) {
-            if wanted.iter().any(|controller| controller.name == old) {
+            if names.contains(&old) {
                 state.started.push(old);
             } else {
                 self.inner.controllers.remove(name, &old);
@@ -165,6 +190,21 @@ impl PluginManager {
         }
         state.blocked = blocked;
         Ok(())
+    }
+
+    /// A controller of a component, ready to run, when its objects may be read.
+    pub(super) fn part(
+        &self,
+        name: &str,
+        spec: &PluginSpec,
+        entry: &Entry,
+        (component, controller): (&LoadedComponent, &ControllerDescription),
+    ) -> Result<Part, Blocked> {
+        may_start(controller, &spec.grants)?;
+        let about = controller_spec(name, component, controller, spec);
+        let context = context_of(name, spec, entry);
+        let code = ComponentReconciler::new(component.clone(), context, controller.clone());
+        Ok((about, Arc::new(code)))
     }
 
     fn keep_version(&self, name: &str, state: &mut State, new: KeptVersion, kept: usize) {
@@ -188,6 +228,7 @@ impl PluginManager {
     }
 
     fn take_away(&self, name: &str, state: &mut State) {
+        self.call_off(name, state);
         for controller in std::mem::take(&mut state.started) {
             self.inner.controllers.remove(name, &controller);
         }
@@ -199,7 +240,7 @@ impl PluginManager {
     }
 
     /// Turns the end of the steps into phase and conditions.
-    fn conclude(&self, name: &str, state: &mut State, outcome: &Result<(), Problem>) {
+    pub(super) fn conclude(&self, name: &str, state: &mut State, outcome: &Result<(), Problem>) {
         let now = self.inner.clock.now();
         let mut set = |kind, holds, reason: &str, message: String| {
             let reason = reason.to_owned();
@@ -275,6 +316,7 @@ impl PluginManager {
             denials: entry.denials.load(Ordering::Relaxed),
             log_dropped: entry.log.dropped(),
             warnings: self.inner.loader.engine().warnings(),
+            rollout: &state.rollout,
         }
         .render();
         if state.written.as_ref() == Some(&status) {
@@ -299,6 +341,9 @@ impl State {
                 let mut old = old.clone();
                 old.suspended = spec.suspended;
                 old.versions_kept = spec.versions_kept;
+                old.rollout.clone_from(&spec.rollout);
+                // What the spec wants next is not what runs.
+                old.digest.clone_from(&spec.digest);
                 old == *spec
             })
     }

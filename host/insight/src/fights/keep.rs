@@ -131,6 +131,9 @@ impl Fights {
         self.detector().respond(&news.object, &fight.field, response);
         for writer in &fight.writers {
             let Some((name, key)) = held(writer) else { continue };
+            if news.is_new {
+                self.inner.runtime.note_fight(&name, &writer.digest);
+            }
             match response {
                 Response::Warn => {}
                 Response::Slow => self.inner.runtime.hold(&name, &key, wait_after(fight.rounds)),

@@ -9,6 +9,7 @@ use super::*;
 use crate::testing::{Host, map_key, native, runnable, spec, target, transient};
 use crate::{Failure, Outcome, Overlay, Refusal, RunEnd};
 
+mod canary;
 mod holds;
 mod life;
 mod reads;

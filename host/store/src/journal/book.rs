@@ -86,7 +86,7 @@ impl Book {
             let body = frame::check(Place { segment: number, offset }, &rest).and_then(frame::read);
             match body {
                 Some(Body::Begin { format, segment }) => {
-                    self.check_begin(number, (format, segment))?
+                    self.check_begin(number, (format, segment))?;
                 }
                 Some(body) => self.recovered(body, (offset, spot_length(whole))),
                 None => {
