@@ -61,7 +61,7 @@ fn the_runs_of_real_plugins_are_replayed_identically_before_and_after_a_crash() 
     for plugin in ["deployment", "replicaset"] {
         let printed = host.cli(&["replay", plugin, "--last", "100000"]).expect("all the same");
         let counts = counts(&printed);
-        assert!(counts[0] > 150 && counts[1..] == [0, 0], "{printed}");
+        assert!(counts[0] >= 60 && counts[1..] == [0, 0], "{printed}");
         replayed.push(counts[0]);
     }
     // What was flushed is there after a crash, and can be replayed by the new process.

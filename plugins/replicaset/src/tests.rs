@@ -1,8 +1,9 @@
 //! The replica set controller on a world: counts, order, adoption, status.
 
 use super::*;
+use quadrille_sdk::Plugin;
 use quadrille_sdk::k8s::Raw;
-use quadrille_testing::World;
+use quadrille_testing::{Case, World};
 use serde_json::json;
 
 fn template() -> PodTemplate {
@@ -159,4 +160,32 @@ fn a_ready_pod_is_available_when_its_time_has_come() {
     assert_eq!(world.expect::<ReplicaSet>("web").status.available_replicas, 0);
     world.advance(Duration::from_secs(31));
     assert_eq!(world.expect::<ReplicaSet>("web").status.available_replicas, 1);
+}
+
+/// What `quadrille runs export` wrote of a run on a host: a ReplicaSet of three Pods that was just created.
+fn exported() -> Case {
+    Case::load(concat!(env!("CARGO_MANIFEST_DIR"), "/cases/three-pods.json"))
+}
+
+#[test]
+fn a_run_of_a_host_is_made_again_byte_for_byte() {
+    let run = exported().run(plugin());
+    run.expect_as_recorded();
+    assert_eq!((run.end.as_str(), run.writes.len()), ("done", 5));
+    assert!(run.writes.contains_key("pods/default/web-9brc2"), "names come from the run's chance");
+}
+
+#[test]
+fn what_a_changed_controller_does_otherwise_is_named() {
+    struct Idle;
+    impl Controller for Idle {
+        type Primary = ReplicaSet;
+        const NAME: &'static str = "replicaset-controller";
+        fn reconcile(_: &ReplicaSet, _: &Context) -> Result<Next> {
+            Next::done()
+        }
+    }
+    let run = exported().run(Plugin::new("2").with::<Idle>());
+    assert!(run.differences.contains(&"pods/default/web-9brc2 is not written".to_owned()));
+    assert_eq!((run.differences.len(), run.writes.len()), (5, 0), "{:?}", run.differences);
 }
