@@ -20,7 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("host/insight", &["object", "kit", "store", "registry", "runtime"]),
     ("sdk", &["sdk-macros"]),
     ("sdk/macros", &[]),
-    ("sdk/testing", &["object", "kit", "store", "registry", "runtime", "sdk"]),
+    ("sdk/testing", &["object", "kit", "store", "registry", "runtime", "insight", "sdk"]),
 ];
 
 /// What only the tests of a crate may name besides, in all of its kinds of dependencies.

@@ -4,6 +4,7 @@ mod access;
 mod apply;
 mod build;
 mod bus;
+mod check;
 mod demo;
 mod dev;
 mod fights;
@@ -89,6 +90,8 @@ enum Command {
     Get(apply::GetArgs),
     /// Tell why an object is as it is: the causes of its last change, back to a request.
     Why(why::Args),
+    /// Try whether a plugin's controllers stand refused calls, crashes, missed changes and second runs, on a fork.
+    Check(check::Args),
     /// Tell what would follow from a change: every write of every controller, and a diff per object.
     Plan(Box<plan::Args>),
     /// Tell what followed from a change: the runs and writes that descend from it.
@@ -126,6 +129,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let common = &cli.common;
     match cli.command {
         Command::Serve(args) => return serve::run(&args),
+        Command::Check(args) => return check::run(&args, common),
         Command::Plan(args) => return plan::run(&args, common),
         Command::Compile { args } => {
             quadrille_component::compile_child(&args).context("the compiling child failed")?;

@@ -7,6 +7,7 @@ mod bus;
 mod effects;
 mod fights;
 mod metrics;
+mod check;
 mod plan;
 mod preflight;
 mod replay;
@@ -51,6 +52,7 @@ impl Insight for HostInsight {
                 ("GET", "why") => self.why(&question).await,
                 ("GET", "effects") => self.effects(&question).await,
                 ("GET", "settled") => self.settled(&question).await,
+                ("POST", "check") => self.check(&question).await,
                 ("POST", "plan") => self.plan(&question).await,
                 ("GET", "bus") => self.bus(&question),
                 ("GET", "fights") => self.fights(&question),

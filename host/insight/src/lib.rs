@@ -3,6 +3,7 @@
 //!
 //! It reads the store's history and keeps no books of its own. It must never know of HTTP or Wasm.
 
+pub mod check;
 pub mod diff;
 pub mod effects;
 pub mod field;
@@ -20,6 +21,7 @@ pub use effects::{Effect, Effects, effects};
 pub use field::{Field, FieldError};
 pub use fights::keep::Fights;
 pub use fights::{Fight, FightKind, Response};
+pub use check::{Effort, Principle, ScoreCard, Subject, check};
 pub use plan::{Act, Plan, PlanRequest, Swap, plan};
 pub use rehearsal::{Bounds, Ended};
 pub use replay::{

@@ -40,7 +40,7 @@ pub use controller::ControllerName;
 pub use descent::Descent;
 pub use find::{FindError, RunQuery};
 pub use fork::ForkParts;
-pub use overlay::{Note, Overlay, OverlayLimits, OverlayOwner, OverlayUse, Refusal};
+pub use overlay::{Fault, Note, Overlay, OverlayLimits, OverlayOwner, OverlayUse, Refusal};
 pub use reconciler::{
     ControllerSpec, Failure, Grant, GrantRule, Outcome, ReconcileRequest, Reconciled, Reconciler,
     WokenBy,

@@ -9,6 +9,7 @@
 
 mod access;
 mod event;
+mod fault;
 pub(crate) mod write;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -29,6 +30,7 @@ use crate::reconciler::Grant;
 use crate::record::EmptyReads;
 pub use access::Refusal;
 pub use event::Note;
+pub use fault::Fault;
 
 /// What one run may do at most; a limit that is reached is an error of that run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +139,7 @@ pub struct Overlay {
     answers: Option<Consultation>,
     /// What they must be asked before the run counts.
     questions: Option<OpenQuestions>,
+    faults: fault::Faults,
 }
 
 impl Overlay {
@@ -159,6 +162,7 @@ impl Overlay {
             limit_reached: None,
             answers: None,
             questions: None,
+            faults: fault::Faults::default(),
         };
         this.owned_by(OverlayOwner::default())
     }
@@ -202,6 +206,7 @@ impl Overlay {
     /// # Errors
     /// [`Refusal::Denied`] without the grant, [`Refusal::LimitReached`] at a limit.
     pub fn get(&mut self, key: &Key) -> Result<Option<Arc<Object>>, Status> {
+        self.befall()?;
         if self.owner.primary.as_ref() != Some(key) {
             self.allow("get", &key.resource, None, &key.namespace)?;
         }
@@ -243,6 +248,7 @@ impl Overlay {
     }
 
     fn list_unrecorded(&mut self, query: &Query) -> Result<Vec<Arc<Object>>, Status> {
+        self.befall()?;
         let range = &query.range;
         self.allow("list", &range.resource, None, range.namespace.as_deref().unwrap_or(""))?;
         self.check_limit()?;

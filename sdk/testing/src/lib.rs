@@ -9,8 +9,10 @@ mod client;
 mod collect;
 mod drive;
 mod host;
+mod native;
 mod torture;
 mod world;
 
 pub use case::{Case, CaseRun};
+pub use quadrille_insight::check::{Principle, ScoreCard, Verdict};
 pub use world::World;

@@ -41,6 +41,7 @@ impl Overlay {
     /// # Errors
     /// [`super::Refusal::Denied`] without the grant, [`super::Refusal::LimitReached`] at the limit.
     pub fn record_event(&mut self, about: &Key, note: &Note<'_>) -> Result<(), Status> {
+        self.befall()?;
         self.count_event()?;
         let gvr = Gvr::new("", "v1", "events");
         let namespace: Arc<str> = match &*about.namespace {

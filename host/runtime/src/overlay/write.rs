@@ -29,6 +29,7 @@ impl Overlay {
         action: Action,
         options: WriteOptions,
     ) -> Result<Option<Arc<Object>>, Status> {
+        self.befall()?;
         self.check_limit()?;
         let resource = target.resource.group_resource();
         let subresource = target.subresource.as_deref();
@@ -50,6 +51,7 @@ impl Overlay {
         key: &Key,
         status: Value,
     ) -> Result<Option<Arc<Object>>, Status> {
+        self.befall()?;
         self.check_limit()?;
         self.allow("update", &key.resource, Some("status"), &key.namespace)?;
         self.keys_read.insert(key.clone());
