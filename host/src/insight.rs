@@ -4,10 +4,10 @@
 //! is told is worked out in `quadrille_insight` and the runtime; these files know parameters and forms of answers.
 
 mod bus;
+mod check;
 mod effects;
 mod fights;
 mod metrics;
-mod check;
 mod plan;
 mod preflight;
 mod replay;

@@ -17,11 +17,11 @@ pub mod why;
 
 mod value;
 
+pub use check::{Effort, Principle, ScoreCard, Subject, check};
 pub use effects::{Effect, Effects, effects};
 pub use field::{Field, FieldError};
 pub use fights::keep::Fights;
 pub use fights::{Fight, FightKind, Response};
-pub use check::{Effort, Principle, ScoreCard, Subject, check};
 pub use plan::{Act, Plan, PlanRequest, Swap, plan};
 pub use rehearsal::{Bounds, Ended};
 pub use replay::{

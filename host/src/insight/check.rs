@@ -61,10 +61,14 @@ impl HostInsight {
         let own = |(spec, code): (Arc<ControllerSpec>, _)| (ControllerSpec::clone(&spec), code);
         let code: Code = self.runtime.controllers(Some(plugin)).into_iter().map(own).collect();
         let all = self.runtime.controllers(None);
+        // Plugins that share a field manager cannot be told apart by it.
+        let is_own =
+            |manager: &Arc<str>| code.iter().any(|(spec, _)| spec.field_manager == *manager);
         let others = all.iter().filter(|(spec, _)| *spec.plugin != *plugin);
+        let others = others.filter(|(spec, _)| !is_own(&spec.field_manager));
         let others =
             others.map(|(spec, _)| (Arc::clone(&spec.field_manager), Arc::clone(&spec.plugin)));
-        let others = others.collect();
+        let others: Vec<_> = others.collect();
         // A component keeps nothing between runs, so its code is as new at each start.
         (!code.is_empty()).then(|| Subject {
             plugin: plugin.into(),

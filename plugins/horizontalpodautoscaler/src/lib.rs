@@ -32,7 +32,7 @@ impl Controller for Autoscalers {
             return Next::after(left);
         }
         let mut work = Work { autoscaler, ctx, status: autoscaler.status.clone() };
-        work.run();
+        work.run()?;
         ctx.set_status(&work.status)?;
         // What it set itself does not wake it.
         let scaled = work.status.last_scale_time != autoscaler.status.last_scale_time;
@@ -50,12 +50,22 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn run(&mut self) {
+    fn run(&mut self) -> Result<()> {
         let target = &self.autoscaler.spec.scale_target_ref;
         let scale = match target.read(self.ctx) {
             Ok(Some(scale)) => scale,
-            Ok(None) => return self.no_scale(&format!("{} not found", target.shown())),
-            Err(refusal) => return self.no_scale(&refusal.message),
+            Ok(None) => {
+                self.no_scale(&format!("{} not found", target.shown()));
+                return Ok(());
+            }
+            // A host that cannot answer now is asked again; everything else is for people.
+            Err(refusal) if refusal.reason == quadrille_sdk::Reason::Internal => {
+                return Err(Error::transient(refusal.message));
+            }
+            Err(refusal) => {
+                self.no_scale(&refusal.message);
+                return Ok(());
+            }
         };
         let message = "the HPA controller was able to get the target's current scale";
         self.set("AbleToScale", ("True", "SucceededGetScale"), message);
@@ -74,6 +84,7 @@ impl Work<'_> {
         } else {
             self.measure();
         }
+        Ok(())
     }
 
     fn no_scale(&mut self, why: &str) {
