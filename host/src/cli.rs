@@ -17,6 +17,7 @@ mod replay;
 mod runs;
 mod serve;
 mod wait;
+mod waiting;
 mod why;
 
 use std::path::PathBuf;
@@ -98,6 +99,8 @@ enum Command {
     Effects(why::EffectsArgs),
     /// Wait until everything that follows from a change has happened; says who is busy or stuck.
     Wait(wait::Args),
+    /// Tell what objects that are not ready wait for, and who waits for each other.
+    Waiting(waiting::Args),
     /// Print every change of every kind as it comes, in one order, with its cause.
     Bus(bus::Args),
     /// Show fields that controllers fight over, or release an object that they were held back from.
@@ -146,6 +149,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         Command::Why(args) => why::run(&args, common)?,
         Command::Effects(args) => why::effects(&args, common)?,
         Command::Wait(args) => return wait::run(&args, common),
+        Command::Waiting(args) => waiting::run(&args, common)?,
         Command::Bus(args) => bus::run(&args, common)?,
         Command::Fights(args) => fights::run(&args, common)?,
         Command::Runs(args) => runs::run(&args, common)?,

@@ -14,6 +14,7 @@ mod replay;
 mod revision;
 mod runs;
 mod settled;
+mod waiting;
 mod why;
 
 pub(crate) use preflight::JournalPreflight;
@@ -54,6 +55,7 @@ impl Insight for HostInsight {
                 ("GET", "settled") => self.settled(&question).await,
                 ("POST", "check") => self.check(&question).await,
                 ("POST", "plan") => self.plan(&question).await,
+                ("GET", "waiting") => self.waiting(&question).await,
                 ("GET", "bus") => self.bus(&question),
                 ("GET", "fights") => self.fights(&question),
                 ("POST", "fights/release") => self.release(&question),

@@ -13,6 +13,7 @@ pub mod rehearsal;
 pub mod replay;
 pub mod runs;
 pub mod text;
+pub mod waiting;
 pub mod why;
 
 mod value;

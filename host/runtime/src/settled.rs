@@ -11,6 +11,7 @@
 //! has committed and not ended still has its key; one that has ended committed before. A run that read a change before
 //! the trigger looked at it counts while it runs, and names it in its cause when it commits.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
@@ -143,6 +144,13 @@ impl Runtime {
                 }
             }
         }
+    }
+
+    /// The keys that are queued, run, or wait for a time.
+    pub fn awake(&self) -> BTreeSet<Key> {
+        let state = self.shared.lock();
+        let queues = state.controllers.values().map(|controller| &controller.queue);
+        queues.flat_map(|queue| queue.awake().map(|awake| awake.key.clone())).collect()
     }
 
     /// Waits up to `wait` until nothing at all is queued or running and every change up to `revision` was looked at.

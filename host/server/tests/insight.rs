@@ -166,6 +166,8 @@ async fn events_about_one_object_get_a_summary_and_no_others_do() {
         told.collect::<Vec<_>>()
     };
     assert_eq!(of(&about).await, ["of namespaces/default"]);
+    let of_any_kind = about.replace("involvedObject.kind=Namespace,", "");
+    assert_eq!(of(&of_any_kind).await, ["of namespaces/default"]);
     assert!(of(&about.replace(uid, "other")).await.is_empty());
     assert!(of("involvedObject.name=default").await.is_empty());
     let (_, all) = client.get("/api/v1/events").await;

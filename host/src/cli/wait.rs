@@ -7,7 +7,8 @@ use anyhow::Context;
 use serde_json::Value;
 
 use super::Common;
-use crate::client::{Client, resolve};
+use super::why::parameters;
+use crate::client::Client;
 use crate::config::Text;
 use crate::output::{self, Format};
 
@@ -21,8 +22,8 @@ const STUCK: u8 = 3;
 /// Arguments of `wait`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Wait for what follows from the last change of this object; without it and without a revision, until nobody is at
-    /// work at all.
+    /// Wait for what follows from the last request that led to this object as it is; without it and without a revision,
+    /// until nobody is at work at all.
     #[arg(conflicts_with = "revision")]
     object: Option<String>,
     /// Wait for what follows from this revision: a write's answer has it as `metadata.resourceVersion` and as header
@@ -55,13 +56,15 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// The newest request that an object's last change leads back to; the change itself where none is in the history.
 fn revision_of(client: &Client, common: &Common, object: &str) -> anyhow::Result<String> {
-    let (kind, name) = object.split_once('/').context("name the object as KIND/NAME")?;
-    let endpoint = resolve(client, kind)?;
-    let namespace = if endpoint.namespaced { common.namespace(client) } else { String::new() };
-    let found = client.get(&endpoint.path(&namespace, Some(name)))?;
-    let revision = found.pointer("/metadata/resourceVersion").and_then(Value::as_str);
-    Ok(revision.context("the object has no resourceVersion")?.to_owned())
+    let object = parameters(client, common, object)?;
+    let answer = client.get(&format!("/quadrille/why?{object}"))?;
+    let steps = answer.get("steps").and_then(Value::as_array).context("the answer has no steps")?;
+    let revision = |step: &Value| step.get("revision").and_then(Value::as_u64);
+    let requests = steps.iter().filter(|step| step["cause"]["type"] == "request");
+    let newest = requests.filter_map(revision).max().or_else(|| steps.first().and_then(revision));
+    Ok(newest.context("no change of the object is known")?.to_string())
 }
 
 /// Asks until it is settled, nothing more will happen, or the time is over.

@@ -74,7 +74,8 @@ struct Regarding {
     api_version: String,
 }
 
-/// Finds it, where the selector pins kind, name, namespace and uid, and nothing else.
+/// Finds it, where the selector pins name, namespace and uid, and nothing else but perhaps the kind: of a Pod, `kubectl
+/// describe` leaves it out.
 fn regarding(
     app: &App,
     request: &ResourceRequest<'_>,
@@ -84,15 +85,16 @@ fn regarding(
         let old = fields.exact(&format!("involvedObject.{name}"));
         old.or_else(|| fields.exact(&format!("regarding.{name}")))
     };
-    let (kind, name, uid) = (exact("kind")?, exact("name")?, exact("uid")?);
+    let (kind, name, uid) = (exact("kind"), exact("name")?, exact("uid")?);
     let namespace = exact("namespace")?;
-    if fields.requirements.len() != 4 {
+    if fields.requirements.len() != 3 + usize::from(kind.is_some()) {
         return None;
     }
     let snapshot = app.registry.store().snapshot();
     let catalog = app.registry.catalog();
-    let of_kind = catalog.resources.values().filter(|of| *of.kind.kind == *kind && of.is_stored());
-    let found = of_kind.into_iter().find_map(|of| {
+    let is_of_kind = |of: &str| kind.is_none_or(|kind| *of == *kind);
+    let of_kind = catalog.resources.values().filter(|of| is_of_kind(&of.kind.kind));
+    let found = of_kind.filter(|of| of.is_stored()).find_map(|of| {
         let namespace = if of.namespaced { namespace } else { "" };
         let object = snapshot.get(&Key::new(of.group_resource(), namespace, name))?;
         (*object.meta.uid == *uid).then_some((of, object))
@@ -109,8 +111,9 @@ fn regarding(
     };
     // Who may list Events is told of no object that they may not get.
     let allowed = app.authorizer.allows(request.user, &Attributes::of("get", asked));
-    let api_version = of.api_version.as_ref().to_owned();
-    allowed.then(|| Regarding { kind: kind.to_owned(), api_version, object })
+    let (kind, api_version) =
+        (of.kind.kind.as_ref().to_owned(), of.api_version.as_ref().to_owned());
+    allowed.then(|| Regarding { kind, api_version, object })
 }
 
 fn event(about: &Regarding, summary: &Summary) -> Object {
