@@ -47,7 +47,13 @@ impl Attempt<'_> {
         let problems = shape::patch(self.resource, format, &mut patched, body)?;
         match patched {
             Value::Object(object) => Ok((object, problems)),
-            other => Err(self.cannot_handle(&format!("the patch turns the object into {other}"))),
+            other @ (Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)) => {
+                Err(self.cannot_handle(&format!("the patch turns the object into {other}")))
+            }
         }
     }
 

@@ -34,20 +34,20 @@ async fn commit(store: &Store, writes: Vec<Write>) {
 
 /// Everything that a snapshot answers, as text.
 fn all(snapshot: &Snapshot) -> String {
-    let mut out = format!("{}", snapshot.revision());
+    let mut parts = vec![snapshot.revision().to_string()];
     for resource in snapshot.resources() {
         let whole = Query::whole(Range::all(resource.clone()));
-        out.push_str(&format!("{:?}", snapshot.list(&whole)));
+        parts.push(format!("{:?}", snapshot.list(&whole)));
         for owner in ["u-0", "u-1"] {
             let selection = Selection::Owner(owner.into());
             let range = Range { selection, ..Range::all(resource.clone()) };
-            out.push_str(&format!("{:?}", snapshot.list(&Query::whole(range)).len()));
+            parts.push(snapshot.list(&Query::whole(range)).len().to_string());
         }
         for namespace in ["ns-0", "ns-1"] {
-            out.push_str(&format!("{}", snapshot.count(resource, Some(namespace))));
+            parts.push(snapshot.count(resource, Some(namespace)).to_string());
         }
     }
-    out
+    parts.join("\n")
 }
 
 async fn random_history(config: Config, seed: u64) -> (Store, Vec<Snapshot>) {
