@@ -96,6 +96,13 @@ pub(crate) fn wants_pretty(request: &ResourceRequest<'_>) -> bool {
     request.params.pretty.unwrap_or_else(|| is_for_people(request.parts))
 }
 
+/// Whether the client shows warnings to a person. Programs get those that Kubernetes gives, and no others.
+pub(crate) fn shows_warnings(parts: &Parts) -> bool {
+    let client = user_agent(parts);
+    let tools = ["kubectl", "quadrille/", "Helm/", "helm"];
+    is_for_people(parts) || tools.iter().any(|name| client.starts_with(name))
+}
+
 /// Whether a person is likely to read the answer as it is.
 pub(crate) fn is_for_people(parts: &Parts) -> bool {
     let client = user_agent(parts);

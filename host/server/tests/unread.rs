@@ -41,7 +41,8 @@ impl Insight for OfWebsites {
     }
 }
 
-const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
+const JSON: [(&str, &str); 2] =
+    [("content-type", "application/json"), ("user-agent", "kubectl/v1.34.0 (linux/amd64)")];
 
 fn definition(kind: &str) -> Value {
     let (singular, plural) = (kind.to_lowercase(), format!("{}s", kind.to_lowercase()));
@@ -58,8 +59,17 @@ fn definition(kind: &str) -> Value {
 }
 
 async fn warnings(host: &Host, path: &str, object: &Value) -> Vec<String> {
+    warnings_for(host, &JSON, path, object).await
+}
+
+async fn warnings_for(
+    host: &Host,
+    headers: &[(&str, &str)],
+    path: &str,
+    object: &Value,
+) -> Vec<String> {
     let client = host.client().await;
-    let answer = client.send(Method::POST, path, &JSON, object.to_string()).await;
+    let answer = client.send(Method::POST, path, headers, object.to_string()).await;
     assert_eq!(answer.status(), StatusCode::CREATED);
     let warnings = answer.headers().get_all(http::header::WARNING).iter();
     warnings.map(|value| value.to_str().expect("text").to_owned()).collect()
@@ -81,6 +91,8 @@ async fn who_creates_what_nobody_reads_is_warned() {
     let unread = "299 - \"no controller reads Theme (themes.demo.dev): nothing follows from it\"";
     assert_eq!(warnings(&host, &path("themes"), &of("Theme", "a")).await, [unread]);
     assert!(warnings(&host, &path("websites"), &of("Website", "a")).await.is_empty());
+    let quiet = warnings_for(&host, &JSON[..1], &path("themes"), &of("Theme", "p")).await;
+    assert!(quiet.is_empty(), "a program gets what Kubernetes gives: {quiet:?}");
     let map = config_map("plain", json!({}), "data");
     let maps = "/api/v1/namespaces/default/configmaps";
     let map = {

@@ -40,7 +40,8 @@ pub(crate) async fn write(
     let mut answer = present::one(app, request, code, written.object)?;
     add_warnings(&mut answer, &written.warnings);
     add_revision(&mut answer, written.revision);
-    if written.created && is_unread(app, request.resource) {
+    if written.created && present::shows_warnings(request.parts) && is_unread(app, request.resource)
+    {
         let (kind, resource) = (&request.resource.kind.kind, request.resource.group_resource());
         let warning = format!("no controller reads {kind} ({resource}): nothing follows from it");
         add_warnings(&mut answer, &[warning]);

@@ -342,6 +342,106 @@ async fn changes(sleepers: usize) -> Result<()> {
     Ok(())
 }
 
+/// What a sleeper reads beside its own object; each has something of its own.
+#[derive(Clone, Copy, Debug)]
+enum Interest {
+    Owner,
+    Label,
+    Name,
+    Namespace,
+}
+
+/// Reads one thing beside its object: what is slept on.
+fn read_by(interest: Interest, request: &ReconcileRequest, overlay: &mut Overlay) -> Result<()> {
+    let object = request.object.as_ref().context("the object exists")?;
+    let (name, resource) = (&request.key.name, request.key.resource.clone());
+    let list = |namespace: &str, selection| {
+        let (resource, namespace) = (resource.clone(), Some(namespace.into()));
+        Query::whole(Range { resource, namespace, selection })
+    };
+    let query = match interest {
+        Interest::Name => {
+            overlay.get(&key(&format!("x-{name}")))?;
+            return Ok(());
+        }
+        Interest::Owner => list("default", Selection::Owner(Arc::clone(&object.meta.uid))),
+        Interest::Label => {
+            let selector = LabelSelector::parse(&format!("pair={name}"));
+            list("default", Selection::Labels(selector.map_err(|e| anyhow::anyhow!("{e}"))?))
+        }
+        Interest::Namespace => list(&format!("n-{name}"), Selection::All),
+    };
+    overlay.list(&query)?;
+    Ok(())
+}
+
+fn by_owner(_: &Arc<Resource>, run: &ReconcileRequest, overlay: &mut Overlay) -> Result<()> {
+    read_by(Interest::Owner, run, overlay)
+}
+
+fn by_label(_: &Arc<Resource>, run: &ReconcileRequest, overlay: &mut Overlay) -> Result<()> {
+    read_by(Interest::Label, run, overlay)
+}
+
+fn by_name(_: &Arc<Resource>, run: &ReconcileRequest, overlay: &mut Overlay) -> Result<()> {
+    read_by(Interest::Name, run, overlay)
+}
+
+fn by_namespace(_: &Arc<Resource>, run: &ReconcileRequest, overlay: &mut Overlay) -> Result<()> {
+    read_by(Interest::Namespace, run, overlay)
+}
+
+/// Changes an object that one of the sleepers finds by its interest, again and again.
+async fn interests(what: &str, work: Work, sleepers: usize) -> Result<()> {
+    let bench = Bench::build().await?;
+    bench.create("a", 0..sleepers).await?;
+    let owner = bench.registry.store().snapshot().get(&key("a7")).context("it was created")?;
+    let namespace = if what == "namespace" { "n-a7" } else { "default" };
+    if what == "namespace" {
+        let gvr = quadrille_object::Gvr::new("", "v1", "namespaces");
+        let resource = bench.registry.catalog().by_gvr(&gvr).cloned().context("served")?;
+        let body = json!({"metadata": {"name": namespace}});
+        let target = Target { namespace: "".into(), ..target(&resource, None) };
+        bench.submit(target, Action::Create(Body::from(body))).await?;
+    }
+    let of_a7 = |name: Option<&str>| Target {
+        namespace: namespace.into(),
+        ..target(&bench.resource, name)
+    };
+    let body = json!({"metadata": {
+        "name": "x-a7", "labels": {"pair": "a7"},
+        "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "a7",
+            "uid": owner.meta.uid}],
+    }});
+    bench.submit(of_a7(None), Action::Create(Body::from(body))).await?;
+    let runtime = bench.runtime();
+    let (reconciler, runs) = bench.native(work);
+    let before = resident_bytes()?;
+    runtime.add(bench.spec("a", "a")?, reconciler)?;
+    bench.settle(&runtime).await?;
+    let asleep = resident_bytes()?.saturating_sub(before);
+    let first = runs.load(Ordering::Relaxed);
+    let began = bench.times()?;
+    for at in 0..CHANGES {
+        let patch = json!({"data": {"text": at.to_string()}});
+        let action = Action::Patch(PatchFormat::Merge, Body::from(patch));
+        bench.submit(of_a7(Some("x-a7")), action).await?;
+        bench.settle(&runtime).await?;
+    }
+    let times = bench.since(began)?;
+    let woken = runs.load(Ordering::Relaxed) - first;
+    ensure!(woken == CHANGES as u64, "{woken} runs for {CHANGES} changes");
+    print(
+        &format!("the same found by {what}, beside {sleepers} sleepers"),
+        &[
+            (times.cpu.as_secs_f64() * 1e6 / CHANGES as f64, "µs CPU"),
+            (times.wall.as_secs_f64() * 1e6 / CHANGES as f64, "µs wall"),
+            (asleep as f64 / sleepers as f64, "bytes per sleeper"),
+        ],
+    );
+    Ok(())
+}
+
 async fn fan_out() -> Result<()> {
     let bench = Bench::build().await?;
     let runtime = bench.runtime();
@@ -378,6 +478,13 @@ async fn main() -> Result<()> {
     overhead().await?;
     for sleepers in [1_000, 10_000, 100_000] {
         changes(sleepers).await?;
+    }
+    let ways: [(&str, Work); 4] =
+        [("owner", by_owner), ("label", by_label), ("name", by_name), ("namespace", by_namespace)];
+    for (what, work) in ways {
+        for sleepers in [1_000, 10_000, 100_000] {
+            interests(what, work, sleepers).await?;
+        }
     }
     fan_out().await
 }
