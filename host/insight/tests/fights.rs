@@ -153,13 +153,15 @@ impl Host {
     }
 
     async fn find(&self) -> Fight {
+        let mut found = None;
         for _ in 0..1_000 {
-            if let Some(fight) = self.fights.list().pop() {
-                return fight;
+            found = self.fights.list().pop();
+            if found.is_some() {
+                break;
             }
             self.work().await;
         }
-        panic!("no fight was found: {:?}", self.runtime.stats(None));
+        found.expect("a fight is found")
     }
 }
 
@@ -179,7 +181,8 @@ async fn two_controllers_that_undo_each_other_are_told_once_with_both_names() {
     host.add("down", down);
     let fight = host.find().await;
     assert_eq!((fight.kind, fight.field.as_str()), (FightKind::Oscillation, "data.n"));
-    let names: Vec<String> = fight.writers.iter().map(|writer| writer.name()).collect();
+    let names: Vec<String> =
+        fight.writers.iter().map(quadrille_insight::fights::Writer::name).collect();
     assert_eq!(names, ["down-plugin/down", "up-plugin/up"]);
     let before = host.fights.list()[0].rounds;
     while host.fights.list()[0].rounds < before + 50 {

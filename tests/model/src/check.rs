@@ -68,12 +68,11 @@ impl<'a> Judge<'a> {
             for (revision, name, state) in &txn.changes {
                 self.claim(*revision > newest, || format!("revision {revision} after {newest}"));
                 newest = *revision;
-                match state {
-                    Some(state) => drop(objects.insert(name.clone(), state.clone())),
-                    None => {
-                        let was = objects.remove(name).is_some();
-                        self.claim(was, || format!("{name} was deleted twice at {revision}"));
-                    }
+                if let Some(state) = state {
+                    objects.insert(name.clone(), state.clone());
+                } else {
+                    let was = objects.remove(name).is_some();
+                    self.claim(was, || format!("{name} was deleted twice at {revision}"));
                 }
             }
             self.look(&mut looks, newest, &objects);

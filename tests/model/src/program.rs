@@ -66,9 +66,10 @@ impl Program {
         let old = self.notes.old_snapshot(overlay);
         for _ in 0..=random.below(4) {
             self.pause(random).await;
-            let read = match self.plant {
-                Plant::StaleReads if random.below(2) == 0 => stale_read(&old, random),
-                _ => self.read(overlay, random).map_err(transient)?,
+            let read = if self.plant == Plant::StaleReads && random.below(2) == 0 {
+                stale_read(&old, random)
+            } else {
+                self.read(overlay, random).map_err(transient)?
             };
             run.reads.push(read);
         }
@@ -141,13 +142,11 @@ impl Program {
             let found = found.as_ref().map(|object| (object.revision.0, state_of(object).tag));
             run.reads.push(Read::Get { name: name.to_owned(), found });
         }
-        let stood_before = match run.reads.iter().find_map(|read| match read {
-            Read::Get { name: of, found } if of == name => Some(found.is_some()),
-            _ => None,
-        }) {
-            Some(stood) => stood,
-            None => found.is_some(),
-        };
+        let noted = run.reads.iter().find_map(|read| match read {
+            Read::Get { name: of, found } => (of == name).then_some(found.is_some()),
+            Read::List { .. } => None,
+        });
+        let stood_before = noted.unwrap_or(found.is_some());
         let resource = Arc::clone(&self.notes.resource);
         let (target, action, left) = change_of(&resource, found.is_some(), random, name, tag);
         overlay.write(target, action, WriteOptions::default())?;

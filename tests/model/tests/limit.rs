@@ -149,7 +149,7 @@ async fn the_bound_holds(dir: Option<&Path>) {
         writers.spawn(writer(registry.clone(), number));
     }
     writers.join_all().await;
-    let settled = runtime.at_rest(store.revision(), Duration::from_secs(60)).await;
+    let settled = runtime.at_rest(store.revision(), Duration::from_mins(1)).await;
     assert!(settled.settled, "{settled:?}");
     let most = most_children(&store, begin).await;
     assert_eq!(most, CHILDREN_MAX, "never more, and filled up");
