@@ -180,7 +180,9 @@ impl RunCase {
             attempt: record.attempt,
             wakes: record.wakes.iter().map(CaseWake::of).collect(),
             code: RunCode::clone(&record.code),
-            answers: answers.map(|a| (format!("{:032x}", a.question), a.answer.clone())).collect(),
+            answers: answers
+                .map(|known| (format!("{:032x}", known.question), Arc::clone(&known.answer)))
+                .collect(),
             objects,
             end: end_text(&record.end),
             writes,
@@ -309,7 +311,7 @@ fn objects_of(
             return Err(CaseError::TooLarge);
         }
     }
-    Ok(found.into_values().filter_map(held).collect())
+    Ok(found.values().filter_map(|object| held(object)).collect())
 }
 
 /// The definitions of the custom kinds that a run met.
@@ -332,7 +334,7 @@ fn definitions(
         .then(|| Range { selection, ..Range::all(GroupResource::new(group, resource)) })
 }
 
-fn held(object: Arc<Object>) -> Option<CaseObject> {
+fn held(object: &Object) -> Option<CaseObject> {
     let text = std::str::from_utf8(&object.bytes).ok()?.to_owned();
     let raw = RawValue::from_string(text).ok()?;
     Some(CaseObject { key: object.key.clone(), revision: object.revision, object: raw })

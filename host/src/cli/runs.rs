@@ -105,10 +105,8 @@ fn row(run: &Value) -> Vec<String> {
 /// `plugin/controller@digest`; `controller@digest` when both have one name.
 fn controller(run: &Value) -> String {
     let (plugin, controller) = (text(run, "plugin"), text(run, "controller"));
-    let name = match plugin == controller {
-        true => controller.to_owned(),
-        false => format!("{plugin}/{controller}"),
-    };
+    let name =
+        if plugin == controller { controller.to_owned() } else { format!("{plugin}/{controller}") };
     match text(run, "digest") {
         "" => name,
         digest => format!("{name}@{}", short(digest)),

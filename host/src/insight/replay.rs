@@ -62,7 +62,7 @@ impl HostInsight {
         }
         let last = number(question, "last")?.unwrap_or(LAST).min(LIMIT_MAX);
         let last = usize::try_from(last).unwrap_or(usize::MAX);
-        let query = self.query(question)?;
+        let query = Self::query(question)?;
         if query.plugin.is_none() && query.object.is_none() {
             return Err(bad("replay needs the parameter run, plugin or resource"));
         }
@@ -121,7 +121,7 @@ fn streamed(replays: Replays, rights: Rights) -> Reply {
 fn hide(mut replayed: Replayed, rights: &Rights) -> Replayed {
     for difference in &mut replayed.differences {
         if !rights.allow("get", attributes(&difference.key)) {
-            difference.diff = "(you may not get this object)\n".to_owned();
+            "(you may not get this object)\n".clone_into(&mut difference.diff);
         }
     }
     replayed

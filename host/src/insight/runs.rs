@@ -22,7 +22,7 @@ pub(super) const LIMIT_MAX: u64 = 100_000;
 impl HostInsight {
     /// The newest runs for an object, of a plugin, or of all plugins.
     pub(super) async fn runs(&self, question: &Question) -> Result<Reply, Status> {
-        let query = self.query(question)?;
+        let query = Self::query(question)?;
         let limit = number(question, "limit")?.unwrap_or(LIMIT).min(LIMIT_MAX);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let found = self.runtime.find_runs(&query, limit).await;
@@ -45,7 +45,7 @@ impl HostInsight {
     }
 
     /// Which runs a question means; who asks for those of an object must be allowed to get it, and else the plugin.
-    pub(super) fn query(&self, question: &Question) -> Result<RunQuery, Status> {
+    pub(super) fn query(question: &Question) -> Result<RunQuery, Status> {
         let plugin: Option<Arc<str>> = question.parameter("plugin").map(Into::into);
         let object = object(question)?;
         if object.is_none() {

@@ -30,8 +30,8 @@ pub struct Difference {
 /// The ends in words when they differ. A run that was thrown away by the host had no end of its own.
 pub(super) fn ends(recorded: &RunEnd, now: &Result<Outcome, Failure>) -> Option<(String, String)> {
     let same = match (recorded, now) {
-        (RunEnd::Conflict { .. } | RunEnd::Fenced, Ok(_)) => true,
-        (RunEnd::Done { requeue: None }, Ok(Outcome::Done)) => true,
+        (RunEnd::Conflict { .. } | RunEnd::Fenced, Ok(_))
+        | (RunEnd::Done { requeue: None }, Ok(Outcome::Done)) => true,
         (RunEnd::Done { requeue: Some(a) }, Ok(Outcome::DoneUntil(b))) => {
             a.as_micros() == b.as_micros()
         }

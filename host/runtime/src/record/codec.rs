@@ -208,7 +208,10 @@ impl Reader {
             Some(RunWake { revision, kind: kind_from(reader.byte()?)?, key: reader.key()? })
         })?;
         let woken_by = self.list(|reader| reader.back(snapshot))?;
-        let occasion = occasion_from(self.byte()?)?;
+        let occasion = match self.byte()? {
+            0 => None,
+            code => Some(occasion_from(code)?),
+        };
         let (attempt, conflicts) = (self.short()?, self.short()?);
         let seed = self.rest.try_get_u64_le().ok()?;
         let answers = self.list(|reader| {
@@ -388,14 +391,15 @@ fn occasion_code(occasion: Occasion) -> u8 {
     }
 }
 
-fn occasion_from(code: u8) -> Option<Option<&'static str>> {
-    match code {
-        0 => Some(None),
-        1 => Some(Some(Occasion::Resync.as_str())),
-        2 => Some(Some(Occasion::Requeue.as_str())),
-        3 => Some(Some(Occasion::Backoff.as_str())),
-        _ => None,
-    }
+/// The occasion of a code that is not 0.
+fn occasion_from(code: u8) -> Option<&'static str> {
+    let occasion = match code {
+        1 => Occasion::Resync,
+        2 => Occasion::Requeue,
+        3 => Occasion::Backoff,
+        _ => return None,
+    };
+    Some(occasion.as_str())
 }
 
 fn micros(duration: Duration) -> u64 {
