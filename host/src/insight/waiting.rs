@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use quadrille_insight::waiting::{AllWaiting, waiting};
 use quadrille_registry::{Reason, Status};
@@ -29,7 +30,7 @@ impl HostInsight {
         // The newest come first, so the first of a key and a controller is its last run.
         let mut seen = BTreeSet::new();
         runs.retain(|run| {
-            let name = (run.object.clone(), run.plugin().clone(), run.controller().clone());
+            let name = (run.object.clone(), Arc::clone(run.plugin()), Arc::clone(run.controller()));
             seen.insert(name) && question.rights.allow("get", super::attributes(&run.object))
         });
         let snapshot = self.store.snapshot();

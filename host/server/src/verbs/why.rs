@@ -113,7 +113,7 @@ fn regarding(
     let allowed = app.authorizer.allows(request.user, &Attributes::of("get", asked));
     let (kind, api_version) =
         (of.kind.kind.as_ref().to_owned(), of.api_version.as_ref().to_owned());
-    allowed.then(|| Regarding { kind, api_version, object })
+    allowed.then(|| Regarding { object, kind, api_version })
 }
 
 fn event(about: &Regarding, summary: &Summary) -> Object {

@@ -1,3 +1,5 @@
+//! The journal on a disk: what is kept, dropped, cut and found again.
+
 use std::path::Path;
 
 use quadrille_kit::{ManualClock, SystemClock};

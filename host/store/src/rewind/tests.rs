@@ -1,3 +1,5 @@
+//! Snapshots of the past against those that were kept.
+
 use std::time::Duration;
 
 use quadrille_kit::{ManualClock, Random, SeededRandom, Supervisor};

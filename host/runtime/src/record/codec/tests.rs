@@ -1,3 +1,5 @@
+//! Records go into bytes and come back as they were.
+
 use quadrille_object::LabelSelector;
 use quadrille_store::JournalEntry as _;
 
