@@ -53,6 +53,7 @@ mod tests {
         world.settle();
         assert_eq!(world.expect::<Greeting>("world").status.text, "Hello, moon!");
         world.torture(50);
+        world.expect_principles(plugin);
 
         world.delete::<Greeting>("world");
         world.settle();

@@ -336,7 +336,8 @@ impl Trials<'_> {
         self.card.trials += 1;
         let stage = Arc::new(Stage::new(mode, self.subject, &self.snapshot));
         let (name, cast) = (ControllerName::of(spec), Cast::Nobody(self.snapshot.clone()));
-        let left = self.effort.wall_max.saturating_sub(self.wall.monotonic() - self.began);
+        let left =
+            self.effort.wall_max.saturating_sub(self.wall.monotonic().saturating_sub(self.began));
         let bounds = Bounds {
             wall_max: left.max(Duration::from_secs(1)),
             runs_max: 2_000,

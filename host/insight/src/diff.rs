@@ -105,14 +105,16 @@ fn write(out: &mut String, value: &Value, indent: usize, place: Place) {
                 write(out, item, indent + 2, Place::Item);
             }
         }
-        plain => {
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => {
             if place == Place::Key {
                 out.push(' ');
             }
-            let text = match plain {
-                Value::String(text) => scalar(text),
-                other => other.to_string(),
-            };
+            let text = value.as_str().map_or_else(|| value.to_string(), scalar);
             let written = writeln!(out, "{text}");
             debug_assert!(written.is_ok(), "writing into memory");
         }

@@ -313,7 +313,8 @@ fn target_of(
     namespace: &str,
 ) -> Result<(Target, &'static str), Status> {
     let text = |at: &str| object.pointer(at).and_then(Value::as_str).unwrap_or_default();
-    let (group, version) = text("/apiVersion").split_once('/').unwrap_or(("", text("/apiVersion")));
+    let (group, version) =
+        text("/apiVersion").split_once('/').unwrap_or_else(|| ("", text("/apiVersion")));
     let kind = Gvk::new(group, version, text("/kind"));
     let resource = fork.registry().resource_of(&kind).ok_or_else(|| {
         let message = format!("no kind {:?} is served in {:?}", text("/kind"), text("/apiVersion"));

@@ -32,6 +32,7 @@ pub struct ForkParts {
 
 impl Runtime {
     /// A runtime over a fork of the store as it is now, with all controllers. It is not started.
+    #[must_use]
     pub fn fork(&self, parts: ForkParts) -> Self {
         let state = self.shared.lock();
         let snapshot = self.registry().store().snapshot();
@@ -51,6 +52,7 @@ impl Runtime {
     }
 
     /// A runtime without controllers over a fork of a snapshot. It is not started.
+    #[must_use]
     pub fn fork_bare(&self, snapshot: &Snapshot, parts: ForkParts) -> Self {
         let state = State::new(snapshot.revision(), self.next_run(), parts.records_max);
         self.over(snapshot, parts, state)

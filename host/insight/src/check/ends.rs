@@ -20,7 +20,7 @@ impl End {
         let snapshot = fork.registry().store().snapshot();
         let mut keys: BTreeMap<&Key, bool> = BTreeMap::new();
         for change in changes.iter().filter(|change| !is_event(change.key())) {
-            keys.entry(change.key()).or_insert(change.before.is_some());
+            keys.entry(change.key()).or_insert_with(|| change.before.is_some());
         }
         // Names of objects that are new here are chance's, where a name was asked for.
         let chosen: Vec<&str> = keys
@@ -151,7 +151,7 @@ fn mask(value: &mut Value, chosen: &[&str]) {
         }
         Value::Array(items) => items.iter_mut().for_each(|item| mask(item, chosen)),
         Value::String(text) if Timestamp::parse_rfc3339(text).is_some() => {
-            "(time)".clone_into(text)
+            "(time)".clone_into(text);
         }
         Value::String(text) => *text = without_chance(&masked(text, chosen)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}

@@ -206,11 +206,10 @@ impl Faulty {
                 Mode::Watch | Mode::Missed | Mode::Stale => 0,
             };
             let (controller, key) = (&at.0.controller, &at.1);
-            state.told = match cut {
-                true => format!("after a crash at call {call} of a run of {controller} for {key}"),
-                false => {
-                    format!("after call {call} of a run of {controller} for {key} was refused")
-                }
+            state.told = if cut {
+                format!("after a crash at call {call} of a run of {controller} for {key}")
+            } else {
+                format!("after call {call} of a run of {controller} for {key} was refused")
             };
         }
         state.calls += calls;

@@ -76,6 +76,7 @@ fn child_of(key: &Key) -> Key {
 }
 
 /// Applies the child with some data.
+#[expect(clippy::needless_pass_by_value, reason = "tests make values to give them away")]
 fn apply(request: &ReconcileRequest, overlay: &mut Overlay, data: Value) -> Result<(), Status> {
     let owner = request.object.as_ref().expect("a run has an object");
     let child = child_of(&request.key);
