@@ -50,12 +50,8 @@ fn careless_guests_are_caught_for_their_own_fault() {
     assert_eq!(with_verdict(&unknown, "unknown").len(), 6, "there is no object left: {unknown}");
 }
 
-#[test]
-fn the_shipped_controllers_keep_to_the_principles() {
-    let components = plugins();
-    let flags = ["--plugins", &*components.to_string_lossy()];
-    let host = TestHost::start_with(HOST, &flags).expect("the host starts");
-    let client = host.client().expect("a client");
+/// Path, kind and spec of an object for each shipped controller.
+fn one_of_each() -> Vec<(&'static str, &'static str, Value)> {
     let template = |app: &str, restart: &str| {
         json!({
             "metadata": {"labels": {"app": app}},
@@ -63,7 +59,7 @@ fn the_shipped_controllers_keep_to_the_principles() {
         })
     };
     let selector = |app: &str| json!({"matchLabels": {"app": app}});
-    let objects = [
+    vec![
         (
             "/apis/apps/v1/namespaces/default/deployments",
             "Deployment",
@@ -111,8 +107,16 @@ fn the_shipped_controllers_keep_to_the_principles() {
                 "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "one"}}),
         ),
         ("/api/v1/nodes", "Node", json!({})),
-    ];
-    for (path, kind, spec) in objects {
+    ]
+}
+
+#[test]
+fn the_shipped_controllers_keep_to_the_principles() {
+    let components = plugins();
+    let flags = ["--plugins", &*components.to_string_lossy()];
+    let host = TestHost::start_with(HOST, &flags).expect("the host starts");
+    let client = host.client().expect("a client");
+    for (path, kind, spec) in one_of_each() {
         let group = path.trim_start_matches("/apis/").split("/namespaces").next();
         let version = if path.starts_with("/apis/") { group.unwrap_or_default() } else { "v1" };
         let object =

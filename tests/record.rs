@@ -1,10 +1,5 @@
 //! The record, seen from outside: why, effects, settled, waiting and the bus of a real host with real controllers.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a test of a whole process has no supervisor and waits in real time"
-)]
-
 use std::process::Command;
 
 use quadrille_tests::{Client, TestHost, eventually, guest};

@@ -1,10 +1,5 @@
 //! How a new version takes over, seen from outside: preflights over recorded runs, and trials on some of the keys.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a test of a whole process has no supervisor and waits in real time"
-)]
-
 use std::process::{Command, Output};
 
 use quadrille_guests::Guest;

@@ -28,10 +28,10 @@ pub(crate) fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let client = common.client()?;
     let mut path = format!("/quadrille/check?plugin={}", percent(&args.plugin));
     if let Some(objects) = args.objects {
-        path.push_str(&format!("&objects={objects}"));
+        path = format!("{path}&objects={objects}");
     }
     if let Some(wall) = &args.wall {
-        path.push_str(&format!("&wall={}", percent(wall)));
+        path = format!("{path}&wall={}", percent(wall));
     }
     let progress = output::progress(format!("checking {}", args.plugin));
     let payload = Payload { content_type: "application/json", bytes: b"{}" };

@@ -58,7 +58,7 @@ fn shown(mut replayed: Replayed) -> Value {
         if difference.key.resource.group.is_empty()
             && *difference.key.resource.resource == *"secrets"
         {
-            difference.diff = "(a Secret)\n".to_owned();
+            "(a Secret)\n".clone_into(&mut difference.diff);
         }
         let end = difference.diff.floor_char_boundary(SHOWN_BYTES_MAX);
         difference.diff.truncate(end);

@@ -162,7 +162,7 @@ fn a_ready_pod_is_available_when_its_time_has_come() {
     assert_eq!(world.expect::<ReplicaSet>("web").status.available_replicas, 1);
 }
 
-/// What `quadrille runs export` wrote of a run on a host: a ReplicaSet of three Pods that was just created.
+/// What `quadrille runs export` wrote of a run on a host: a `ReplicaSet` of three Pods that was just created.
 fn exported() -> Case {
     Case::load(concat!(env!("CARGO_MANIFEST_DIR"), "/cases/three-pods.json"))
 }

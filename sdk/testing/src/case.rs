@@ -28,7 +28,7 @@ use crate::world::panic_with;
 /// A recorded run with everything that it read.
 #[derive(Debug)]
 pub struct Case {
-    case: RunCase,
+    recorded: RunCase,
     snapshot: Snapshot,
     registry: Registry,
 }
@@ -73,12 +73,12 @@ impl Case {
         let config = quadrille_registry::Config::default();
         let registry = Registry::build(config, store, clock, random);
         let registry = registry.map_err(|status| status.message)?;
-        Ok(Self { case, snapshot, registry })
+        Ok(Self { recorded: case, snapshot, registry })
     }
 
     /// The run's controller.
     pub fn controller(&self) -> &str {
-        &self.case.code.spec.name
+        &self.recorded.code.spec.name
     }
 
     /// Runs the plugin's controller of the same name on the case.
@@ -94,7 +94,7 @@ impl Case {
         let native = Native { plugin, config: self.config(), version: self.version(&described) };
         let tasks = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let tasks = tasks.expect("a runtime without threads needs nothing");
-        let rerun = self.case.rerun(Arc::new(native));
+        let rerun = self.recorded.rerun(Arc::new(native));
         let reran = tasks.block_on(rerun.run(&self.registry, &self.snapshot));
         let end = end_text(&match &reran.result {
             Ok(Outcome::Done) => RunEnd::Done { requeue: None },
@@ -107,7 +107,7 @@ impl Case {
         let written: BTreeMap<&Key, &Write> =
             reran.writes.iter().map(|write| (write.key(), write)).collect();
         CaseRun {
-            recorded_end: self.case.end.clone(),
+            recorded_end: self.recorded.end.clone(),
             differences: self.differences(&end, &written),
             writes: written.iter().map(|(key, write)| (key.to_string(), value_of(write))).collect(),
             end,
@@ -115,7 +115,8 @@ impl Case {
     }
 
     fn config(&self) -> BTreeMap<String, String> {
-        let settings: Value = serde_json::from_str(&self.case.code.settings).unwrap_or_default();
+        let settings: Value =
+            serde_json::from_str(&self.recorded.code.settings).unwrap_or_default();
         let config = settings.get("config").cloned().unwrap_or_default();
         serde_json::from_value(config).unwrap_or_default()
     }
@@ -128,10 +129,10 @@ impl Case {
     fn differences(&self, end: &str, written: &BTreeMap<&Key, &Write>) -> Vec<String> {
         let mut found = Vec::new();
         // A run that the host threw away had no end of its own.
-        if end != self.case.end && !self.case.end.starts_with("thrown away") {
-            found.push(format!("it ended \"{end}\" and not \"{}\"", self.case.end));
+        if end != self.recorded.end && !self.recorded.end.starts_with("thrown away") {
+            found.push(format!("it ended \"{end}\" and not \"{}\"", self.recorded.end));
         }
-        for recorded in &self.case.writes {
+        for recorded in &self.recorded.writes {
             match written.get(&recorded.key) {
                 None => found.push(format!("{} is not written", recorded.key)),
                 Some(write) if recorded.is(&RunWrite::of(write, &self.snapshot)) => {}
@@ -142,7 +143,7 @@ impl Case {
                 }
             }
         }
-        let known = |key: &Key| self.case.writes.iter().any(|recorded| recorded.key == *key);
+        let known = |key: &Key| self.recorded.writes.iter().any(|recorded| recorded.key == *key);
         let new = written.keys().filter(|key| !known(key));
         found.extend(new.map(|key| format!("{key} is written and was not")));
         found
@@ -169,10 +170,9 @@ fn differing(was: &Value, is: &Value, path: &str) -> String {
         let keys: std::collections::BTreeSet<&String> = was.keys().chain(is.keys()).collect();
         let differ = keys.into_iter().filter(|key| was.get(*key) != is.get(*key));
         let differ = differ.filter(|key| !(path == ".metadata" && *key == "resourceVersion"));
-        let null = Value::Null;
         let parts = differ.map(|key| {
             let side = |map: &serde_json::Map<String, Value>| map.get(key).cloned();
-            let (was, is) = (side(was).unwrap_or(null.clone()), side(is).unwrap_or(null.clone()));
+            let (was, is) = (side(was).unwrap_or_default(), side(is).unwrap_or_default());
             differing(&was, &is, &format!("{path}.{key}"))
         });
         return parts.collect::<Vec<_>>().join(", ");

@@ -146,7 +146,7 @@ impl Program {
             Read::Get { name: of, found } => (of == name).then_some(found.is_some()),
             Read::List { .. } => None,
         });
-        let stood_before = noted.unwrap_or(found.is_some());
+        let stood_before = noted.unwrap_or_else(|| found.is_some());
         let resource = Arc::clone(&self.notes.resource);
         let (target, action, left) = change_of(&resource, found.is_some(), random, name, tag);
         overlay.write(target, action, WriteOptions::default())?;

@@ -154,7 +154,7 @@ impl PluginManager {
         let mut blocked = Vec::new();
         let mut wanted = Vec::new();
         for controller in &component.description().controllers {
-            match self.part(name, spec, entry, (component, controller)) {
+            match part_of(name, spec, entry, (component, controller)) {
                 Ok(part) => wanted.push((controller, part)),
                 Err(problem) => blocked.push(problem),
             }
@@ -190,21 +190,6 @@ impl PluginManager {
         }
         state.blocked = blocked;
         Ok(())
-    }
-
-    /// A controller of a component, ready to run, when its objects may be read.
-    pub(super) fn part(
-        &self,
-        name: &str,
-        spec: &PluginSpec,
-        entry: &Entry,
-        (component, controller): (&LoadedComponent, &ControllerDescription),
-    ) -> Result<Part, Blocked> {
-        may_start(controller, &spec.grants)?;
-        let about = controller_spec(name, component, controller, spec);
-        let context = context_of(name, spec, entry);
-        let code = ComponentReconciler::new(component.clone(), context, controller.clone());
-        Ok((about, Arc::new(code)))
     }
 
     fn keep_version(&self, name: &str, state: &mut State, new: KeptVersion, kept: usize) {
@@ -347,6 +332,20 @@ impl State {
                 old == *spec
             })
     }
+}
+
+/// A controller of a component, ready to run, when its objects may be read.
+pub(super) fn part_of(
+    name: &str,
+    spec: &PluginSpec,
+    entry: &Entry,
+    (component, controller): (&LoadedComponent, &ControllerDescription),
+) -> Result<Part, Blocked> {
+    may_start(controller, &spec.grants)?;
+    let about = controller_spec(name, component, controller, spec);
+    let context = context_of(name, spec, entry);
+    let code = ComponentReconciler::new(component.clone(), context, controller.clone());
+    Ok((about, Arc::new(code)))
 }
 
 /// A controller starts only when its objects may be read.

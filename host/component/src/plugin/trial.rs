@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::manager::{Entry, PluginManager, State};
 use super::rollout::{PreflightReport, Strategy, Verdict, shown};
 use super::spec::PluginSpec;
-use super::sync::{Part, Problem};
+use super::sync::{Part, Problem, part_of};
 use crate::component::LoadedComponent;
 use crate::digest::Digest;
 
@@ -159,7 +159,7 @@ impl PluginManager {
         candidate: &LoadedComponent,
     ) -> Approach {
         let mut controllers = Vec::new();
-        for (about, code) in self.parts(name, spec, entry, candidate) {
+        for (about, code) in parts(name, spec, entry, candidate) {
             let (controller, portion) =
                 (Arc::clone(&about.name), spec.rollout.canary.portion.clone());
             match self.inner.controllers.runtime.try_out(about, code, portion) {
@@ -174,19 +174,6 @@ impl PluginManager {
         state.trial = Some(OnTrial { component: candidate.clone(), controllers });
         self.show_trial(name, state, "Canary", "it begins");
         Approach::Wait
-    }
-
-    /// The candidate's controllers that have their grants, ready to run.
-    fn parts(
-        &self,
-        name: &str,
-        spec: &PluginSpec,
-        entry: &Entry,
-        candidate: &LoadedComponent,
-    ) -> Vec<Part> {
-        let controllers = candidate.description().controllers.iter();
-        let part = |controller| self.part(name, spec, entry, (candidate, controller));
-        controllers.filter_map(|controller| part(controller).ok()).collect()
     }
 
     /// Looks how the trial of a plugin goes, and ends it when it is decided.
@@ -247,4 +234,11 @@ fn report_text(done: &PreflightReport) -> String {
         count => format!(" ({count} more are too old)"),
     };
     format!("{} of {} recorded runs would write something else{skipped}", done.differing, done.runs)
+}
+
+/// The candidate's controllers that have their grants, ready to run.
+fn parts(name: &str, spec: &PluginSpec, entry: &Entry, candidate: &LoadedComponent) -> Vec<Part> {
+    let controllers = candidate.description().controllers.iter();
+    let part = |controller| part_of(name, spec, entry, (candidate, controller));
+    controllers.filter_map(|controller| part(controller).ok()).collect()
 }

@@ -104,15 +104,12 @@ impl Crowd {
         }
         for number in 0..self.watchers {
             let reader = Reader::new(Arc::clone(tally), number % SAMPLED == 0);
-            match connections.get(number % CONNECTIONS) {
-                Some(connection) => {
-                    let body = target.get_shared(connection, path).await?;
-                    watching.spawn(reader.body(body));
-                }
-                None => {
-                    let stream = target.raw_get(path).await?;
-                    watching.spawn(reader.stream(stream));
-                }
+            if let Some(connection) = connections.get(number % CONNECTIONS) {
+                let body = target.get_shared(connection, path).await?;
+                watching.spawn(reader.body(body));
+            } else {
+                let stream = target.raw_get(path).await?;
+                watching.spawn(reader.stream(stream));
             }
         }
         Ok(watching)

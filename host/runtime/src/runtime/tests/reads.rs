@@ -21,9 +21,10 @@ impl Reconciler for Meanwhile {
         mut overlay: Overlay,
     ) -> quadrille_kit::clock::BoxFuture<'_, crate::Reconciled> {
         Box::pin(async move {
-            let listed = match self.weakly {
-                true => overlay.list_weakly(&self.query),
-                false => overlay.list(&self.query),
+            let listed = if self.weakly {
+                overlay.list_weakly(&self.query)
+            } else {
+                overlay.list(&self.query)
             };
             let n = listed.expect("granted").len().to_string();
             let other = self.created.lock().expect("no panic").take();
@@ -102,7 +103,7 @@ async fn a_range_is_checked_precisely_at_the_commit() {
         assert!(counted > 0, "what is committed saw it: {query:?}");
         let (conflicts, runs, counted) = meanwhile(query.clone(), false, without).await;
         assert_eq!((conflicts, runs), (0, 1), "a change elsewhere does not: {query:?}");
-        let before = if query.range.namespace.as_deref() == Some("kube-public") { 1 } else { 0 };
+        let before = u64::from(query.range.namespace.as_deref() == Some("kube-public"));
         assert!(counted <= before, "{query:?}");
     }
     let whole = query(Selection::All, None);
