@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::Value;
 use tempfile::TempDir;
+use ureq::tls::ClientCert;
 
 /// How long a host may take to be ready, on a machine that is busy with other tests.
 const READY_MAX: Duration = Duration::from_mins(1);
@@ -207,10 +208,32 @@ pub struct Answer {
 impl Client {
     /// A client that trusts the CA in a file.
     pub fn new(url: &str, ca: &Path, token: Option<&str>) -> anyhow::Result<Self> {
+        Self::build(url, ca, token, None)
+    }
+
+    /// The same with a certificate of its own and its key, both as PEM, instead of a token.
+    pub fn with_certificate(
+        url: &str,
+        ca: &Path,
+        certificate: &str,
+        key: &str,
+    ) -> anyhow::Result<Self> {
+        let certificate = ureq::tls::Certificate::from_pem(certificate.as_bytes())?.to_owned();
+        let key = ureq::tls::PrivateKey::from_pem(key.as_bytes())?;
+        Self::build(url, ca, None, Some(ClientCert::new_with_certs(&[certificate], key)))
+    }
+
+    fn build(
+        url: &str,
+        ca: &Path,
+        token: Option<&str>,
+        certificate: Option<ClientCert>,
+    ) -> anyhow::Result<Self> {
         let pem = std::fs::read(ca)?;
         let ca = ureq::tls::Certificate::from_pem(&pem)?.to_owned();
         let roots = ureq::tls::RootCerts::Specific(Arc::new(vec![ca]));
-        let tls = ureq::tls::TlsConfig::builder().root_certs(roots).build();
+        let tls =
+            ureq::tls::TlsConfig::builder().root_certs(roots).client_cert(certificate).build();
         let config = ureq::Agent::config_builder().http_status_as_error(false).tls_config(tls);
         Ok(Self {
             agent: config.build().new_agent(),

@@ -158,7 +158,8 @@ async fn the_bound_holds(dir: Option<&Path>) {
     let stats = runtime.stats(None);
     let (commits, conflicts): (Vec<u64>, Vec<u64>) =
         stats.iter().map(|stats| (stats.commits, stats.conflicts)).unzip();
-    assert!(commits.iter().all(|n| *n > 0) && conflicts.iter().sum::<u64>() > 0, "{stats:?}");
+    // One of them may find the other always quicker, so it is their sum that tells.
+    assert!(commits.iter().sum::<u64>() > 0 && conflicts.iter().sum::<u64>() > 0, "{stats:?}");
     assert!(stats.iter().all(|stats| stats.failures == 0), "{stats:?}");
     supervisor.stop(Duration::from_secs(20)).await;
     store.close().await;
