@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quadrille_bench::say;
 use quadrille_kit::{Clock, Supervisor, SystemClock};
 use quadrille_object::{GroupResource, Meta, Template};
 use quadrille_store::{Cause, Config, Expect, Key, Store, SystemCause, Txn, Write};
@@ -38,7 +39,6 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// How long a store with 100,000 objects takes to open, with warm files.
-#[expect(clippy::print_stdout, reason = "printing is what a benchmark is for")]
 async fn reopen() -> anyhow::Result<()> {
     const OBJECTS: u64 = 100_000;
     let dir = tempfile::tempdir_in(".")?;
@@ -59,7 +59,7 @@ async fn reopen() -> anyhow::Result<()> {
     let store = open().await?;
     let took = clock.monotonic().saturating_sub(start);
     let cpu = cpu_seconds() - cpu;
-    println!("opening {} objects: {took:.0?}, {cpu:.2} s of processor time", store.revision());
+    say(&format!("opening {} objects: {took:.0?}, {cpu:.2} s of processor time", store.revision()));
     store.close().await;
     Ok(())
 }
@@ -71,14 +71,13 @@ struct Cell {
     cpu_us: f64,
 }
 
-#[expect(clippy::print_stdout, reason = "printing is what a benchmark is for")]
 fn print_table(rows: &[(&str, Vec<Cell>)]) {
-    println!("durable creates of 1 KiB per second (processor time of one in µs)");
-    println!("| clients in process | {} |", CLIENTS.map(|n| n.to_string()).join(" | "));
-    println!("| --- | --- | --- | --- | --- |");
+    say("durable creates of 1 KiB per second (processor time of one in µs)");
+    say(&format!("| clients in process | {} |", CLIENTS.map(|n| n.to_string()).join(" | ")));
+    say("| --- | --- | --- | --- | --- |");
     for (name, cells) in rows {
         let cells = cells.iter().map(|c| format!("{:.0} ({:.1})", c.per_second, c.cpu_us));
-        println!("| {name} | {} |", cells.collect::<Vec<_>>().join(" | "));
+        say(&format!("| {name} | {} |", cells.collect::<Vec<_>>().join(" | ")));
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use quadrille_bench::say;
 use quadrille_component::{
     CompileMode, ComponentEngine, LoadConfig, LoadedComponent, Loader, PluginLog,
 };
@@ -29,7 +30,6 @@ fn guest(at: usize) -> Vec<u8> {
     Guest { mark: Some(at.to_le_bytes().to_vec()), ..Guest::reads_and_writes() }.build()
 }
 
-#[expect(clippy::print_stdout, reason = "printing is what a benchmark is for")]
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
@@ -47,18 +47,18 @@ async fn main() -> Result<()> {
         let loaded = loader.load(&bytes, Arc::new(PluginLog::default())).await?;
         kept.push((loaded.digest().clone(), bytes.len()));
     }
-    println!(
+    say(&format!(
         "compile, check and describe, per plugin: {:.2} ms",
         millis(clock.monotonic().saturating_sub(began)) / PLUGINS as f64
-    );
+    ));
     let began = clock.monotonic();
     for (digest, size) in kept.iter().take(CACHED) {
         cached(&loader, digest, *size).await?;
     }
-    println!(
+    say(&format!(
         "start of {CACHED} plugins from the cache: {:.2} ms",
         millis(clock.monotonic().saturating_sub(began))
-    );
+    ));
     let (anonymous, file) = resident()?;
     let mut idle = Vec::with_capacity(PLUGINS);
     for (digest, size) in &kept {
@@ -66,12 +66,12 @@ async fn main() -> Result<()> {
     }
     let (anonymous_after, file_after) = resident()?;
     let per = |before: i64, after: i64| (after - before) as f64 / PLUGINS as f64;
-    println!(
+    say(&format!(
         "resident memory per idle plugin at {}: {:.1} KiB anonymous, {:.1} KiB of files",
         idle.len(),
         per(anonymous, anonymous_after),
         per(file, file_after)
-    );
+    ));
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use quadrille_bench::say;
 use quadrille_component::{
     CompileMode, ComponentEngine, ComponentReconciler, LoadConfig, LoadedComponent, Loader,
     PluginContext, PluginLog,
@@ -220,7 +221,6 @@ impl Reconciler for Empty {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "printing is what a benchmark is for")]
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<()> {
     let bench = Bench::build().await?;
@@ -228,18 +228,18 @@ async fn main() -> Result<()> {
     let native = Native { registry: bench.registry.clone() };
     let wasm = bench.reconciler();
     bench.calls(&wasm).await?;
-    println!("{:<44} {:>9} {:>9}", "one run, microseconds", "p50", "p99");
+    say(&format!("{:<44} {:>9} {:>9}", "one run, microseconds", "p50", "p99"));
     for (name, code) in [
         ("empty loop", &Empty as &dyn Reconciler),
         ("one read, one write, native", &native),
         ("one read, one write, fresh Wasm instance", &wasm),
     ] {
         let (p50, p99) = bench.calls(code).await?;
-        println!("{name:<44} {p50:>9.1} {p99:>9.1}");
+        say(&format!("{name:<44} {p50:>9.1} {p99:>9.1}"));
     }
     let native = bench.committed(Arc::new(native), "native").await?;
-    println!("{:<44} {native:>9.0}", "committed runs per second, native");
+    say(&format!("{:<44} {native:>9.0}", "committed runs per second, native"));
     let wasm = bench.committed(Arc::new(bench.reconciler()), "wasm").await?;
-    println!("{:<44} {wasm:>9.0}", "committed runs per second, Wasm");
+    say(&format!("{:<44} {wasm:>9.0}", "committed runs per second, Wasm"));
     Ok(())
 }

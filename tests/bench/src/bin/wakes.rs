@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use quadrille_bench::say;
 use quadrille_kit::clock::BoxFuture;
 use quadrille_kit::{Clock, SeededRandom, Supervisor, SystemClock};
 use quadrille_object::{GroupResource, LabelSelector};
@@ -280,11 +281,10 @@ fn resident_bytes() -> Result<u64> {
     Ok(pages * 4096)
 }
 
-#[expect(clippy::print_stdout, reason = "printing is what a benchmark is for")]
 fn print(what: &str, figures: &[(f64, &str)]) {
     let figures: Vec<String> =
         figures.iter().map(|(figure, unit)| format!("{figure:>10.1} {unit}")).collect();
-    println!("{what:<52}{}", figures.join("  "));
+    say(&format!("{what:<52}{}", figures.join("  ")));
 }
 
 fn print_runs(what: &str, times: Times) {
