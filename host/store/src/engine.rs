@@ -22,6 +22,7 @@ use crate::record::IndexEntry;
 
 #[cfg(test)]
 mod conformance;
+pub(crate) mod files;
 pub(crate) mod memory;
 pub(crate) mod redb;
 pub(crate) mod state;

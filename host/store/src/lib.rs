@@ -8,6 +8,8 @@
 //! `stream`. `open` goes the way back at start, `history` reads what memory no longer has, `maintenance`
 //! checkpoints and compacts.
 //!
+//! All files lie on a [`Disk`], which a simulation may put in the place of the file system.
+//!
 //! Beside it lies the [`Journal`], the durable record of runs; the two know nothing of each other.
 //!
 //! The seam for another store (several hosts on etcd) is [`Store::commit`], [`Store::snapshot`] and
@@ -15,6 +17,7 @@
 
 pub mod cause;
 pub mod change;
+pub mod disk;
 pub mod journal;
 pub mod key;
 pub mod query;
@@ -38,6 +41,7 @@ mod stream;
 
 pub use cause::{Cause, RequestCause, RunCause, SystemCause};
 pub use change::{Change, ChangeBatch, ChangeFilter, ChangeKind, ChangeStream, ChangesError};
+pub use disk::{Disk, DiskFile};
 pub use engine::Size;
 pub use journal::{
     Journal, JournalConfig, JournalEntry, JournalError, JournalPage, JournalPlace, JournalQuery,

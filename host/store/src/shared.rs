@@ -103,7 +103,7 @@ impl Shared {
         let bytes = entries.iter().map(|entry| entry.record.len()).sum::<usize>();
         let mut maintenance = self.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
         maintenance.bytes += bytes;
-        if maintenance.bytes >= MAINTENANCE_BYTES {
+        if maintenance.bytes >= self.config.checkpoint_bytes {
             self.due.notify_one();
         }
         Ok(())
@@ -148,10 +148,23 @@ impl Shared {
         std::mem::take(&mut *self.buried.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether maintenance has enough to do; for a store without threads. In memory it always has: there it costs nothing.
+    pub(crate) fn maintenance_due(&self) -> bool {
+        let enough = self.config.checkpoint_bytes;
+        let on_disk = self.config.disk.is_some();
+        let mut maintenance = self.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
+        if on_disk && maintenance.bytes < enough {
+            return false;
+        }
+        maintenance.bytes = 0;
+        true
+    }
+
     /// Waits until maintenance has enough to do or `wait` has passed; false when it shall end.
     pub(crate) fn await_maintenance(&self, wait: Duration) -> bool {
         let maintenance = self.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = |m: &mut Maintenance| m.bytes < MAINTENANCE_BYTES && !m.ending;
+        let enough = self.config.checkpoint_bytes;
+        let idle = |m: &mut Maintenance| m.bytes < enough && !m.ending;
         let waited = self.due.wait_timeout_while(maintenance, wait, idle);
         let (mut maintenance, _) = waited.unwrap_or_else(PoisonError::into_inner);
         maintenance.bytes = 0;
@@ -184,7 +197,3 @@ impl Shared {
         let _closed: bool = closed.wait_for(|closed| *closed).await.is_ok();
     }
 }
-
-/// Maintenance runs after this many bytes, or after its period: often enough that the write-ahead log stays
-/// short, seldom enough that a checkpoint writes each inner page of the tree once for many changes.
-const MAINTENANCE_BYTES: usize = 8 * 1024 * 1024;

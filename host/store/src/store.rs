@@ -9,11 +9,9 @@ use quadrille_kit::{Clock, Random, Supervisor, SystemRandom};
 use crate::bus::Bus;
 use crate::change::{Change, ChangeFilter, ChangeStream, ChangesError};
 use crate::committer::{Committer, Queue};
+use crate::disk::{Directory, Disk};
 use crate::engine::memory::MemoryEngine;
-use crate::engine::redb::RedbEngine;
-use crate::engine::wal::WalEngine;
-use crate::engine::wal::medium::Directory;
-use crate::engine::{Engine, EngineError, Size};
+use crate::engine::{Engine, EngineError, Size, files};
 use crate::group::Working;
 use crate::key::{Key, Revision};
 use crate::query::View;
@@ -29,6 +27,13 @@ use crate::{history, maintenance, open};
 pub struct Config {
     /// The directory of the store's files; `None` keeps everything in memory.
     pub dir: Option<PathBuf>,
+    /// Where the files lie instead, for simulations; `dir` is only named in errors then.
+    pub disk: Option<Arc<dyn Disk>>,
+    /// After this many bytes of changes they are moved from the write-ahead log to where they stay, and history over its
+    /// budget is compacted; also once a second, where there are threads. Larger: a longer start after a crash, at most the
+    /// whole log. Smaller: more is written. Default 8 MiB: the log stays short, and a checkpoint writes each inner page
+    /// of the tree once for many changes.
+    pub checkpoint_bytes: usize,
     /// History is kept up to this many bytes of changes; older changes are compacted.
     pub history_bytes_max: u64,
     /// History is kept up to this age.
@@ -44,6 +49,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             dir: None,
+            disk: None,
+            checkpoint_bytes: 8 * 1024 * 1024,
             history_bytes_max: 256 * 1024 * 1024,
             history_age_max: Duration::from_hours(24),
             recent_changes_max: 32_768,
@@ -126,11 +133,16 @@ impl Store {
         clock: Arc<dyn Clock>,
         supervisor: &Supervisor,
     ) -> Result<Self, OpenError> {
-        let engine = match config.dir.clone() {
-            None => Ok(Box::<MemoryEngine>::default() as Box<dyn Engine>),
-            Some(dir) => {
-                let opened = tokio::task::spawn_blocking(move || open_engine(&dir)).await;
-                opened.unwrap_or_else(|error| Err(panicked(&config, &error)))
+        let engine = match (config.disk.clone(), config.dir.clone()) {
+            (None, None) => Ok(Box::<MemoryEngine>::default() as Box<dyn Engine>),
+            (Some(disk), dir) if !disk.blocks() => open_engine(&disk, dir.unwrap_or_default()),
+            (disk, dir) => {
+                let opened = tokio::task::spawn_blocking(move || {
+                    let dir = dir.unwrap_or_default();
+                    let disk = disk.map_or_else(|| directory(&dir), Ok)?;
+                    open_engine(&disk, dir)
+                });
+                opened.await.unwrap_or_else(|error| Err(panicked(&config, &error)))
             }
         }?;
         Self::with_engine(config, engine, clock, supervisor).await
@@ -164,7 +176,7 @@ impl Store {
         clock: Arc<dyn Clock>,
         supervisor: &Supervisor,
     ) -> Result<Self, OpenError> {
-        let path = file(&config);
+        let path = config.dir.clone().unwrap_or_default();
         let (engine, recovered) = if engine.blocks() {
             let recovering = tokio::task::spawn_blocking(move || {
                 let recovered = open::recover(engine.as_ref());
@@ -219,7 +231,9 @@ impl Store {
                 }
                 let answer = committer.commit(txn);
                 drop(committer);
-                if let Err(error) = maintenance::work(self.shared()) {
+                if self.shared().maintenance_due()
+                    && let Err(error) = maintenance::work(self.shared())
+                {
                     tracing::warn!(error = %error, "storage maintenance failed");
                 }
                 answer
@@ -351,25 +365,22 @@ fn start(
     Ok(queue)
 }
 
-fn open_engine(dir: &Path) -> Result<Box<dyn Engine>, OpenError> {
-    std::fs::create_dir_all(dir)
-        .map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
-    let path = dir.join(FILE);
-    let id = SystemRandom::default().next_u64();
-    let engine = RedbEngine::open(&path, id)
-        .and_then(|below| WalEngine::open(below, Box::new(Directory(dir.to_owned()))));
-    Ok(Box::new(engine.map_err(|error| open_error(path, error))?))
+fn directory(dir: &Path) -> Result<Arc<dyn Disk>, OpenError> {
+    let opened = Directory::open_or_make(dir);
+    let opened = opened.map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
+    Ok(Arc::new(opened))
 }
 
-/// The name of the engine's file in the store's directory.
-const FILE: &str = "store.redb";
-
-fn file(config: &Config) -> PathBuf {
-    config.dir.as_ref().map(|dir| dir.join(FILE)).unwrap_or_default()
+fn open_engine(disk: &Arc<dyn Disk>, dir: PathBuf) -> Result<Box<dyn Engine>, OpenError> {
+    let engine = files::open_or_make(disk, || SystemRandom::default().next_u64());
+    Ok(Box::new(engine.map_err(|error| open_error(dir, error))?))
 }
 
 fn panicked(config: &Config, error: &tokio::task::JoinError) -> OpenError {
-    OpenError::Corrupt { path: file(config), detail: format!("reading it failed: {error}") }
+    OpenError::Corrupt {
+        path: config.dir.clone().unwrap_or_default(),
+        detail: format!("reading it failed: {error}"),
+    }
 }
 
 fn open_error(path: PathBuf, error: EngineError) -> OpenError {
@@ -377,7 +388,8 @@ fn open_error(path: PathBuf, error: EngineError) -> OpenError {
         EngineError::Io(message) => OpenError::Io { path, source: std::io::Error::other(message) },
         EngineError::Corrupt(what) => {
             let detail = format!(
-                "{what}. Nothing of it is served. Keep a copy of the directory, check the disk, and restore the last backup"
+                "{what}. Nothing of it is served. Keep a copy of the directory and look with `quadrille store check`; \
+                 then `quadrille store restore` the last backup, or save what can be read with `quadrille store repair`"
             );
             OpenError::Corrupt { path, detail }
         }

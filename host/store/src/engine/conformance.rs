@@ -1,13 +1,13 @@
 //! What every engine must do: one suite, run over all of them.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::memory::MemoryEngine;
 use super::redb::RedbEngine;
-use super::wal::WalEngine;
-use super::wal::medium::Directory;
 use super::*;
 use crate::change::ChangeKind;
+use crate::disk::{Directory, Disk};
 use crate::key::Key;
 use crate::record::{self, Envelope};
 use quadrille_object::GroupResource;
@@ -76,10 +76,22 @@ fn live(loaded: &Loaded) -> Vec<u64> {
     loaded.live.iter().map(|(revision, _)| revision.0).collect()
 }
 
+fn disk(dir: &Path) -> Arc<dyn Disk> {
+    Arc::new(Directory::open(dir).expect("a directory"))
+}
+
+/// The engine without a log, made where there is none.
+pub(crate) fn redb(dir: &Path) -> RedbEngine {
+    let disk = disk(dir);
+    if disk.length(redb::FILE).expect("readable").is_none() {
+        RedbEngine::make(disk.as_ref(), 7).expect("makes");
+    }
+    RedbEngine::open(&disk).expect("opens")
+}
+
 /// Runs a claim over every engine; `reopen` gives the engine as it is after a restart.
 fn on_all(claim: impl Fn(&mut dyn FnMut(Option<Box<dyn Engine>>) -> Box<dyn Engine>)) {
     claim(&mut |before| before.unwrap_or_else(|| Box::new(MemoryEngine::default())));
-    let redb = |dir: &Path| RedbEngine::open(&dir.join("s.redb"), 7).expect("opens");
     let dir = tempfile::tempdir().expect("a directory");
     claim(&mut |before| {
         drop(before);
@@ -88,8 +100,7 @@ fn on_all(claim: impl Fn(&mut dyn FnMut(Option<Box<dyn Engine>>) -> Box<dyn Engi
     let dir = tempfile::tempdir().expect("a directory");
     claim(&mut |before| {
         drop(before);
-        let log = Box::new(Directory(dir.path().to_owned()));
-        Box::new(WalEngine::open(redb(dir.path()), log).expect("opens"))
+        Box::new(files::open_or_make(&disk(dir.path()), || 7).expect("opens"))
     });
 }
 

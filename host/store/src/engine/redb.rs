@@ -6,19 +6,22 @@
 //! again. If the failed batch turns out to be in the file, it was refused to its callers, so it is taken out
 //! again before anything else happens: its records go, and the index points to the changes before.
 //!
+//! # A new file
+//! is made under another name, completed, and moved to its own when it is durable. So a file of that name is whole, and
+//! one that is missing while its log is there is a loss, not a beginning.
+//!
 //! # Damage
-//! redb does not check pages when it reads them, and may panic on damaged ones; so every call is guarded, the
-//! records, index entries and bookkeeping carry checksums of their own, and the index has a fingerprint. A
-//! database found damaged is abandoned, not closed: closing writes to it, and redb 4.4 can panic twice while
-//! it does (which ends the process). Damage in nothing but redb's own lists of free pages shows only when redb
-//! next writes, and can still end the process then; what was acknowledged stays in the log in front.
+//! redb does not check pages when it reads them, and may panic on damaged ones; so they are checked below it
+//! ([`pages`]). Besides, every call is guarded, the records, index entries and bookkeeping carry checksums of their own,
+//! and the index has a fingerprint: an old page at its place is found by these. A database found damaged is abandoned,
+//! not closed: closing writes to it, and redb 4.4 can panic twice while it does (which ends the process).
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, Table, TableDefinition};
@@ -26,8 +29,17 @@ use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, Table, Tabl
 use super::state::State;
 use super::{Budget, Compacted, Engine, EngineError, Entry, Loaded, ReadLimit, Size};
 use crate::change::ChangeKind;
+use crate::disk::Disk;
 use crate::key::Revision;
 use crate::record::{self, FORMAT, IndexEntry};
+
+mod pages;
+
+/// The name of the file.
+pub(crate) const FILE: &str = "store.redb";
+
+/// The name of a file in the making.
+const PART: &str = "store.part";
 
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 const INDEX: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("index");
@@ -37,7 +49,7 @@ const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// history; too small and checkpoints read pages back, too large and idle memory grows.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
 
-type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
+type Opener = Box<dyn Fn() -> Result<Database, EngineError> + Send + Sync>;
 type LogTable<'a> = Table<'a, u64, &'static [u8]>;
 type IndexTable<'a> = Table<'a, &'static [u8], &'static [u8]>;
 
@@ -52,6 +64,7 @@ pub(crate) struct RedbEngine {
     /// Whether damage was found.
     damaged: AtomicBool,
     file_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
+    blocks: bool,
 }
 
 impl fmt::Debug for RedbEngine {
@@ -61,21 +74,41 @@ impl fmt::Debug for RedbEngine {
 }
 
 impl RedbEngine {
-    /// Opens or makes the file; `id` names the store when it is new.
-    pub(crate) fn open(path: &Path, id: u64) -> Result<Self, EngineError> {
-        let (file, measured) = (path.to_owned(), path.to_owned());
-        let opener = move || Database::builder().set_cache_size(CACHE_BYTES).create(&file);
-        let file_bytes = move || std::fs::metadata(&measured).map_or(0, |meta| meta.len());
-        Self::with_opener(Box::new(opener), Box::new(file_bytes), id)
+    /// Opens the file.
+    pub(crate) fn open(disk: &Arc<dyn Disk>) -> Result<Self, EngineError> {
+        let (on, measured) = (Arc::clone(disk), Arc::clone(disk));
+        let opener = move || {
+            let file = on.open(FILE).map_err(named)?;
+            let trust = pages::Trust::default();
+            let pages = pages::Pages::open(file, &trust)?;
+            let opened = builder().create_with_backend(pages).map_err(open_error)?;
+            trust.end();
+            Ok(opened)
+        };
+        let file_bytes = move || measured.length(FILE).ok().flatten().unwrap_or(0);
+        let mut opened = Self::with_opener(Box::new(opener), Box::new(file_bytes))?;
+        opened.blocks = disk.blocks();
+        Ok(opened)
+    }
+
+    /// Makes an empty file; `id` names the store.
+    pub(crate) fn make(disk: &dyn Disk, id: u64) -> Result<(), EngineError> {
+        let file = disk.create(PART).map_err(named)?;
+        guarded(|| {
+            let pages = pages::Pages::make(Arc::clone(&file));
+            let database = builder().create_with_backend(pages).map_err(open_error)?;
+            begin(&database, id)
+        })?;
+        pages::seal(file.as_ref()).map_err(named)?;
+        disk.rename(PART, FILE).and_then(|()| disk.sync_names()).map_err(named)
     }
 
     pub(crate) fn with_opener(
         opener: Opener,
         file_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
-        id: u64,
     ) -> Result<Self, EngineError> {
-        let database = guarded(|| opener().map_err(open_error))?;
-        let state = match guarded(|| prepare(&database, id)) {
+        let database = guarded(&opener)?;
+        let state = match guarded(|| prepare(&database)) {
             Ok(state) => state,
             Err(error) => {
                 abandon(database);
@@ -84,7 +117,7 @@ impl RedbEngine {
         };
         let (database, state) = (RwLock::new(Some(database)), Mutex::new(state));
         let (writing, damaged) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self { opener, database, state, writing, damaged, file_bytes })
+        Ok(Self { opener, database, state, writing, damaged, file_bytes, blocks: true })
     }
 
     /// The bookkeeping as last committed.
@@ -126,11 +159,14 @@ impl RedbEngine {
             return Ok(guard);
         }
         drop(guard);
+        if self.damaged.load(Ordering::Acquire) {
+            return Err(EngineError::Corrupt("it was found damaged before".to_owned()));
+        }
         let mut writer = self.database.write().unwrap_or_else(PoisonError::into_inner);
         if writer.is_none() {
             let expected = self.state();
             let opened = guarded(|| {
-                let database = (self.opener)().map_err(open_error)?;
+                let database = (self.opener)()?;
                 let state = rewind(&database, expected)?;
                 *self.lock_state() = state;
                 Ok(database)
@@ -288,24 +324,36 @@ impl Engine for RedbEngine {
         let file_bytes = (self.file_bytes)();
         Size { file_bytes, history_bytes: state.history_bytes, record_bytes: state.record_bytes }
     }
+
+    fn blocks(&self) -> bool {
+        self.blocks
+    }
 }
 
-/// Makes the tables of a new file, or checks format and bookkeeping of an old one.
-fn prepare(database: &Database, id: u64) -> Result<State, EngineError> {
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
+fn named(error: std::io::Error) -> EngineError {
+    EngineError::Io(format!("{FILE}: {error}"))
+}
+
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
+/// Makes the tables of a new file.
+fn begin(database: &Database, id: u64) -> Result<(), EngineError> {
+    let mut state = State { id, ..State::default() };
+    let mut txn = database.begin_write().map_err(io)?;
+    txn.set_quick_repair(true);
+    txn.open_table(META).map_err(io)?.insert("format", &FORMAT.to_le_bytes()[..]).map_err(io)?;
+    txn.commit().map_err(io)?;
+    change(database, &mut state, |_, _, _| Ok(()))
+}
+
+/// Checks the format and reads the bookkeeping.
+fn prepare(database: &Database) -> Result<State, EngineError> {
     let txn = database.begin_read().map_err(io)?;
-    if txn.list_tables().map_err(io)?.next().is_none() {
-        drop(txn);
-        let mut state = State { id, ..State::default() };
-        let mut txn = database.begin_write().map_err(io)?;
-        txn.set_quick_repair(true);
-        txn.open_table(META)
-            .map_err(io)?
-            .insert("format", &FORMAT.to_le_bytes()[..])
-            .map_err(io)?;
-        txn.commit().map_err(io)?;
-        change(database, &mut state, |_, _, _| Ok(()))?;
-        return Ok(state);
-    }
     let meta = txn.open_table(META).map_err(|_| no_bookkeeping())?;
     let format = meta.get("format").map_err(io)?;
     let format = format.and_then(|bytes| bytes.value().try_into().ok().map(u32::from_le_bytes));
@@ -447,7 +495,7 @@ fn remove(
 
 /// Takes a batch out of the file that was refused to its callers and got there all the same.
 fn rewind(database: &Database, expected: State) -> Result<State, EngineError> {
-    let mut state = prepare(database, expected.id)?;
+    let mut state = prepare(database)?;
     if state.newest < expected.newest || state.id != expected.id {
         return Err(EngineError::Corrupt(
             "acknowledged changes are missing after an error".to_owned(),
@@ -515,7 +563,9 @@ fn io(error: impl Into<redb::Error>) -> EngineError {
     let message = error.to_string();
     match error {
         redb::Error::DatabaseAlreadyOpen => EngineError::InUse,
-        redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+        redb::Error::Io(error)
+            if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+        {
             EngineError::Corrupt(message)
         }
         redb::Error::Io(_)

@@ -259,6 +259,10 @@ impl Engine for WalEngine {
         self.below.shrink()
     }
 
+    fn blocks(&self) -> bool {
+        self.medium.blocks()
+    }
+
     fn size(&self) -> Size {
         let below = self.below.size();
         let ahead: u64 =
@@ -309,7 +313,12 @@ fn file_of(number: u64) -> usize {
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
 fn io(error: std::io::Error) -> EngineError {
-    EngineError::Io(error.to_string())
+    match error.kind() {
+        std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
+            EngineError::Corrupt(error.to_string())
+        }
+        _ => EngineError::Io(error.to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ struct Disk {
 impl Disk {
     fn check_space(&self) -> io::Result<()> {
         if self.full.load(Ordering::SeqCst) {
-            return Err(io::ErrorKind::StorageFull.into());
+            return Err(ErrorKind::StorageFull.into());
         }
         Ok(())
     }
@@ -31,9 +31,18 @@ impl Disk {
     }
 
     fn engine(&self) -> RedbEngine {
+        if self.bytes().is_empty() {
+            let made = Database::builder().create_with_backend(self.clone()).expect("is made");
+            begin(&made, 7).expect("begins");
+        }
+        self.open().expect("opens")
+    }
+
+    fn open(&self) -> Result<RedbEngine, EngineError> {
         let disk = self.clone();
-        let opener = move || Database::builder().create_with_backend(disk.clone());
-        RedbEngine::with_opener(Box::new(opener), Box::new(|| 0), 7).expect("opens")
+        let opener =
+            move || Database::builder().create_with_backend(disk.clone()).map_err(open_error);
+        RedbEngine::with_opener(Box::new(opener), Box::new(|| 0))
     }
 }
 
@@ -45,7 +54,7 @@ impl redb::StorageBackend for Disk {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let at = usize::try_from(offset).map_err(io::Error::other)?;
         let bytes = self.bytes();
-        let found = bytes.get(at..at + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let found = bytes.get(at..at + out.len()).ok_or(ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(found);
         Ok(())
     }
@@ -72,7 +81,7 @@ impl redb::StorageBackend for Disk {
         self.check_space()?;
         let at = usize::try_from(offset).map_err(io::Error::other)?;
         let mut bytes = self.bytes();
-        let place = bytes.get_mut(at..at + data.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let place = bytes.get_mut(at..at + data.len()).ok_or(ErrorKind::UnexpectedEof)?;
         place.copy_from_slice(data);
         Ok(())
     }
@@ -129,9 +138,7 @@ fn a_newer_format_is_refused() {
     txn.open_table(META).expect("there").insert("format", &newer[..]).expect("writes");
     txn.commit().expect("commits");
     drop(database);
-    let opener = move || Database::builder().create_with_backend(disk.clone());
-    let refused = RedbEngine::with_opener(Box::new(opener), Box::new(|| 0), 7).err();
-    assert_eq!(refused, Some(EngineError::Newer { found: FORMAT + 1, known: FORMAT }));
+    assert_eq!(disk.open().err(), Some(EngineError::Newer { found: FORMAT + 1, known: FORMAT }));
 }
 
 /// A file with a few hundred changes, and what it holds.
@@ -163,9 +170,7 @@ fn damage_is_told_and_never_served() {
         let mut damaged = bytes.clone();
         damaged[at..(at + length).min(used)].iter_mut().for_each(|byte| *byte ^= 1 << bit);
         *disk.bytes() = damaged;
-        let opener = move || Database::builder().create_with_backend(disk.clone());
-        let opened = RedbEngine::with_opener(Box::new(opener), Box::new(|| 0), 7);
-        let Ok(engine) = opened else { return Ok(()) };
+        let Ok(engine) = disk.open() else { return Ok(()) };
         let loaded = engine.load();
         // Closing a file whose free lists are damaged can end the process; see the module.
         engine.damaged.store(true, Ordering::SeqCst);

@@ -1,13 +1,13 @@
 //! Where segments lie: two files of fixed size, filled with zeroes before they are used.
 //!
 //! Flushing a write into a file that grows waits for the file system's journal; into one whose blocks are
-//! there already, only for the data. The trait exists so that tests can make a disk fail or tear writes.
+//! there already, only for the data. The trait exists so that tests can make a log fail or tear writes by itself.
 
 use std::fmt::Debug;
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::disk::{Disk, DiskFile};
 
 /// How large a segment is. Two of them bound what is replayed after a crash, and how far the log can run
 /// ahead of a checkpoint that fails.
@@ -18,11 +18,16 @@ pub(crate) const SEGMENTS: u64 = 2;
 
 /// The files of a log.
 pub(crate) trait Medium: Debug + Send + Sync {
-    /// The bytes of one file; empty when it does not exist.
+    /// The bytes of one file.
     fn read(&self, file: u64) -> io::Result<Vec<u8>>;
 
-    /// Opens one file for writing, whole size allocated.
+    /// Opens one file for writing.
     fn open(&self, file: u64) -> io::Result<Box<dyn Segment>>;
+
+    /// Whether its calls may wait.
+    fn blocks(&self) -> bool {
+        true
+    }
 }
 
 /// One open file of a log.
@@ -34,49 +39,75 @@ pub(crate) trait Segment: Debug + Send {
     fn sync(&self) -> io::Result<()>;
 }
 
-/// Files in a directory.
-#[derive(Debug)]
-pub(crate) struct Directory(pub(crate) PathBuf);
+/// The name of a segment's file.
+pub(crate) fn name(file: u64) -> String {
+    format!("store-{file}.wal")
+}
 
-impl Directory {
-    fn path(&self, file: u64) -> PathBuf {
-        self.0.join(format!("store-{file}.wal"))
+/// The files on a disk.
+#[derive(Debug)]
+pub(crate) struct OnDisk(pub(crate) Arc<dyn Disk>);
+
+impl OnDisk {
+    /// Makes all segments, whole, so that one that is missing or short later was lost.
+    pub(crate) fn make(disk: &dyn Disk) -> io::Result<()> {
+        let zeroes = vec![0; 1024 * 1024];
+        for file in 0..SEGMENTS {
+            let made = disk.create(&name(file))?;
+            for at in (0..SEGMENT_BYTES).step_by(zeroes.len()) {
+                DiskFile::write_at(made.as_ref(), at, &zeroes)?;
+            }
+            DiskFile::sync(made.as_ref())?;
+        }
+        disk.sync_names()
+    }
+
+    /// Whether anything was ever written to a segment.
+    pub(crate) fn is_used(disk: &dyn Disk) -> io::Result<bool> {
+        for file in 0..SEGMENTS {
+            let length = disk.length(&name(file))?.unwrap_or(0).min(SEGMENT_BYTES);
+            let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+            if length > 0 {
+                disk.open(&name(file))?.read_at(0, &mut bytes)?;
+            }
+            if bytes.iter().any(|byte| *byte != 0) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
-impl Medium for Directory {
+impl Medium for OnDisk {
     fn read(&self, file: u64) -> io::Result<Vec<u8>> {
-        match std::fs::read(self.path(file)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            other => other,
+        let name = name(file);
+        let told = |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
+        let length = self.0.length(&name).map_err(told)?;
+        if length != Some(SEGMENT_BYTES) {
+            let found = length.map_or("is missing".to_owned(), |l| format!("has {l} bytes"));
+            let wrong = format!("{name} {found}, and has to have {SEGMENT_BYTES} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, wrong));
         }
+        let mut bytes = vec![0; usize::try_from(SEGMENT_BYTES).map_err(io::Error::other)?];
+        self.0.open(&name).and_then(|file| file.read_at(0, &mut bytes)).map_err(told)?;
+        Ok(bytes)
     }
 
     fn open(&self, file: u64) -> io::Result<Box<dyn Segment>> {
-        let path = self.path(file);
-        let open =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        let mut length = open.metadata()?.len();
-        if length < SEGMENT_BYTES {
-            let zeroes = vec![0; 1024 * 1024];
-            while length < SEGMENT_BYTES {
-                open.write_all_at(&zeroes, length)?;
-                length += zeroes.len() as u64;
-            }
-            open.sync_all()?;
-            // The name of a new file is on the disk only when its directory is.
-            File::open(&self.0)?.sync_all()?;
-        }
-        Ok(Box::new(open))
+        Ok(Box::new(self.0.open(&name(file))?))
+    }
+
+    fn blocks(&self) -> bool {
+        self.0.blocks()
     }
 }
 
-impl Segment for File {
+impl Segment for Arc<dyn DiskFile> {
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        self.write_all_at(bytes, at)
+        DiskFile::write_at(self.as_ref(), at, bytes)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sync_data()
+        DiskFile::sync(self.as_ref())
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::*;
 use crate::change::ChangeKind;
-use crate::engine::conformance::{entry, large_entry, revisions, story};
+use crate::engine::conformance::{entry, large_entry, redb, revisions, story};
 
 /// Files in memory that can be copied, torn and told to fail.
 #[derive(Clone, Debug, Default)]
@@ -65,8 +65,7 @@ impl Segment for OpenFile {
 }
 
 fn open(dir: &Path, files: &Files) -> Result<WalEngine, EngineError> {
-    let below = RedbEngine::open(&dir.join("s.redb"), 7).expect("the engine below opens");
-    WalEngine::open(below, Box::new(files.clone()))
+    WalEngine::open(redb(dir), Box::new(files.clone()))
 }
 
 /// An engine that was killed: its files as they are, nothing checkpointed.

@@ -1,0 +1,157 @@
+//! Where a store's files lie: a directory of the file system, or what a simulation puts in its place.
+//!
+//! All that a store keeps goes through these two traits, the write-ahead log as well as the engine behind it. A
+//! simulation hands another disk to [`Config::disk`](crate::Config::disk): one that loses power, tears, runs full, fails
+//! or lies (`tests/disk` has one).
+//!
+//! # What a store relies on
+//! - A write is seen at once by every reader of the machine. It is durable when [`DiskFile::sync`] has returned; until
+//!   then each 512 bytes of it, at a multiple of 512, may or may not be.
+//! - The length of a file is durable with it. A name (made, moved) is durable when [`Disk::sync_names`] has returned.
+//! - A failed `sync` says nothing about what it was to make durable. No later one is trusted with it.
+//!
+//! # Caveats
+//! A disk that does not wait ([`Disk::blocks`] is false) makes the store work in its callers' tasks: no thread is started,
+//! so that a simulation has all of it in one hand.
+
+use std::fmt;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Files by name, without folders.
+pub trait Disk: fmt::Debug + Send + Sync {
+    /// How long a file is; `None` when there is none.
+    fn length(&self, name: &str) -> io::Result<Option<u64>>;
+
+    /// Opens a file that exists, for reading and writing.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Makes an empty file; one of the name is emptied.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Gives a file another name, whose file before is gone then.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Returns when every name is durable.
+    fn sync_names(&self) -> io::Result<()>;
+
+    /// Whether its calls may wait.
+    fn blocks(&self) -> bool {
+        true
+    }
+}
+
+/// One open file.
+pub trait DiskFile: fmt::Debug + Send + Sync {
+    /// How long it is.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Fills `out` from a place; fails where the file ends before.
+    fn read_at(&self, at: u64, out: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all of `bytes` at a place; the file grows where it must.
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Cuts it, or lets it grow by zeroes.
+    fn set_length(&self, length: u64) -> io::Result<()>;
+
+    /// Returns when content and length are durable.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Takes it for this process, until it is closed; false when another one has it.
+    fn try_lock(&self) -> io::Result<bool>;
+}
+
+/// A directory of the file system.
+#[derive(Debug)]
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    /// Makes the directory, durably, where there is none.
+    pub(crate) fn open_or_make(path: &Path) -> io::Result<Self> {
+        if !path.is_dir() {
+            std::fs::create_dir_all(path)?;
+            if let Some(parent) = path.canonicalize()?.parent() {
+                File::open(parent)?.sync_all()?;
+            }
+        }
+        Ok(Self(path.to_owned()))
+    }
+
+    /// Opens one that exists.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        if !std::fs::metadata(path)?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Disk for Directory {
+    fn length(&self, name: &str) -> io::Result<Option<u64>> {
+        match std::fs::metadata(self.0.join(name)) {
+            // Opening a pipe or a device could wait for ever.
+            Ok(meta) if !meta.is_file() => {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+            }
+            Ok(meta) => Ok(Some(meta.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.length(name)?;
+        let file = OpenOptions::new().read(true).write(true).open(self.0.join(name))?;
+        Ok(Arc::new(file))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.length(name)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        Ok(Arc::new(options.open(self.0.join(name))?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.0.join(from), self.0.join(to))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.0)?.sync_all()
+    }
+}
+
+impl DiskFile for File {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
+        self.read_exact_at(out, at)
+    }
+
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write_all_at(bytes, at)
+    }
+
+    fn set_length(&self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        // Data and length, not the times.
+        self.sync_data()
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        match Self::try_lock(self) {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
