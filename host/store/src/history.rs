@@ -27,6 +27,7 @@ pub(crate) fn after(
     resource: Option<&GroupResource>,
     after: Revision,
 ) -> Result<(Vec<Arc<Change>>, Revision), ChangesError> {
+    expired_below(shared, after)?;
     let through = shared.bus.recent().newest();
     let read = shared.read(|engine| {
         let records = whole_txns(engine, after, through)?;
@@ -41,7 +42,7 @@ pub(crate) fn after(
         }
         Ok((changes, records.last().map_or(after, |(revision, _)| *revision)))
     });
-    // What compaction took away meanwhile looks like damage; so this is asked after the read.
+    // What compaction took away meanwhile looks like damage; so this is asked after the read, too.
     expired_below(shared, after)?;
     read
 }
