@@ -35,6 +35,8 @@ use relay::{Chunk, Reach, Relay};
 
 /// How much is sent at once at most, unless a single event is larger.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// How often a watch that waits for a revision looks whether it has come; changes of other resources wake nobody.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Answers a watch.
 pub(crate) async fn watch(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, Status> {
@@ -85,7 +87,9 @@ pub(crate) async fn watch(app: &App, request: &ResourceRequest<'_>) -> Result<An
         shutdown: app.shutdown.clone(),
         alarm: None,
         present: present.into(),
-        marks_present: params.send_initial_events == Some(true) && bookmarks,
+        mark_at: (params.send_initial_events == Some(true) && bookmarks)
+            .then(|| start.unwrap_or_default()),
+        next_look: now + LOOK_EVERY,
         pending: VecDeque::new(),
         pending_through: after,
         seen: after,
@@ -125,8 +129,11 @@ struct Watcher {
     /// Rings at the shutdown or at a time, which is kept beside it.
     alarm: Option<(Duration, BoxFuture<'static, Woken>)>,
     present: VecDeque<Arc<Object>>,
-    /// Whether the end of the present objects is marked by a bookmark; false once that is done.
-    marks_present: bool,
+    /// From which revision on the end of the present objects is marked by a bookmark; `None` once that is done. A
+    /// client may have seen more than there is here, and must not take what is older for the present.
+    mark_at: Option<Revision>,
+    /// When it is looked next whether that has come.
+    next_look: Duration,
     /// What was read from the store itself.
     pending: VecDeque<Arc<Change>>,
     /// Where it is when that is sent.
@@ -153,11 +160,14 @@ impl Watcher {
     /// The next bytes; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         let mut out = BytesMut::new();
-        if !self.present.is_empty() || self.marks_present {
+        if !self.present.is_empty() {
             self.write_present(&mut out);
             return Some(out.freeze());
         }
         while !self.ended {
+            if self.write_mark(&mut out) {
+                return Some(out.freeze());
+            }
             let shared = self.step(&mut out).await;
             if shared.is_some() {
                 return shared;
@@ -175,9 +185,18 @@ impl Watcher {
             let headings = std::mem::take(&mut self.headings);
             self.relay.form.event(out, "ADDED", &object, &object.bytes, headings);
         }
-        if self.present.is_empty() && std::mem::take(&mut self.marks_present) {
+        if self.present.is_empty() {
+            self.write_mark(out);
+        }
+    }
+
+    /// Marks the end of the present objects, once that is to be done.
+    fn write_mark(&mut self, out: &mut BytesMut) -> bool {
+        let marks = self.mark_at.take_if(|at| *at <= self.seen).is_some();
+        if marks {
             self.relay.form.bookmark(out, self.seen, true);
         }
+        marks
     }
 
     /// Writes what there is, or waits; answers bytes that are shared with others as they are.
@@ -273,10 +292,11 @@ impl Watcher {
 
     /// When time next matters.
     fn due(&self) -> Duration {
-        match self.bookmark_interval {
+        let due = match self.bookmark_interval {
             Some(_) => self.next_bookmark.min(self.ends_at),
             None => self.ends_at,
-        }
+        };
+        if self.mark_at.is_some() { due.min(self.next_look) } else { due }
     }
 
     /// Sets what rings when time matters, and at the shutdown. It is kept while that stays the same: setting it for
@@ -355,6 +375,9 @@ impl Watcher {
         if now >= self.ends_at {
             self.ended = true;
             self.write_bookmark(out).await;
+        } else if self.mark_at.is_some() && now >= self.next_look {
+            self.next_look = now + LOOK_EVERY;
+            self.look().await;
         } else if let Some(interval) = self.bookmark_interval.filter(|_| now >= self.next_bookmark)
         {
             self.next_bookmark = now + interval;
@@ -368,19 +391,25 @@ impl Watcher {
         if self.bookmark_interval.is_none() {
             return;
         }
-        if self.pending.is_empty() {
-            let mut changes = self.store.changes(self.filter.clone(), self.seen);
-            // An error is met again, and answered, by the next step.
-            if let Ok(Some(batch)) = changes.catch_up().await
-                && let Ok(batch) = self.relay.form.convert(batch).await
-            {
-                self.take(batch);
-            }
-        }
+        self.look().await;
         if !self.pending.is_empty() {
             self.write_pending(out);
         }
         self.relay.form.bookmark(out, self.seen, false);
+    }
+
+    /// Takes what the store has by now.
+    async fn look(&mut self) {
+        if !self.pending.is_empty() {
+            return;
+        }
+        let mut changes = self.store.changes(self.filter.clone(), self.seen);
+        // An error is met again, and answered, by the next step.
+        if let Ok(Some(batch)) = changes.catch_up().await
+            && let Ok(batch) = self.relay.form.convert(batch).await
+        {
+            self.take(batch);
+        }
     }
 }
 
