@@ -91,14 +91,27 @@ impl TestHost {
         Ok(())
     }
 
-    /// Starts the host again on the same directory.
-    pub fn spawn(&mut self) -> anyhow::Result<()> {
+    /// Starts the host and ends it without warning before it is ready.
+    pub fn spawn_and_kill(&mut self, after: Duration) -> anyhow::Result<()> {
+        let mut child = self.launch()?;
+        std::thread::sleep(after);
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    fn launch(&self) -> anyhow::Result<Child> {
         let mut command = Command::new(&self.program);
         command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(self.dir.path());
         command.args(&self.flags).stdin(Stdio::null()).stdout(Stdio::piped());
         let log = std::fs::File::create(self.dir.path().join("test-stderr.log"))?;
         command.stderr(log);
-        let mut child = command.spawn().context("cannot start the host")?;
+        command.spawn().context("cannot start the host")
+    }
+
+    /// Starts the host again on the same directory.
+    pub fn spawn(&mut self) -> anyhow::Result<()> {
+        let mut child = self.launch()?;
         let stdout = child.stdout.take().context("no stdout")?;
         self.child = Some(child);
         let line = first_line(stdout)?;

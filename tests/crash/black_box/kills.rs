@@ -1,0 +1,44 @@
+//! A host that is killed without warning, and one that is asked to end, under load: nothing acknowledged is lost, and
+//! whoever watches sees everything once.
+
+use std::time::Duration;
+
+use quadrille_crash::run::How;
+use quadrille_crash::{Plan, Report, say, setting};
+
+use crate::{program, seed};
+
+fn plan(ends: u64, how: How) -> Plan {
+    let long = ends > 20;
+    Plan {
+        program: program(),
+        flags: Vec::new(),
+        ends: usize::try_from(ends).expect("small"),
+        how,
+        life_max: Duration::from_millis(if long { 2_500 } else { 1_200 }),
+        writers: if long { 16 } else { 8 },
+        watchers: if long { 100 } else { 16 },
+        history: "4MiB".to_owned(),
+        seed: seed(),
+    }
+}
+
+#[track_caller]
+fn judge(report: &Report) {
+    say(&report.to_string());
+    let (found, folder) = (&report.found, &report.folder);
+    assert!(found.violations.is_empty(), "journals in {folder:?}: {:#?}", found.violations);
+    assert!(found.acknowledged > 0 && found.events > 0 && found.resumed > 0, "{found:?}");
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_and_no_event_missed_when_the_host_is_killed() {
+    let kills = setting("QUADRILLE_CRASH_KILLS").unwrap_or(6);
+    judge(&plan(kills, How::Killed).run().expect("it starts again each time"));
+}
+
+#[test]
+fn a_host_that_is_asked_to_end_under_load_ends_well_and_loses_nothing() {
+    let ends = setting("QUADRILLE_CRASH_ENDS").unwrap_or(3);
+    judge(&plan(ends, How::Asked).run().expect("it ends with success each time"));
+}
