@@ -5,6 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[path = "prove/table.rs"]
+mod table;
+
+use table::Named;
 
 /// Which crates of the workspace a crate may depend on: arrows point one way. Parts of the host go by their
 /// folders' names, the others by their crates'.
@@ -41,6 +47,12 @@ const UNSAFE: &[&str] = &["host/component/", "sdk/src/guest.rs"];
 
 /// Past this a file is to be split; most have 150 to 400 lines.
 const FILE_LINES_MAX: usize = 700;
+
+/// At least so many of the 53 promises are kept.
+const PROMISES_MIN: usize = 35;
+
+/// At least so many faults are planted.
+const FAULTS_MIN: usize = 20;
 
 /// What no source may contain; written in halves, since this file is looked at too.
 const BANNED: &[(&str, &str)] = &[
@@ -262,4 +274,65 @@ fn unsafe_code_has_its_place() {
 fn an_unsafe_attribute_is_seen_over_several_lines() {
     assert!(is_unsafe(concat!("#[exp", "ect(\n    unsafe_code,\n    reason = \"x\"\n)]")));
     assert!(!is_unsafe(concat!("#[exp", "ect(clippy::panic, reason = \"x\")] // unsafe_code")));
+}
+
+fn text_of(file: &str) -> String {
+    std::fs::read_to_string(root().join(file)).unwrap_or_default()
+}
+
+fn missing(by: &str, named: &Named) -> Option<String> {
+    let Named { file, function } = named;
+    let text = text_of(file);
+    let marks = ["#[test]", "#[tokio::test", "fn main("];
+    let runs = marks.iter().any(|mark| text.contains(mark));
+    let found = runs && text.contains(&format!("fn {function}("));
+    (!found).then(|| format!("{by} names {file}::{function}, which is no test"))
+}
+
+#[test]
+fn every_kept_promise_names_its_tests_a_figure_and_a_command() {
+    let rows = table::rows(&text_of("tests/README.md")).expect("the table of promises");
+    assert!(rows.len() >= PROMISES_MIN, "{} rows", rows.len());
+    none(rows.iter().flat_map(|row| {
+        let tests = row.tests.iter().filter_map(|test| missing(&row.id, test));
+        let is_told = !row.promise.is_empty()
+            && row.figure.contains(|c: char| c.is_ascii_digit())
+            && row.command.starts_with('`');
+        let untold = (!is_told).then(|| format!("{}: a promise, a figure, a command", row.id));
+        tests.chain(untold).collect::<Vec<_>>()
+    }));
+}
+
+#[test]
+fn every_planted_fault_applies_and_names_its_test() {
+    let entries = std::fs::read_dir(root().join("tests/planted")).expect("planted faults");
+    let mut patches: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    patches.retain(|path| path.extension().is_some_and(|e| e == "patch"));
+    assert!(patches.len() >= FAULTS_MIN, "{} patches", patches.len());
+    none(patches.iter().flat_map(|path| {
+        let (name, text) = (shown(path), std::fs::read_to_string(path).expect("readable"));
+        let mut git = Command::new("git");
+        let applies = git.args(["apply", "--check"]).arg(path).current_dir(root()).output();
+        let applies = applies.expect("git is there").status.success();
+        let stale = (!applies).then(|| format!("{name} does not apply any more"));
+        let wrong = match table::fault(&text) {
+            Ok(fault) if fault.what.is_empty() => Some(format!("{name}: {} is not said", fault.id)),
+            Ok(fault) => missing(&name, &fault.test),
+            Err(why) => Some(format!("{name}: {why}")),
+        };
+        stale.into_iter().chain(wrong).collect::<Vec<_>>()
+    }));
+}
+
+#[test]
+fn a_row_without_a_test_or_of_an_unknown_promise_is_refused() {
+    let table = |row: &str| table::rows(&format!("## Promises kept\n\n| | |\n| - | - |\n{row}\n"));
+    let good = "| A1 | lasts | `tests/x.rs::a`, `tests/y.rs::b` | 1 | `z` |";
+    assert_eq!(table(good).expect("a row")[0].tests.len(), 2);
+    for bad in
+        ["| A1 | lasts | soon | 1 | `z` |", "| A10 | lasts | `x.rs::a` | 1 | `z` |", "| A1 |"]
+    {
+        assert!(table(bad).is_err(), "{bad}");
+    }
+    assert!(table(&format!("{good}\n{good}")).is_err(), "two rows");
 }
