@@ -19,6 +19,7 @@ mod namespace;
 mod net;
 mod network;
 mod node;
+mod plugin;
 mod pod;
 pub(crate) mod pod_template;
 mod policy;
@@ -154,9 +155,12 @@ struct Generic;
 
 impl Rules for Generic {}
 
-/// The rules of a custom resource.
-pub(crate) fn custom() -> &'static dyn Rules {
-    &Generic
+/// The rules of a custom resource; the host's own have some.
+pub(crate) fn custom(group: &str, resource: &str) -> &'static dyn Rules {
+    match (group, resource) {
+        ("quadrille.dev", "plugins") => &plugin::Plugins,
+        _ => &Generic,
+    }
 }
 
 /// The rules of a built-in resource.

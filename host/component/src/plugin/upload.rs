@@ -1,6 +1,7 @@
 //! Uploads: bytes become a version of a plugin, or nothing changes and the answer says why.
 
 use bytes::Bytes;
+use quadrille_registry::access::{self, Attributes, ResourceAttributes};
 use quadrille_registry::{Actor, Reason, Status};
 use quadrille_store::{Cause, RequestCause};
 use serde_json::{Value, json};
@@ -50,6 +51,7 @@ impl PluginManager {
                 return Err(refusal(&upload.plugin, &error));
             }
         };
+        self.check_definitions(&upload, &component)?;
         if upload.dry_run {
             return Ok(self.describe(&upload.plugin, &component, &json!({"dryRun": true})));
         }
@@ -75,6 +77,28 @@ impl PluginManager {
         self.inner.objects.write_spec(&upload.plugin, spec, (upload.actor, cause)).await?;
         self.sync(&upload.plugin).await;
         Ok(self.describe(&upload.plugin, &component, &json!({})))
+    }
+
+    /// The host makes the definitions that a component brings, so whoever brings it must be allowed to make them.
+    fn check_definitions(
+        &self,
+        upload: &PluginUpload,
+        component: &LoadedComponent,
+    ) -> Result<(), Status> {
+        let actor = &upload.actor;
+        if component.description().crds.is_empty() || actor.is_host() {
+            return Ok(());
+        }
+        let (group, resource) = ("apiextensions.k8s.io", "customresourcedefinitions");
+        let of = ResourceAttributes { group, version: "v1", resource, ..Default::default() };
+        for verb in ["create", "patch"] {
+            let asked = Attributes::of(verb, of);
+            let decision = self.inner.objects.registry.access().decide(actor.asker(), &asked);
+            if !decision.allowed {
+                return Err(access::forbidden(&actor.user, &asked, &decision.reason));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn read_component(

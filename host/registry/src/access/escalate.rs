@@ -1,19 +1,26 @@
-//! Escalation: who writes a role or a binding may not grant more than they have, unless they may `escalate` or `bind`.
+//! Escalation: who writes a role, a binding or a plugin's grants may not grant more than they have, unless they may
+//! `escalate` or `bind`. A run has what its plugin is granted.
+
+use std::collections::BTreeMap;
 
 use quadrille_object::GroupResource;
+use quadrille_store::{Key, View};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::index::{CLUSTER_ROLES, ROLES};
-use super::rule::{self, PolicyRule};
+use super::rule::{self, PolicyRule, Rights};
 use super::{Access, Asker, Attributes, GROUP, MASTERS, ResourceAttributes};
 use crate::field;
 use crate::request::Actor;
 use crate::status::{Reason, Status};
 
 /// The object that is written, and by whom.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Grantor<'a> {
     pub(crate) actor: &'a Actor,
+    /// What is stored, the plugin of a run among it.
+    pub(crate) view: &'a dyn View,
     /// The resource that is written.
     pub(crate) resource: &'a GroupResource,
     pub(crate) namespace: &'a str,
@@ -23,21 +30,87 @@ pub(crate) struct Grantor<'a> {
     pub(crate) name: &'a str,
 }
 
+/// The users as whom runs write, before the plugin's name.
+const PLUGIN_USER: &str = "system:plugin:";
+/// Where plugins are.
+const PLUGINS: (&str, &str) = ("quadrille.dev", "plugins");
+
+/// What a plugin is granted, as its object says it.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Granted {
+    group: Box<str>,
+    resource: Box<str>,
+    verbs: Vec<Box<str>>,
+    namespaces: Vec<Box<str>>,
+}
+
+impl Granted {
+    fn list(plugin: &Map<String, Value>) -> Vec<Self> {
+        let grants = field::list(plugin, &["spec", "grants"]);
+        grants.iter().filter_map(|grant| Self::deserialize(grant).ok()).collect()
+    }
+
+    fn holds_in(&self, namespace: &str) -> bool {
+        self.namespaces.is_empty() || self.namespaces.iter().any(|of| **of == *namespace)
+    }
+
+    fn rule(self) -> PolicyRule {
+        PolicyRule {
+            verbs: self.verbs,
+            api_groups: vec![self.group],
+            resources: vec![self.resource],
+            ..PolicyRule::default()
+        }
+    }
+}
+
 impl Grantor<'_> {
+    /// Parts of the host are, and masters; a run is not, as its plugin has an object with grants.
     fn is_free(&self) -> bool {
-        self.actor.is_host() || self.actor.asker().is_in(MASTERS)
+        if self.actor.is_host() {
+            return self.grants().is_none();
+        }
+        self.actor.asker().is_in(MASTERS)
+    }
+
+    /// What the plugin is granted whose run this is; `None` for everybody else.
+    fn grants(&self) -> Option<Vec<Granted>> {
+        let plugin = self.actor.user.strip_prefix(PLUGIN_USER).filter(|_| self.actor.is_host())?;
+        let (group, resource) = PLUGINS;
+        let stored = self.view.get(&Key::new(GroupResource::new(group, resource), "", plugin))?;
+        let object: Map<String, Value> = serde_json::from_slice(&stored.bytes).unwrap_or_default();
+        Some(Granted::list(&object))
+    }
+
+    /// What the writer has in a namespace and beyond.
+    fn rights(&self, access: &Access, namespace: &str) -> Rights {
+        let Some(grants) = self.grants() else {
+            return access.rules_of(self.actor.asker(), namespace);
+        };
+        let here = grants.into_iter().filter(|grant| grant.holds_in(namespace));
+        Rights { rules: here.map(Granted::rule).collect(), problems: Vec::new() }
     }
 
     fn may(&self, access: &Access, verb: &str, resource: &str, name: &str) -> bool {
-        let of = ResourceAttributes {
-            group: GROUP,
-            version: "*",
-            resource,
-            subresource: "",
-            namespace: self.namespace,
-            name,
-        };
-        access.allows(self.actor.asker(), &Attributes::of(verb, of))
+        self.may_in(access, verb, (GROUP, resource), name)
+    }
+
+    fn may_in(
+        &self,
+        access: &Access,
+        verb: &str,
+        (group, resource): (&str, &str),
+        name: &str,
+    ) -> bool {
+        let namespace = self.namespace;
+        let of =
+            ResourceAttributes { group, version: "*", resource, subresource: "", namespace, name };
+        let asked = Attributes::of(verb, of);
+        if self.actor.is_host() {
+            return self.rights(access, namespace).rules.iter().any(|rule| rule.allows(&asked));
+        }
+        access.allows(self.actor.asker(), &asked)
     }
 
     fn forbidden(&self, why: &str) -> Status {
@@ -61,14 +134,14 @@ pub(crate) fn check_role(
     if before.is_some_and(|before| only_releases(role, before)) {
         return Ok(());
     }
-    check_rules(access, by, &PolicyRule::list(role))?;
+    check_rules(access, by, by.namespace, &PolicyRule::list(role))?;
     let aggregates = |role: &Map<String, Value>| {
         !field::list(role, &["aggregationRule", "clusterRoleSelectors"]).is_empty()
     };
     if !aggregates(role) && !before.is_some_and(aggregates) {
         return Ok(());
     }
-    check_rules(access, by, &everything())
+    check_rules(access, by, by.namespace, &everything())
         .map_err(|_| by.forbidden("must have cluster-admin privileges to use the aggregationRule"))
 }
 
@@ -101,15 +174,56 @@ pub(crate) fn check_binding(
     let Some(rules) = access.role(namespace, name) else {
         return Err(Status::not_found(&GroupResource::new(GROUP, resource), name));
     };
-    check_rules(access, by, &rules)
+    check_rules(access, by, by.namespace, &rules)
 }
 
-fn check_rules(access: &Access, by: Grantor<'_>, wanted: &[PolicyRule]) -> Result<(), Status> {
+/// Whether a plugin is granted no more than whoever grants it, or chooses the code and settings that use it, has.
+///
+/// # Errors
+/// 403 with what is missing.
+pub(crate) fn check_plugin(
+    access: &Access,
+    by: Grantor<'_>,
+    plugin: &Map<String, Value>,
+    before: Option<&Map<String, Value>>,
+) -> Result<(), Status> {
+    let same = |before: &Map<String, Value>| {
+        ["digest", "grants", "config"].iter().all(|name| {
+            field::get(plugin, &["spec", *name]) == field::get(before, &["spec", *name])
+        })
+    };
+    let grants = Granted::list(plugin);
+    let is_kept = before.is_some_and(same);
+    if grants.is_empty() || is_kept || by.is_free() {
+        return Ok(());
+    }
+    if by.may_in(access, "escalate", PLUGINS, by.path_name) {
+        return Ok(());
+    }
+    let mut wanted: BTreeMap<Box<str>, Vec<PolicyRule>> = BTreeMap::new();
+    for mut grant in grants {
+        let namespaces = std::mem::take(&mut grant.namespaces);
+        let rule = grant.rule();
+        // No namespace is all of them.
+        let all = namespaces.is_empty().then(Box::default);
+        for namespace in all.into_iter().chain(namespaces) {
+            wanted.entry(namespace).or_default().push(rule.clone());
+        }
+    }
+    wanted.iter().try_for_each(|(namespace, rules)| check_rules(access, by, namespace, rules))
+}
+
+fn check_rules(
+    access: &Access,
+    by: Grantor<'_>,
+    namespace: &str,
+    wanted: &[PolicyRule],
+) -> Result<(), Status> {
     if rule::parts_count(wanted) > rule::PARTS_MAX {
         return Err(by.forbidden("it has too many rules to compare with those of its author"));
     }
     let Asker { name, groups } = by.actor.asker();
-    let held = access.rules_of(by.actor.asker(), by.namespace);
+    let held = by.rights(access, namespace);
     let missing = held.missing(wanted);
     if missing.is_empty() {
         return Ok(());

@@ -94,7 +94,7 @@ fn resource<'a>(
             has_rules: schema_of(version).is_some_and(expressions::has_rules),
             rules: OnceLock::new(),
         })),
-        rules: rules::custom(),
+        rules: rules::custom(group, plural),
         scale,
         traits: Traits {
             generation: true,

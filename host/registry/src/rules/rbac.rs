@@ -151,7 +151,8 @@ fn grantor<'a>(
     name: &'a str,
 ) -> Grantor<'a> {
     let (actor, namespace) = (&attempt.request.actor, &**attempt.namespace());
-    Grantor { actor, resource, namespace, path_name: attempt.name(), name }
+    let view = attempt.view;
+    Grantor { actor, view, resource, namespace, path_name: attempt.name(), name }
 }
 
 fn default_binding(object: &mut Object) {
