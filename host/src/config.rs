@@ -3,6 +3,7 @@
 //! Unknown keys are errors. Sizes and durations are text with units: `"64MiB"`, `"30s"`.
 
 mod access;
+mod limits;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use anyhow::{Context, anyhow, bail};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub(crate) use access::{Audit, Clients, Oidc};
+pub(crate) use limits::Limits;
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) oidc: Oidc,
     /// How the audit log is kept.
     pub(crate) audit: Audit,
+    /// What clients may cost.
+    pub(crate) limits: Limits,
     /// How much history is kept.
     pub(crate) history: History,
     /// What runs are bounded by.
@@ -108,6 +112,7 @@ impl Default for Config {
             clients: Clients::default(),
             oidc: Oidc::default(),
             audit: Audit::default(),
+            limits: Limits::default(),
             drain_timeout: Text(Duration::from_secs(10)),
             event_ttl: Text(Duration::from_hours(1)),
             history: History::default(),
@@ -162,6 +167,7 @@ impl Config {
         self.clients.problems(&mut problems);
         self.oidc.problems(&mut problems);
         self.audit.problems(&mut problems);
+        self.limits.problems(&mut problems);
         if problems.is_empty() {
             Ok(())
         } else {

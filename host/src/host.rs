@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::access;
 use crate::config::Config;
+use crate::descriptors;
 use crate::files::Files;
 use crate::insight::{HostInsight, JournalPreflight};
 use crate::output;
@@ -27,6 +28,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<bool> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let random: Arc<dyn Random> = Arc::new(SystemRandom::default());
     let supervisor = Supervisor::default();
+    let server_config = server_config(&config);
     let files = Files::open(&config.data_dir)?;
     let store = open_store(&config, &files, &clock, &supervisor).await?;
     let authority = files.authority(clock.as_ref())?;
@@ -61,7 +63,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<bool> {
         fights: fights.clone(),
     }));
     access::equip(&mut parts, &config, &files, &authority.certificate)?;
-    let server = Server::build(server_config(&config), parts, &supervisor).await?;
+    let server = Server::build(server_config, parts, &supervisor).await?;
     let url = format!("https://{}", server.address());
     files.write_kubeconfig(&url, &authority.certificate, &token)?;
     supervisor.spawn("fights", fights.run(supervisor.shutdown()));
@@ -167,10 +169,8 @@ fn tokens(config: &Config, admin: &str) -> anyhow::Result<Tokens> {
 }
 
 fn server_config(config: &Config) -> quadrille_server::Config {
-    let limits = quadrille_server::Limits {
-        drain_timeout: config.drain_timeout.0,
-        ..quadrille_server::Limits::default()
-    };
+    let mut limits = config.limits.of_server(config.drain_timeout.0);
+    limits.connections_max = descriptors::connections_max(limits.connections_max);
     let version = env!("CARGO_PKG_VERSION").to_owned();
     quadrille_server::Config { listen: config.listen, version, limits }
 }

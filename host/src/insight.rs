@@ -28,7 +28,7 @@ use quadrille_kit::clock::BoxFuture;
 use quadrille_object::GroupResource;
 use quadrille_registry::{Reason, Status};
 use quadrille_runtime::Runtime;
-use quadrille_server::{Form, Insight, Question, Reply, ResourceAttributes, Summary};
+use quadrille_server::{Form, Insight, Question, Reply, ResourceAttributes, Rights, Summary};
 use quadrille_store::{Key, Object, Store};
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -75,8 +75,9 @@ impl Insight for HostInsight {
         object: Key,
         field: Option<String>,
         form: Form,
+        rights: Rights,
     ) -> BoxFuture<'_, Result<Reply, Status>> {
-        Box::pin(async move { self.why_of(&object, field.as_deref(), form).await })
+        Box::pin(async move { self.why_of(&object, field.as_deref(), form, &rights).await })
     }
 
     fn summary(&self, object: Arc<Object>) -> BoxFuture<'_, Option<Summary>> {
@@ -129,6 +130,21 @@ pub(crate) fn need_object(question: &Question) -> Result<Key, Status> {
 /// Refuses whoever may not get an object to be told about it.
 pub(crate) fn may_get(question: &Question, key: &Key) -> Result<(), Status> {
     question.rights.require("get", attributes(key))
+}
+
+/// What stands for an object that the asker may not get.
+const HIDDEN: &str = "(an object that you may not get)";
+
+/// Whether the asker may get the object of this text; what is no key is nobody's.
+pub(crate) fn may_see(rights: &Rights, object: &str) -> bool {
+    object.parse::<Key>().is_ok_and(|key| rights.allow("get", attributes(&key)))
+}
+
+/// Refuses whoever brings code of their own to run on what plugins may read, unless they may `escalate` plugins: what it
+/// reads would show in what it does.
+pub(crate) fn may_bring_code(question: &Question) -> Result<(), Status> {
+    let plugins = Key::new(GroupResource::new("quadrille.dev", "plugins"), "", "");
+    question.rights.require("escalate", attributes(&plugins))
 }
 
 /// A key, as roles know it.

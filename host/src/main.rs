@@ -7,6 +7,7 @@ mod access;
 mod cli;
 mod client;
 mod config;
+mod descriptors;
 mod files;
 mod host;
 mod insight;

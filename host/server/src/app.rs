@@ -32,6 +32,7 @@ use crate::past::Past;
 use crate::path::{Path, ResourcePath};
 use crate::present::{self, is_for_people};
 use crate::routes::{Found, RouteCache};
+use crate::strangers::Stranger;
 use crate::{gzip, verbs};
 
 /// Everything that requests share.
@@ -63,6 +64,17 @@ pub(crate) struct Caller {
     pub(crate) address: Arc<str>,
     /// The user of its certificate, where it has shown one.
     pub(crate) certified: Option<Arc<User>>,
+    /// Whether anybody was known on the connection yet.
+    pub(crate) stranger: Arc<Stranger>,
+}
+
+impl Caller {
+    /// Somebody asks who is not anonymous.
+    fn recognise(&self, user: &User) {
+        if *user.name != *access::ANONYMOUS {
+            self.stranger.recognise();
+        }
+    }
 }
 
 /// Ids of requests: random per process, then counted.
@@ -150,6 +162,9 @@ impl App {
         let (mut parts, body) = request.into_parts();
         let begun = self.clock.monotonic();
         let user = self.authenticator.at_once(&parts.headers, caller.certified.as_ref());
+        if let Some(user) = &user {
+            caller.recognise(user);
+        }
         if let Some(answer) = user.as_ref().and_then(|user| self.quick(&parts, user, begun)) {
             let id = self.id_of(&parts);
             return Either::Left(ready(finish(&parts, answer, id)));
@@ -255,6 +270,9 @@ impl App {
             Some(user) => Ok(user),
             None => self.authenticator.user(&parts.headers).await,
         };
+        if let Ok(user) = &user {
+            caller.recognise(user);
+        }
         let url = parts.uri.path();
         let Some(path) = Path::parse(url) else {
             user?;
@@ -287,9 +305,9 @@ impl App {
         of.name = single.as_deref().unwrap_or(of.name);
         let attributes = Attributes { verb, path: url, resource: Some(of) };
         let (user, _seat) = self.admit(parts, user, turn, &attributes).await?;
-        let (user, peer) = (&*user, &caller.address);
+        let peer = &caller.address;
         if verbs::plugin::is_extension(&path) {
-            return verbs::plugin::answer(self, parts, body, &path, user, peer).await;
+            return verbs::plugin::answer(self, parts, body, &path, &user, peer).await;
         }
         let routes = self.routes.current(&self.registry);
         let resource = match routes.find(path.group, path.version, &path.resource) {
@@ -301,7 +319,7 @@ impl App {
             Found::NoVersion => return Ok(no_such_path()),
         };
         if verbs::why::is_asked(parts, &path, resource) {
-            return verbs::why::answer(self, parts, &path, resource).await;
+            return verbs::why::answer(self, parts, &path, resource, &user).await;
         }
         match check_place(&path, resource, verb) {
             Ok(()) => {}
@@ -311,6 +329,7 @@ impl App {
         let accept = parts.headers.get(ACCEPT).map(HeaderValue::as_bytes);
         let wanted = negotiate(accept, Source::Resource(resource, verb))?;
         let params = params?;
+        let user = &*user;
         let request = ResourceRequest { parts, user, peer, path, params, resource, verb, wanted };
         let answer = verbs::answer(self, request, body).await;
         match &resource.warning {

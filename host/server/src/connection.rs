@@ -22,6 +22,7 @@ use crate::app::{App, Caller, Responding};
 use crate::certificate;
 use crate::gather::Gather;
 use crate::stall;
+use crate::strangers::Stranger;
 use crate::websocket::{self, Slot};
 
 /// What a client may send ahead on one stream: a whole request body of the usual size.
@@ -31,8 +32,30 @@ const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 /// What is buffered of one answer beyond what the client has asked for.
 const SEND_BUFFER: usize = 1024 * 1024;
 
-/// Serves a connection until it ends.
-pub(crate) async fn serve(app: Arc<App>, tls: TlsAcceptor, socket: TcpStream, peer: SocketAddr) {
+/// Serves a connection until it ends, or has to make room while nobody on it is known.
+pub(crate) async fn serve(
+    app: Arc<App>,
+    tls: TlsAcceptor,
+    socket: TcpStream,
+    peer: SocketAddr,
+    stranger: Arc<Stranger>,
+) {
+    tokio::select! {
+        biased;
+        () = stranger.sent_away() => {
+            tracing::debug!(%peer, "nobody is known on the connection; it makes room");
+        }
+        () = serve_all(app, tls, socket, peer, &stranger) => {}
+    }
+}
+
+async fn serve_all(
+    app: Arc<App>,
+    tls: TlsAcceptor,
+    socket: TcpStream,
+    peer: SocketAddr,
+    stranger: &Arc<Stranger>,
+) {
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot turn off delayed sending");
     }
@@ -54,6 +77,7 @@ pub(crate) async fn serve(app: Arc<App>, tls: TlsAcceptor, socket: TcpStream, pe
     let caller = Caller {
         address: peer.ip().to_string().into(),
         certified: certificate.and_then(|certificate| certificate::user(certificate)),
+        stranger: Arc::clone(stranger),
     };
     let slot = Slot::default();
     let service = Service { app: Arc::clone(&app), caller: Arc::new(caller), slot: slot.clone() };

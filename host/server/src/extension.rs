@@ -181,12 +181,14 @@ pub trait Insight: fmt::Debug + Send + Sync {
     /// whoever answers. The future is dropped when the client leaves.
     fn ask(&self, question: Question) -> BoxFuture<'_, Result<Reply, Status>>;
 
-    /// Tells why an object, or a field of it, is as it is, to somebody who may be told.
+    /// Tells why an object, or a field of it, is as it is, to somebody who may be told that. What it leads to beyond
+    /// the object is checked by whoever answers.
     fn why(
         &self,
         object: Key,
         field: Option<String>,
         form: Form,
+        rights: Rights,
     ) -> BoxFuture<'_, Result<Reply, Status>>;
 
     /// A line about the object's last change; `None` when a request from outside made it.

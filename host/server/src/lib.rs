@@ -38,6 +38,7 @@ mod present;
 mod routes;
 mod shape;
 mod stall;
+mod strangers;
 mod table;
 mod token;
 mod verbs;

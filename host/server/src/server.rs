@@ -23,6 +23,7 @@ use crate::identity::{IdentityError, PemPair, tls_config};
 use crate::oidc::Oidc;
 use crate::past::Past;
 use crate::routes::RouteCache;
+use crate::strangers::Strangers;
 use crate::webhook::WebhookCaller;
 
 /// How long to wait before the next attempt when the system has no file descriptor left.
@@ -175,19 +176,21 @@ impl Server {
     pub async fn run(self) -> Result<(), ServerError> {
         let Self { app, listener, tls, supervisor, .. } = self;
         let connections_max = app.config.limits.connections_max;
-        let free = Arc::new(Semaphore::new(connections_max));
+        let door =
+            Door { free: Arc::new(Semaphore::new(connections_max)), strangers: Arc::default() };
         let tls = TlsAcceptor::from(tls);
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = app.shutdown.started() => break,
-                accepted = accept(&listener, &free) => accepted,
+                accepted = door.accept(&listener) => accepted,
             };
             let Some((socket, peer, permit)) = accepted else {
                 app.clock.sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let serving = connection::serve(Arc::clone(&app), tls.clone(), socket, peer);
+            let stranger = Arc::new(door.strangers.arrive());
+            let serving = connection::serve(Arc::clone(&app), tls.clone(), socket, peer, stranger);
             supervisor.spawn_brief("connection", async move {
                 serving.await;
                 drop(permit);
@@ -195,7 +198,7 @@ impl Server {
         }
         drop(listener);
         let all = u32::try_from(connections_max).unwrap_or(u32::MAX);
-        let drained = free.acquire_many(all);
+        let drained = door.free.acquire_many(all);
         tokio::select! {
             _ = drained => {}
             () = app.clock.sleep(app.config.limits.drain_timeout * 2) => {}
@@ -206,14 +209,31 @@ impl Server {
 
 type Accepted = (tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
 
-/// The next connection, once there is room for it; `None` when the system cannot give one.
-async fn accept(listener: &TcpListener, free: &Arc<Semaphore>) -> Option<Accepted> {
-    let permit = Arc::clone(free).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((socket, peer)) => Some((socket, peer, permit)),
-        Err(error) => {
-            tracing::warn!(%error, "cannot accept a connection");
-            None
-        }
+/// Where connections come in: how many more there may be, and who makes room.
+struct Door {
+    free: Arc<Semaphore>,
+    strangers: Arc<Strangers>,
+}
+
+impl Door {
+    /// The next connection, once there is room for it; `None` when the system cannot give one.
+    async fn accept(&self, listener: &TcpListener) -> Option<Accepted> {
+        let (socket, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                return None;
+            }
+        };
+        let permit = match Arc::clone(&self.free).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                if self.strangers.send_away_oldest() {
+                    tracing::debug!("too many connections: a stranger makes room");
+                }
+                Arc::clone(&self.free).acquire_owned().await.ok()?
+            }
+        };
+        Some((socket, peer, permit))
     }
 }

@@ -7,7 +7,7 @@ use quadrille_store::Revision;
 use serde_json::json;
 
 use super::settled::refused;
-use super::{HostInsight, bad, number};
+use super::{HIDDEN, HostInsight, bad, may_see, number};
 
 impl HostInsight {
     pub(super) async fn effects(&self, question: &Question) -> Result<Reply, Status> {
@@ -18,7 +18,12 @@ impl HostInsight {
             let message = format!("there is no change with revision {revision}");
             Status::new(Reason::NotFound, message)
         };
-        let found = found.map_err(|error| refused(&error))?.ok_or_else(absent)?;
+        let mut found = found.map_err(|error| refused(&error))?.ok_or_else(absent)?;
+        for change in &mut found.changes {
+            if !may_see(&question.rights, &change.object) {
+                HIDDEN.clone_into(&mut change.object);
+            }
+        }
         if question.form == Form::Text {
             return Ok(Reply::Text(text::effects(&found)));
         }

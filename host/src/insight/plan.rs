@@ -15,7 +15,7 @@ use quadrille_store::Key;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{HostInsight, attributes, bad, duration, number};
+use super::{HostInsight, attributes, bad, duration, may_bring_code, number};
 
 /// The longest real time of one plan.
 const WALL_MAX: Duration = Duration::from_mins(5);
@@ -75,6 +75,7 @@ impl HostInsight {
         let plugin = question.parameter("plugin").ok_or_else(|| bad("the plugin is not named"))?;
         let plugins = GroupResource::new("quadrille.dev", "plugins");
         may(&question.rights, "update", &Key::new(plugins, "", plugin))?;
+        may_bring_code(question)?;
         let all = question.parameter("grant") == Some("all");
         let ready = self.manager.rehearse(plugin, &question.body, all).await?;
         if let Some(why) = ready.blocked.first() {

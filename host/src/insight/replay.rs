@@ -21,7 +21,7 @@ use quadrille_server::{Form, Question, Reply, Rights};
 use serde_json::{Value, json};
 
 use super::runs::{LIMIT_MAX, unreadable};
-use super::{HostInsight, attributes, bad, may_get, number};
+use super::{HostInsight, attributes, bad, may_bring_code, may_get, number};
 
 /// How many runs are replayed where nothing is said.
 const LAST: u64 = 100;
@@ -72,7 +72,10 @@ impl HostInsight {
     async fn source(&self, question: &Question) -> Result<Arc<dyn CodeSource>, Status> {
         let manager = self.manager.clone();
         let component = match question.parameter("digest") {
-            _ if !question.body.is_empty() => manager.foreign_component(&question.body).await,
+            _ if !question.body.is_empty() => {
+                may_bring_code(question)?;
+                manager.foreign_component(&question.body).await
+            }
             Some(digest) => manager.component(digest).await,
             None => return Ok(Arc::new(Recorded { manager })),
         };

@@ -4,24 +4,26 @@ use quadrille_insight::why::verb;
 use quadrille_insight::{Field, WhyError, text, why, why_field};
 use quadrille_object::Timestamp;
 use quadrille_registry::{Reason, Status};
-use quadrille_server::{Form, Question, Reply, Summary};
+use quadrille_server::{Form, Question, Reply, Rights, Summary};
 use quadrille_store::{Cause, Key, Object};
 use serde_json::json;
 
-use super::{HostInsight, bad, need_object};
+use super::{HIDDEN, HostInsight, bad, may_see, need_object};
 
 impl HostInsight {
     pub(super) async fn why(&self, question: &Question) -> Result<Reply, Status> {
         let key = need_object(question)?;
-        self.why_of(&key, question.parameter("field"), question.form).await
+        self.why_of(&key, question.parameter("field"), question.form, &question.rights).await
     }
 
-    /// The same where it is known that the asker may be told.
+    /// The same where it is known that the asker may be told of the object. Of others that it leads to, those that they
+    /// may not get are hidden.
     pub(super) async fn why_of(
         &self,
         key: &Key,
         field: Option<&str>,
         form: Form,
+        rights: &Rights,
     ) -> Result<Reply, Status> {
         let field = field.filter(|field| !field.is_empty()).map(Field::parse).transpose();
         let field = field.map_err(|error| bad(error.to_string()))?;
@@ -29,12 +31,19 @@ impl HostInsight {
             Some(field) => why_field(&self.store, key, field).await,
             None => why(&self.store, key).await,
         };
-        let answer = answer.map_err(|error| refused(&error))?;
+        let mut answer = answer.map_err(|error| refused(&error))?;
+        let own = key.to_string();
+        for step in &mut answer.steps {
+            if step.object != own && !may_see(rights, &step.object) {
+                HIDDEN.clone_into(&mut step.object);
+                step.field = None;
+            }
+        }
         if form == Form::Text {
             return Ok(Reply::Text(text::tree(&answer)));
         }
         Ok(Reply::Json(json!({
-            "object": key.to_string(),
+            "object": own,
             "field": field.map(|field| field.to_string()),
             "steps": answer.steps,
             "compacted": answer.compacted,

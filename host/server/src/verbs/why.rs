@@ -11,7 +11,7 @@ use http::request::Parts;
 use quadrille_object::selector::FieldSelector;
 use quadrille_object::{GroupResource, Meta};
 use quadrille_registry::access::{Attributes, ResourceAttributes};
-use quadrille_registry::{Resource, Status};
+use quadrille_registry::{Resource, Status, User};
 use quadrille_store::{Key, Object, View as _};
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ use super::insight::{form_of, replied};
 use super::list::Selected;
 use crate::answer::Answer;
 use crate::app::{App, ResourceRequest};
-use crate::extension::Summary;
+use crate::extension::{Rights, Summary};
 use crate::params::parameter;
 use crate::path::ResourcePath;
 
@@ -40,6 +40,7 @@ pub(crate) async fn answer(
     parts: &Parts,
     path: &ResourcePath<'_>,
     resource: &Resource,
+    user: &Arc<User>,
 ) -> Result<Answer, Status> {
     let name = path.name.as_deref().unwrap_or_default();
     let key = Key::new(resource.group_resource(), path.namespace.as_ref(), name);
@@ -49,7 +50,8 @@ pub(crate) async fn answer(
     let field = parameter(parts.uri.query(), "field").map(std::borrow::Cow::into_owned);
     let accept = parts.headers.get(ACCEPT).map(HeaderValue::as_bytes).unwrap_or_default();
     let form = form_of(std::str::from_utf8(accept).unwrap_or_default());
-    Ok(replied(app, insight.why(key, field, form).await?))
+    let rights = Rights { authorizer: Arc::clone(&app.authorizer), user: Arc::clone(user) };
+    Ok(replied(app, insight.why(key, field, form, rights).await?))
 }
 
 /// Adds the summary to a list of Events that is about one object.
