@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use quadrille_guests::Guest;
 use quadrille_tests::{Client, TestHost, eventually, guest};
 use serde_json::{Value, json};
 
@@ -150,4 +151,114 @@ fn the_bus_gives_every_change_once_wherever_it_is_resumed() {
     assert_eq!(pods.count(), all.iter().filter(|change| change["resource"] == "pods").count());
     let future = client.get(&format!("/quadrille/bus?from={}", newest + 1_000)).expect("answered");
     assert_eq!(future.code, 400, "{}", future.body);
+}
+
+#[test]
+fn the_bus_speaks_server_sent_events_and_goes_on_after_the_last_one_seen() {
+    let (_host, client) = host();
+    let newest = create(&client, DEPLOYMENTS, &deployment("web", 2));
+    let path = "/quadrille/bus?follow=false&from=0";
+    let events = |headers: &[(&str, &str)]| -> Vec<(u64, Value)> {
+        let lines = client.lines_with(path, headers).expect("a stream");
+        let lines: Vec<String> = lines.map(|line| line.expect("a whole line")).collect();
+        let field = |name: &str| -> Vec<&str> {
+            lines.iter().filter_map(|line| line.strip_prefix(name)).collect()
+        };
+        let ids = field("id: ").into_iter().map(|id| id.parse().expect("a revision"));
+        let data = field("data: ").into_iter();
+        let data = data.map(|data| serde_json::from_str(data).expect("JSON"));
+        ids.zip(data).collect()
+    };
+    let accept = ("Accept", "text/event-stream");
+    let all = events(&[accept]);
+    assert!(all.len() as u64 >= newest, "{} events", all.len());
+    for (id, change) in &all {
+        assert_eq!(change["revision"].as_u64(), Some(*id), "{change}");
+    }
+    let seen = all[all.len() / 2].0;
+    let resumed = events(&[accept, ("Last-Event-ID", &seen.to_string())]);
+    assert_eq!(resumed.first().map(|(id, _)| *id), Some(seen + 1));
+}
+
+#[test]
+fn the_bus_shows_an_object_only_to_those_who_may_read_it() {
+    let folder = tempfile::tempdir().expect("temporary directories work");
+    let tokens = folder.path().join("tokens.csv");
+    std::fs::write(
+        &tokens,
+        "looker-token,looker,looker-uid\nstranger-token,stranger,stranger-uid\n",
+    )
+    .expect("writable");
+    let flags = ["--token-auth-file", &*tokens.to_string_lossy()];
+    let host = TestHost::start_with(HOST, &flags).expect("the host starts");
+    let admin = host.client().expect("a client");
+    let api = "/apis/rbac.authorization.k8s.io/v1";
+    let rules = json!([
+        {"nonResourceURLs": ["/quadrille/bus"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]},
+    ]);
+    let role = json!({"metadata": {"name": "looker"}, "rules": rules});
+    create(&admin, &format!("{api}/clusterroles"), &role);
+    let group = "rbac.authorization.k8s.io";
+    let binding = json!({
+        "metadata": {"name": "looker"},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "looker"},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": "looker"}],
+    });
+    create(&admin, &format!("{api}/clusterrolebindings"), &binding);
+    let named = json!({"metadata": {"name": "one"}, "stringData": {"word": "abracadabra"}});
+    create(&admin, "/api/v1/namespaces/default/secrets", &named);
+    let map = json!({"metadata": {"name": "one"}, "data": {"word": "open"}});
+    create(&admin, "/api/v1/namespaces/default/configmaps", &map);
+
+    let client = |token| Client::new(&host.url, &host.dir().join("ca.crt"), Some(token));
+    let path = "/quadrille/bus?follow=false&from=0&resource=secrets,configmaps&namespace=default";
+    let lines = client("looker-token").expect("a client").lines(path).expect("a stream");
+    let lines: Vec<String> = lines.map(|line| line.expect("a whole line")).collect();
+    let shown = |key: &str| -> Value {
+        let line = lines.iter().find(|line| line.contains(key));
+        let line = line.unwrap_or_else(|| panic!("{key} is not on the bus: {lines:?}"));
+        serde_json::from_str::<Value>(line).expect("JSON")["object"].clone()
+    };
+    assert_eq!(shown("configmaps/default/one")["data"]["word"], "open");
+    assert_eq!(shown("secrets/default/one"), Value::Null, "its key is told, not what is in it");
+    let stranger = client("stranger-token").expect("a client");
+    assert_eq!(stranger.get(path).expect("answered").code, 403);
+}
+
+#[test]
+fn a_bus_below_the_history_is_expired() {
+    let folder = tempfile::tempdir().expect("temporary directories work");
+    let file = folder.path().join("quadrille.toml");
+    std::fs::write(&file, "[history]\nbytes_max = \"1MiB\"\n").expect("writable");
+    let flags = ["--config", &*file.to_string_lossy()];
+    let host = TestHost::start_with(HOST, &flags).expect("the host starts");
+    let client = host.client().expect("a client");
+    let filler = "x".repeat(300_000);
+    let mut number = 0;
+    let expired = eventually("the history ends above the first revision", || {
+        number += 1;
+        let map = json!({"metadata": {"generateName": "m-"}, "data": {"filler": filler}});
+        create(&client, "/api/v1/namespaces/default/configmaps", &map);
+        let told = client.get("/quadrille/bus?follow=false&from=1")?;
+        anyhow::ensure!(told.code == 410, "{} after {number}", told.code);
+        Ok(told.body)
+    });
+    assert_eq!(expired["reason"], "Expired", "{expired}");
+}
+
+#[test]
+fn wait_says_which_controller_cannot_go_on_and_why() {
+    let (host, client) = host();
+    let trap = Guest { reconcile: "unreachable (i32.const 1024)".into(), ..Guest::default() };
+    assert_eq!(client.upload("trap", &trap.build()).expect("answered").code, 200);
+    let map = json!({"metadata": {"name": "one"}});
+    let revision = create(&client, "/api/v1/namespaces/default/configmaps", &map).to_string();
+    // It is tried again, so whoever waits longer may see it mended.
+    let said = eventually("a run has failed", || {
+        let (code, said) = cli(&host, &["wait", "--revision", &revision, "--timeout", "2s"]);
+        anyhow::ensure!(code == Some(3), "{code:?} {said}");
+        Ok(said)
+    });
+    assert!(said.contains("trap/guest") && said.contains("unreachable"), "{said}");
 }

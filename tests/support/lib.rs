@@ -289,7 +289,19 @@ impl Client {
         &self,
         path: &str,
     ) -> anyhow::Result<impl Iterator<Item = std::io::Result<String>> + use<>> {
+        self.lines_with(path, &[])
+    }
+
+    /// The same with further header fields.
+    pub fn lines_with(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> anyhow::Result<impl Iterator<Item = std::io::Result<String>> + use<>> {
         let mut request = ureq::http::Request::builder().uri(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
