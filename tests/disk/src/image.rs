@@ -10,6 +10,8 @@ pub const SECTOR_BYTES: usize = 512;
 
 const PAGE: u64 = PAGE_BYTES as u64;
 
+static ZEROES: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
+
 /// A file's bytes. A page that is missing is zero.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
@@ -81,7 +83,7 @@ impl Image {
     }
 
     fn put_in_page(&mut self, page: usize, inside: usize, bytes: &[u8]) {
-        let zero = bytes.iter().all(|byte| *byte == 0);
+        let zero = bytes == &ZEROES[..bytes.len()];
         if zero && self.pages.get(page).is_none_or(Option::is_none) {
             return;
         }

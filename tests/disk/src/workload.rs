@@ -280,6 +280,11 @@ impl Life {
         }
     }
 
+    /// A life that goes on from what a disk holds.
+    pub fn resumed(disk: SimDisk, world: World, seed: u64) -> Self {
+        Self { disk, world, ..Self::new(seed) }
+    }
+
     /// Opens the store; with `nested`, the power goes up to three times while it recovers.
     ///
     /// # Errors

@@ -24,6 +24,8 @@ pub(crate) fn open_or_make(
         }
         make(disk.as_ref(), id())?;
     }
+    // When it was made and then not flushed, its name is seen and would be gone after a power cut, with all in it.
+    disk.sync_names().map_err(failed)?;
     open(disk)
 }
 

@@ -12,8 +12,9 @@
 //! Checksums are kept in memory, eight bytes a page; those that changed are written before a flush, and flushed with
 //! the pages. redb writes only pages that no durable commit refers to, so that one whose checksum was torn from it by a
 //! crash is one that nobody reads. There is one exception: a step of redb's own compaction (`shrink`) is not flushed in two
-//! phases. When a crash interrupts it, redb walks the whole tree at the next opening, compares its own checksums, and
-//! falls back to the commit before; until it has done so, it is given what is there ([`Trust`]).
+//! phases. When a crash interrupts it, redb walks the whole tree at the next opening, compares its own checksums, and goes on
+//! from this commit or from the one before. Until it has done so, it is given what is there ([`Trust`]), and what it was
+//! given counts as written: the page may have been flushed and its checksum not.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -121,13 +122,20 @@ impl Pages {
             let run = run_bytes(at, rest.len());
             let (head, tail) = std::mem::take(&mut rest).split_at_mut(run);
             self.file.read_at(place(at), head)?;
-            let of = self.sums();
+            let trusted = self.trust.0.load(Ordering::Acquire);
+            let mut of = self.sums();
             for page in head.chunks(PAGE_BYTES) {
-                let known = usize::try_from(at).ok().and_then(|at| of.of.get(at)).copied();
-                let checked = at > 0 && !self.trust.0.load(Ordering::Acquire);
-                if checked && !matches(known, at, page) {
-                    let damaged = format!("page {at} is damaged");
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, damaged));
+                let known = usize::try_from(at).ok().and_then(|at| of.of.get_mut(at));
+                match known {
+                    Some(known) if at == 0 || matches(*known, at, page) => {}
+                    Some(known) if trusted => {
+                        *known = sum_of(at, page);
+                        of.changed.insert(at / GROUP_PAGES);
+                    }
+                    _ => {
+                        let damaged = format!("page {at} is damaged");
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, damaged));
+                    }
                 }
                 at += 1;
             }
@@ -338,12 +346,8 @@ fn sum_of(page: u64, bytes: &[u8]) -> u64 {
     xxh3_64_with_seed(bytes, page).max(1)
 }
 
-fn matches(known: Option<u64>, page: u64, bytes: &[u8]) -> bool {
-    match known {
-        Some(0) => bytes.iter().all(|byte| *byte == 0),
-        Some(sum) => sum == sum_of(page, bytes),
-        None => false,
-    }
+fn matches(known: u64, page: u64, bytes: &[u8]) -> bool {
+    if known == 0 { bytes.iter().all(|byte| *byte == 0) } else { known == sum_of(page, bytes) }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]

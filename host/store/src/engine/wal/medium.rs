@@ -16,6 +16,9 @@ pub(crate) const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 /// How many segments there are; they are used in turn.
 pub(crate) const SEGMENTS: u64 = 2;
 
+/// What a segment is filled with, piece by piece.
+static ZEROES: [u8; 1024 * 1024] = [0; 1024 * 1024];
+
 /// The files of a log.
 pub(crate) trait Medium: Debug + Send + Sync {
     /// The bytes of one file.
@@ -51,11 +54,10 @@ pub(crate) struct OnDisk(pub(crate) Arc<dyn Disk>);
 impl OnDisk {
     /// Makes all segments, whole, so that one that is missing or short later was lost.
     pub(crate) fn make(disk: &dyn Disk) -> io::Result<()> {
-        let zeroes = vec![0; 1024 * 1024];
         for file in 0..SEGMENTS {
             let made = disk.create(&name(file))?;
-            for at in (0..SEGMENT_BYTES).step_by(zeroes.len()) {
-                DiskFile::write_at(made.as_ref(), at, &zeroes)?;
+            for at in (0..SEGMENT_BYTES).step_by(ZEROES.len()) {
+                DiskFile::write_at(made.as_ref(), at, &ZEROES)?;
             }
             DiskFile::sync(made.as_ref())?;
         }
@@ -70,7 +72,7 @@ impl OnDisk {
             if length > 0 {
                 disk.open(&name(file))?.read_at(0, &mut bytes)?;
             }
-            if bytes.iter().any(|byte| *byte != 0) {
+            if bytes.chunks(ZEROES.len()).any(|chunk| !ZEROES.starts_with(chunk)) {
                 return Ok(true);
             }
         }
