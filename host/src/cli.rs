@@ -2,6 +2,7 @@
 
 mod access;
 mod apply;
+mod backup;
 mod build;
 mod bus;
 mod check;
@@ -16,6 +17,7 @@ mod plugins;
 mod replay;
 mod runs;
 mod serve;
+mod store;
 mod wait;
 mod waiting;
 mod why;
@@ -109,6 +111,10 @@ enum Command {
     Runs(runs::Args),
     /// Make recorded runs again and compare what they write, with the code that ran or with another component.
     Replay(replay::Args),
+    /// Save all objects of a running host, at one revision, to a file.
+    Backup(backup::Args),
+    /// Look at, save, put back or repair a store that nobody serves from.
+    Store(store::Args),
     /// Show the main job, end to end, on a host of its own.
     Demo(demo::Args),
     /// Print the version of this program, and of the host where one answers.
@@ -134,6 +140,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         Command::Serve(args) => return serve::run(&args),
         Command::Check(args) => return check::run(&args, common),
         Command::Plan(args) => return plan::run(&args, common),
+        Command::Store(args) => return store::run(&args, common),
         Command::Compile { args } => {
             quadrille_component::compile_child(&args).context("the compiling child failed")?;
         }
@@ -154,6 +161,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         Command::Fights(args) => fights::run(&args, common)?,
         Command::Runs(args) => runs::run(&args, common)?,
         Command::Replay(args) => return replay::run(&args, common),
+        Command::Backup(args) => backup::run(&args, common)?,
         Command::Demo(args) => demo::run(&args)?,
         Command::Version => version(common)?,
         Command::Completion { shell } => {

@@ -119,6 +119,13 @@ impl Client {
         Ok(BufReader::new(response.into_body().into_reader()).lines())
     }
 
+    /// GET of a file, as it comes.
+    pub(crate) fn file(&self, path: &str) -> anyhow::Result<impl Read + use<>> {
+        let response =
+            self.send("GET", path, None, "application/octet-stream, application/json")?;
+        Ok(response.into_body().into_with_config().limit(u64::MAX).reader())
+    }
+
     /// The answer to a POST, a JSON document per line as they come.
     pub(crate) fn post_lines(
         &self,

@@ -23,6 +23,9 @@ use crate::insight::{HostInsight, JournalPreflight};
 use crate::output;
 use crate::plugins::{self, HostPlugins};
 
+/// How many backups are given at once: each holds on to the objects of its revision until its client has them.
+const BACKUPS_MAX: usize = 2;
+
 /// Runs a host until it is asked to end; true when everything ended in time and nothing failed.
 pub(crate) async fn run(config: Config) -> anyhow::Result<bool> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
@@ -61,6 +64,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<bool> {
         manager: manager.clone(),
         rehearsals: Arc::new(Semaphore::new(1)),
         fights: fights.clone(),
+        backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
     }));
     access::equip(&mut parts, &config, &files, &authority.certificate)?;
     let server = Server::build(server_config, parts, &supervisor).await?;

@@ -3,6 +3,7 @@
 //! Here a question finds who answers it, and what questions share is read: objects by name, numbers, durations. What
 //! is told is worked out in `quadrille_insight` and the runtime; these files know parameters and forms of answers.
 
+mod backup;
 mod bus;
 mod check;
 mod effects;
@@ -44,6 +45,8 @@ pub(crate) struct HostInsight {
     /// One plan or check at a time.
     pub(crate) rehearsals: Arc<Semaphore>,
     pub(crate) fights: Fights,
+    /// As many backups at once.
+    pub(crate) backups: Arc<Semaphore>,
 }
 
 impl Insight for HostInsight {
@@ -56,6 +59,7 @@ impl Insight for HostInsight {
                 ("POST", "check") => self.check(&question).await,
                 ("POST", "plan") => self.plan(&question).await,
                 ("GET", "waiting") => self.waiting(&question).await,
+                ("GET", "backup") => self.backup(&question),
                 ("GET", "bus") => self.bus(&question),
                 ("GET", "fights") => self.fights(&question),
                 ("POST", "fights/release") => self.release(&question),

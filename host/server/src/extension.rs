@@ -162,6 +162,8 @@ pub enum Reply {
     Lines(ReplyStream),
     /// Server-sent events, each with its empty line.
     Events(ReplyStream),
+    /// `application/octet-stream`: a file.
+    File(ReplyStream),
 }
 
 impl fmt::Debug for Reply {
@@ -171,6 +173,7 @@ impl fmt::Debug for Reply {
             Self::Text(text) => f.debug_tuple("Text").field(text).finish(),
             Self::Lines(_) => f.write_str("Lines"),
             Self::Events(_) => f.write_str("Events"),
+            Self::File(_) => f.write_str("File"),
         }
     }
 }

@@ -21,6 +21,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) mod shadow;
+
 /// Files by name, without folders.
 pub trait Disk: fmt::Debug + Send + Sync {
     /// How long a file is; `None` when there is none.

@@ -38,6 +38,13 @@ pub(crate) struct Entry {
     pub(crate) record: Bytes,
 }
 
+impl Entry {
+    /// What the index says of its key then.
+    pub(crate) fn indexed(&self) -> IndexEntry {
+        IndexEntry { revision: self.revision, live: self.live }
+    }
+}
+
 /// All that is needed to serve again.
 #[derive(Debug, Default)]
 pub(crate) struct Loaded {
@@ -148,6 +155,9 @@ pub(crate) trait Engine: Debug + Send + Sync {
 
     /// How large it is.
     fn size(&self) -> Size;
+
+    /// The revision up to which changes were passed. A step of compaction that failed may have got there all the same.
+    fn oldest(&self) -> Revision;
 
     /// Whether its calls may wait for a disk.
     fn blocks(&self) -> bool {

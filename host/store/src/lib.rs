@@ -8,13 +8,16 @@
 //! `stream`. `open` goes the way back at start, `history` reads what memory no longer has, `maintenance`
 //! checkpoints and compacts.
 //!
-//! All files lie on a [`Disk`], which a simulation may put in the place of the file system.
+//! `backup` saves all objects at one revision while it serves; `care` looks at, saves, puts back and repairs a store
+//! that nobody serves from. All files lie on a [`Disk`], which a simulation may put in the place of the file system.
 //!
 //! Beside it lies the [`Journal`], the durable record of runs; the two know nothing of each other.
 //!
 //! The seam for another store (several hosts on etcd) is [`Store::commit`], [`Store::snapshot`] and
 //! [`Store::changes`]; the seam for another file format is the engine below the committer.
 
+pub mod backup;
+pub mod care;
 pub mod cause;
 pub mod change;
 pub mod disk;
@@ -39,6 +42,7 @@ mod shared;
 mod splice;
 mod stream;
 
+pub use backup::{Backup, BackupError, BackupHead};
 pub use cause::{Cause, RequestCause, RunCause, SystemCause};
 pub use change::{Change, ChangeBatch, ChangeFilter, ChangeKind, ChangeStream, ChangesError};
 pub use disk::{Disk, DiskFile};

@@ -87,7 +87,12 @@ impl Shared {
         &self,
         work: impl FnOnce(&dyn Engine) -> Result<T, EngineError>,
     ) -> Result<T, ChangesError> {
-        let done = self.with_engine(work).ok_or(ChangesError::Closed)?;
+        let done = self.with_engine(|engine| {
+            let done = work(engine);
+            self.oldest.fetch_max(engine.oldest().0, Ordering::AcqRel);
+            done
+        });
+        let done = done.ok_or(ChangesError::Closed)?;
         done.map_err(|error| {
             tracing::error!(error = %error, "history cannot be read");
             ChangesError::Unavailable(error.to_string())

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use quadrille_kit::{Clock, Random, Supervisor, SystemRandom};
 
+use crate::backup::Backup;
 use crate::bus::Bus;
 use crate::change::{Change, ChangeFilter, ChangeStream, ChangesError};
 use crate::committer::{Committer, Queue};
@@ -297,6 +298,11 @@ impl Store {
         .await
     }
 
+    /// A backup of everything at the newest revision. Nobody waits for it, and it reads no disk.
+    pub fn backup(&self) -> Backup {
+        Backup::of(self.snapshot(), self.shared().clock.now())
+    }
+
     /// Commits what is queued, closes the files and frees the directory. Commits and streams are `Closed` then;
     /// snapshots can still be read.
     pub async fn close(&self) {
@@ -383,7 +389,7 @@ fn panicked(config: &Config, error: &tokio::task::JoinError) -> OpenError {
     }
 }
 
-fn open_error(path: PathBuf, error: EngineError) -> OpenError {
+pub(crate) fn open_error(path: PathBuf, error: EngineError) -> OpenError {
     match error {
         EngineError::Io(message) => OpenError::Io { path, source: std::io::Error::other(message) },
         EngineError::Corrupt(what) => {

@@ -23,6 +23,7 @@ use crate::params::parameter;
 use crate::path::decode;
 
 const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+const FILE: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -66,6 +67,7 @@ pub(crate) fn replied(app: &App, reply: Reply) -> Answer {
         Reply::Text(what) => text(StatusCode::OK, what),
         Reply::Lines(pieces) => streamed(app, LINES, pieces),
         Reply::Events(pieces) => streamed(app, EVENTS, pieces),
+        Reply::File(pieces) => streamed(app, FILE, pieces),
     }
 }
 

@@ -137,6 +137,10 @@ impl Engine for MemoryEngine {
         Size { file_bytes: 0, history_bytes: state.history_bytes, record_bytes: state.record_bytes }
     }
 
+    fn oldest(&self) -> Revision {
+        self.lock().state.oldest
+    }
+
     fn blocks(&self) -> bool {
         false
     }

@@ -33,6 +33,7 @@ use crate::disk::Disk;
 use crate::key::Revision;
 use crate::record::{self, FORMAT, IndexEntry};
 
+pub(crate) mod leaves;
 mod pages;
 
 /// The name of the file.
@@ -65,6 +66,8 @@ pub(crate) struct RedbEngine {
     damaged: AtomicBool,
     file_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
     blocks: bool,
+    /// The file, taken away from a database that is abandoned.
+    held: Arc<pages::Held>,
 }
 
 impl fmt::Debug for RedbEngine {
@@ -77,17 +80,19 @@ impl RedbEngine {
     /// Opens the file.
     pub(crate) fn open(disk: &Arc<dyn Disk>) -> Result<Self, EngineError> {
         let (on, measured) = (Arc::clone(disk), Arc::clone(disk));
+        let held = Arc::<pages::Held>::default();
+        let holding = Arc::clone(&held);
         let opener = move || {
             let file = on.open(FILE).map_err(named)?;
-            let trust = pages::Trust::default();
-            let pages = pages::Pages::open(file, &trust)?;
+            let pages = pages::Pages::open(file, &holding)?;
             let opened = builder().create_with_backend(pages).map_err(open_error)?;
-            trust.end();
+            holding.end_repairs();
             Ok(opened)
         };
         let file_bytes = move || measured.length(FILE).ok().flatten().unwrap_or(0);
-        let mut opened = Self::with_opener(Box::new(opener), Box::new(file_bytes))?;
-        opened.blocks = disk.blocks();
+        let opened = Self::with_opener(Box::new(opener), Box::new(file_bytes));
+        let mut opened = opened.inspect_err(|_| held.close())?;
+        (opened.blocks, opened.held) = (disk.blocks(), held);
         Ok(opened)
     }
 
@@ -117,7 +122,39 @@ impl RedbEngine {
         };
         let (database, state) = (RwLock::new(Some(database)), Mutex::new(state));
         let (writing, damaged) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self { opener, database, state, writing, damaged, file_bytes, blocks: true })
+        Ok(Self {
+            opener,
+            database,
+            state,
+            writing,
+            damaged,
+            file_bytes,
+            blocks: true,
+            held: Arc::default(),
+        })
+    }
+
+    /// Lets a store that was filled begin at a revision: what is in it is no history.
+    pub(crate) fn begin_at(&self, revision: Revision) -> Result<(), EngineError> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        (state.newest, state.oldest, state.history_bytes) = (revision, revision, 0);
+        self.write(|database| change(database, &mut state, |_, _, _| Ok(())))?;
+        *self.lock_state() = state;
+        Ok(())
+    }
+
+    /// Whether all of redb's own checksums hold, and its lists of free pages match its trees. Reads the whole file.
+    pub(crate) fn verify(&self) -> Result<bool, EngineError> {
+        let mut guard = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(database) = guard.as_mut() else { return Ok(false) };
+        guarded(|| database.check_integrity().map_err(open_error))
+    }
+
+    /// Leaves the database as it is, without closing it: for one that may be damaged.
+    pub(crate) fn abandon(&self) {
+        self.damaged.store(true, Ordering::Release);
+        self.drop_database();
     }
 
     /// The bookkeeping as last committed.
@@ -182,6 +219,7 @@ impl RedbEngine {
         let mut guard = self.database.write().unwrap_or_else(PoisonError::into_inner);
         let Some(database) = guard.take() else { return };
         if self.damaged.load(Ordering::Acquire) {
+            self.held.close();
             return abandon(database);
         }
         // Closing touches the failing medium; whatever comes of it, the file is read afresh later.
@@ -323,6 +361,10 @@ impl Engine for RedbEngine {
         let state = self.state();
         let file_bytes = (self.file_bytes)();
         Size { file_bytes, history_bytes: state.history_bytes, record_bytes: state.record_bytes }
+    }
+
+    fn oldest(&self) -> Revision {
+        self.state().oldest
     }
 
     fn blocks(&self) -> bool {

@@ -26,9 +26,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use bytes::Bytes;
 
 use self::frame::Frame;
-use self::medium::{Medium, SEGMENT_BYTES, SEGMENTS, Segment};
+use self::medium::{Medium, OnDisk, SEGMENT_BYTES, SEGMENTS, Segment};
 use super::redb::RedbEngine;
 use super::{Budget, Compacted, Engine, EngineError, Entry, Loaded, ReadLimit, Size};
+use crate::disk::Disk;
 use crate::key::Revision;
 use crate::record::IndexEntry;
 
@@ -94,6 +95,11 @@ impl WalEngine {
         writer.next_segment(medium.as_ref())?;
         let (writer, ahead) = (Mutex::new(writer), RwLock::default());
         Ok(Self { below, id, medium, writer, ahead, checkpointing: Mutex::default() })
+    }
+
+    /// The engine that changes are moved to.
+    pub(crate) fn below(&self) -> &RedbEngine {
+        &self.below
     }
 
     fn ahead(&self) -> RwLockReadGuard<'_, VecDeque<Batch>> {
@@ -259,6 +265,10 @@ impl Engine for WalEngine {
         self.below.shrink()
     }
 
+    fn oldest(&self) -> Revision {
+        self.below.oldest()
+    }
+
     fn blocks(&self) -> bool {
         self.medium.blocks()
     }
@@ -275,8 +285,16 @@ impl Engine for WalEngine {
     }
 }
 
-/// The entries of the frames that follow `newest` without a gap.
-fn follow(mut frames: Vec<Frame>, newest: Revision) -> Result<Vec<Entry>, EngineError> {
+/// What can be read of a log, in order, gaps or not: for what is left of a damaged store.
+pub(crate) fn replayable(disk: &Arc<dyn Disk>, id: u64) -> Vec<Entry> {
+    let log = OnDisk(Arc::clone(disk));
+    let files = (0..SEGMENTS).filter_map(|file| log.read_any(file).ok());
+    let frames = files.filter_map(|bytes| frame::find_all(id, &bytes).ok()).flatten().collect();
+    valid(frames).into_iter().flat_map(|frame| frame.entries).collect()
+}
+
+/// The frames in order, without those that were refused.
+fn valid(mut frames: Vec<Frame>) -> Vec<Frame> {
     frames.sort_by_key(|frame| (frame.number, frame.first));
     let mut valid: Vec<Frame> = Vec::new();
     for frame in frames {
@@ -286,8 +304,13 @@ fn follow(mut frames: Vec<Frame>, newest: Revision) -> Result<Vec<Entry>, Engine
         }
         valid.push(frame);
     }
+    valid
+}
+
+/// The entries of the frames that follow `newest` without a gap.
+fn follow(frames: Vec<Frame>, newest: Revision) -> Result<Vec<Entry>, EngineError> {
     let (mut end, mut entries) = (newest, Vec::new());
-    for frame in valid.into_iter().filter(|frame| !frame.entries.is_empty()) {
+    for frame in valid(frames).into_iter().filter(|frame| !frame.entries.is_empty()) {
         if frame.first <= end {
             continue;
         }

@@ -451,6 +451,10 @@ impl Engine for Failing {
         self.persist(&[])
     }
 
+    fn oldest(&self) -> Revision {
+        self.below.oldest()
+    }
+
     fn read(
         &self,
         after: Revision,

@@ -13,7 +13,7 @@
 //! the pages. redb writes only pages that no durable commit refers to, so that one whose checksum was torn from it by a
 //! crash is one that nobody reads. There is one exception: a step of redb's own compaction (`shrink`) is not flushed in two
 //! phases. When a crash interrupts it, redb walks the whole tree at the next opening, compares its own checksums, and goes on
-//! from this commit or from the one before. Until it has done so, it is given what is there ([`Trust`]), and what it was
+//! from this commit or from the one before. Until it has done so, it is given what is there ([`Held`]), and what it was
 //! given counts as written: the page may have been flushed and its checksum not.
 
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ use std::fmt;
 use std::io;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use redb::{BackendError, StorageBackend};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -29,7 +29,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use crate::disk::DiskFile;
 use crate::engine::EngineError;
 
-const PAGE_BYTES: usize = 4096;
+pub(super) const PAGE_BYTES: usize = 4096;
 const PAGE: u64 = PAGE_BYTES as u64;
 
 /// As many checksums as fit a block.
@@ -53,19 +53,37 @@ const TWO_PHASES: u8 = 4;
 /// A file as redb sees it.
 #[derive(Debug)]
 pub(super) struct Pages {
-    file: Arc<dyn DiskFile>,
     sums: Mutex<Sums>,
-    trust: Trust,
+    held: Arc<Held>,
 }
 
-/// Whether redb compares its own checksums of all that it reads, as it does while it repairs.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Trust(Arc<AtomicBool>);
+/// What the engine keeps hold of while redb has the pages.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// `None` once it was taken away.
+    file: RwLock<Option<Arc<dyn DiskFile>>>,
+    /// Whether redb compares its own checksums of all that it reads, as it does while it repairs.
+    repairs: AtomicBool,
+}
 
-impl Trust {
-    /// From now on it does not.
-    pub(super) fn end(&self) {
-        self.0.store(false, Ordering::Release);
+impl Held {
+    /// redb is done with repairing.
+    pub(super) fn end_repairs(&self) {
+        self.repairs.store(false, Ordering::Release);
+    }
+
+    /// Takes the file away from a database that is never closed: the lock on it goes, too.
+    pub(super) fn close(&self) {
+        self.file.write().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn hold(&self, file: Arc<dyn DiskFile>) {
+        *self.file.write().unwrap_or_else(PoisonError::into_inner) = Some(file);
+    }
+
+    fn file(&self) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.file.read().unwrap_or_else(PoisonError::into_inner).clone();
+        file.ok_or_else(|| io::Error::other("the file was closed"))
     }
 }
 
@@ -86,11 +104,13 @@ impl fmt::Debug for Sums {
 impl Pages {
     /// An empty file in the making; [`seal`] completes it.
     pub(super) fn make(file: Arc<dyn DiskFile>) -> Self {
-        Self { file, sums: Mutex::default(), trust: Trust::default() }
+        let held = Arc::<Held>::default();
+        held.hold(file);
+        Self { sums: Mutex::default(), held }
     }
 
     /// A file that exists.
-    pub(super) fn open(file: Arc<dyn DiskFile>, trust: &Trust) -> Result<Self, EngineError> {
+    pub(super) fn open(file: Arc<dyn DiskFile>, held: &Arc<Held>) -> Result<Self, EngineError> {
         let length = file.length().map_err(failed)?;
         let mut head = [0; PAGE_BYTES];
         let first = usize::try_from(length).map_or(PAGE_BYTES, |l| l.min(PAGE_BYTES));
@@ -99,14 +119,15 @@ impl Pages {
         let fixed = Seal::read(head)?;
         let pages = pages_in(length);
         let sums = Mutex::new(load(file.as_ref(), pages)?);
-        let opened = Self { file, sums, trust: trust.clone() };
+        held.hold(file);
+        let opened = Self { sums, held: Arc::clone(held) };
         let mut found = [0; FIXED_BYTES];
         opened.read(0, &mut found).map_err(failed)?;
         if FIXED.iter().any(|part| found.get(part.clone()) != fixed.get(part.clone())) {
             return Err(EngineError::Corrupt("the header of its engine is damaged".to_owned()));
         }
         let walks = found.get(FLAGS).is_some_and(|flags| flags & TWO_PHASES == 0);
-        trust.0.store(walks, Ordering::Release);
+        held.repairs.store(walks, Ordering::Release);
         Ok(opened)
     }
 
@@ -121,8 +142,8 @@ impl Pages {
         while !rest.is_empty() {
             let run = run_bytes(at, rest.len());
             let (head, tail) = std::mem::take(&mut rest).split_at_mut(run);
-            self.file.read_at(place(at), head)?;
-            let trusted = self.trust.0.load(Ordering::Acquire);
+            self.held.file()?.read_at(place(at), head)?;
+            let trusted = self.held.repairs.load(Ordering::Acquire);
             let mut of = self.sums();
             for page in head.chunks(PAGE_BYTES) {
                 let known = usize::try_from(at).ok().and_then(|at| of.of.get_mut(at));
@@ -151,7 +172,7 @@ impl Pages {
         let mut rest = bytes;
         while !rest.is_empty() {
             let (head, tail) = rest.split_at(run_bytes(at, rest.len()));
-            self.file.write_at(place(at), head)?;
+            self.held.file()?.write_at(place(at), head)?;
             let mut of = self.sums();
             for page in head.chunks(PAGE_BYTES) {
                 if let Some(sum) = usize::try_from(at).ok().and_then(|at| of.of.get_mut(at)) {
@@ -170,7 +191,7 @@ impl Pages {
         let mut of = self.sums();
         while let Some(group) = of.changed.first().copied() {
             let block = of.block(group);
-            self.file.write_at(place_of_sums(group), &block)?;
+            self.held.file()?.write_at(place_of_sums(group), &block)?;
             of.changed.remove(&group);
         }
         drop(of);
@@ -217,7 +238,7 @@ impl StorageBackend for Pages {
         }
         let pages = length / PAGE;
         let physical = if pages == 0 { 0 } else { place(pages - 1) + PAGE };
-        self.file.set_length(physical)?;
+        self.held.file()?.set_length(physical)?;
         let mut of = self.sums();
         let before = of.of.len() as u64;
         of.of.resize(usize::try_from(pages).map_err(io::Error::other)?, 0);
@@ -234,13 +255,13 @@ impl StorageBackend for Pages {
 
     fn sync_data(&self) -> io::Result<()> {
         self.write_sums()?;
-        self.file.sync()
+        self.held.file()?.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let in_header = offset + data.len() as u64 <= PAGE;
         if in_header {
-            return self.file.write_at(place(0) + offset, data);
+            return self.held.file()?.write_at(place(0) + offset, data);
         }
         if !offset.is_multiple_of(PAGE) || !data.len().is_multiple_of(PAGE_BYTES) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no whole pages"));
@@ -253,7 +274,7 @@ impl StorageBackend for Pages {
         if !from_start || end != Bound::Unbounded {
             return Err(BackendError::Unsupported);
         }
-        self.file.try_lock().map_err(BackendError::from)
+        Ok(self.held.file()?.try_lock()?)
     }
 
     fn unlock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
@@ -320,7 +341,7 @@ fn load(file: &dyn DiskFile, pages: u64) -> Result<Sums, EngineError> {
 }
 
 /// Where a page lies.
-fn place(page: u64) -> u64 {
+pub(super) fn place(page: u64) -> u64 {
     PAGE * (1 + page + page / GROUP_PAGES + 1)
 }
 

@@ -67,17 +67,29 @@ impl OnDisk {
     /// Whether anything was ever written to a segment.
     pub(crate) fn is_used(disk: &dyn Disk) -> io::Result<bool> {
         for file in 0..SEGMENTS {
-            let length = disk.length(&name(file))?.unwrap_or(0).min(SEGMENT_BYTES);
-            let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-            if length > 0 {
-                disk.open(&name(file))?.read_at(0, &mut bytes)?;
-            }
+            let bytes = read_any(disk, file)?;
             if bytes.chunks(ZEROES.len()).any(|chunk| !ZEROES.starts_with(chunk)) {
                 return Ok(true);
             }
         }
         Ok(false)
     }
+}
+
+impl OnDisk {
+    /// What there is of a segment, whole or not.
+    pub(crate) fn read_any(&self, file: u64) -> io::Result<Vec<u8>> {
+        read_any(self.0.as_ref(), file)
+    }
+}
+
+fn read_any(disk: &dyn Disk, file: u64) -> io::Result<Vec<u8>> {
+    let length = disk.length(&name(file))?.unwrap_or(0).min(SEGMENT_BYTES);
+    let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    if length > 0 {
+        disk.open(&name(file))?.read_at(0, &mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 impl Medium for OnDisk {
