@@ -280,6 +280,11 @@ impl Store {
         self.shared().takes_writes()
     }
 
+    /// Whether it can be read; until it is closed.
+    pub fn is_open(&self) -> bool {
+        !self.shared().is_closed()
+    }
+
     /// How large it is; all zero when it is closed.
     pub fn size(&self) -> Size {
         self.shared().with_engine(|engine| engine.size()).unwrap_or_default()

@@ -70,8 +70,8 @@ fn failed(check: &str) -> Answer {
     text(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {check} failed"))
 }
 
-/// The checks behind a summary, by the names that clients know, and whether they are passed: the store is `etcd`,
-/// and to be ready is to be able to write to it and not about to leave.
+/// The checks behind a summary, by the names that clients know, and whether they are passed: the store is `etcd`; to be
+/// alive is to be able to read from it, and to be ready to be able to write to it and not about to leave.
 fn checks(app: &App, summary: &str) -> Vec<(&'static str, bool)> {
     let stores = app.registry.store().takes_writes();
     let alive = [("ping", true), ("log", true)];
@@ -80,7 +80,9 @@ fn checks(app: &App, summary: &str) -> Vec<(&'static str, bool)> {
         let ready = [("etcd-readiness", stores), ("informer-sync", true), ("shutdown", !leaving)];
         return alive.into_iter().chain(ready).collect();
     }
-    alive.into_iter().chain([("etcd", stores)]).collect()
+    // Whoever cannot write can still be read: a start anew would help nobody while its disk is full.
+    let serves = if summary == "/livez" { app.registry.store().is_open() } else { stores };
+    alive.into_iter().chain([("etcd", serves)]).collect()
 }
 
 /// One check: `/readyz/shutdown`.
