@@ -73,6 +73,20 @@ impl Files {
         Ok(key)
     }
 
+    /// Writes down which process serves from here. Nothing but a better message depends on it, so a full disk is no reason
+    /// not to start.
+    pub(crate) fn write_pid(&self) {
+        let written = write(&self.path("pid"), &format!("{}\n", std::process::id()));
+        if let Err(error) = written {
+            tracing::warn!(error = format!("{error:#}"), "nobody can see which process this is");
+        }
+    }
+
+    /// Which process serves from here, or did last.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        std::fs::read_to_string(self.path("pid")).ok()?.trim().parse().ok()
+    }
+
     /// Writes the kubeconfig for a server.
     pub(crate) fn write_kubeconfig(&self, url: &str, ca: &str, token: &str) -> anyhow::Result<()> {
         write_secret(&self.path("kubeconfig"), &identity::kubeconfig(url, ca, token))
