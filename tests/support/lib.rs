@@ -31,6 +31,8 @@ const READY_MAX: Duration = Duration::from_mins(1);
 pub struct TestHost {
     program: PathBuf,
     dir: TempDir,
+    /// Where the host keeps its files, when that is not `dir`.
+    elsewhere: Option<PathBuf>,
     flags: Vec<String>,
     child: Option<Child>,
     /// `https://127.0.0.1:PORT`
@@ -45,9 +47,19 @@ impl TestHost {
 
     /// Starts a host with further flags of `serve`.
     pub fn start_with(program: &str, flags: &[&str]) -> anyhow::Result<Self> {
+        Self::start_on(program, None, flags)
+    }
+
+    /// The same with its files in a directory that only the host may be able to see.
+    pub fn start_on(
+        program: &str,
+        elsewhere: Option<&Path>,
+        flags: &[&str],
+    ) -> anyhow::Result<Self> {
         let mut host = Self {
             program: PathBuf::from(program),
             dir: TempDir::new().context("no temporary directory")?,
+            elsewhere: elsewhere.map(Path::to_owned),
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             child: None,
             url: String::new(),
@@ -102,7 +114,8 @@ impl TestHost {
 
     fn launch(&self) -> anyhow::Result<Child> {
         let mut command = Command::new(&self.program);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(self.dir.path());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+        command.arg(self.elsewhere.as_deref().unwrap_or_else(|| self.dir.path()));
         command.args(&self.flags).stdin(Stdio::null()).stdout(Stdio::piped());
         let log = std::fs::File::create(self.dir.path().join("test-stderr.log"))?;
         command.stderr(log);

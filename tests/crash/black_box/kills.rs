@@ -18,7 +18,9 @@ fn plan(ends: u64, how: How) -> Plan {
         life_max: Duration::from_millis(if long { 2_500 } else { 1_200 }),
         writers: if long { 16 } else { 8 },
         watchers: if long { 100 } else { 16 },
+        pad_max: 1_500,
         history: "4MiB".to_owned(),
+        compacts: false,
         seed: seed(),
     }
 }
@@ -41,4 +43,29 @@ fn nothing_acknowledged_is_lost_and_no_event_missed_when_the_host_is_killed() {
 fn a_host_that_is_asked_to_end_under_load_ends_well_and_loses_nothing() {
     let ends = setting("QUADRILLE_CRASH_ENDS").unwrap_or(3);
     judge(&plan(ends, How::Asked).run().expect("it ends with success each time"));
+}
+
+/// A history of some hundred changes.
+const HISTORY_BYTES: u64 = 4 << 20;
+
+#[test]
+fn a_small_history_is_compacted_between_kills_with_no_gap_and_a_bounded_file() {
+    let kills = setting("QUADRILLE_CRASH_CHURN").unwrap_or(4);
+    let life_max = Duration::from_millis(2_500);
+    let plan = Plan {
+        history: "4MiB".to_owned(),
+        compacts: true,
+        pad_max: 30_000,
+        life_max,
+        ..plan(kills, How::Killed)
+    };
+    let report = plan.run().expect("it starts again each time");
+    judge(&report);
+    let (oldest, window) = report.window;
+    // What is kept is about what was asked for.
+    assert!(oldest > 0 && window > HISTORY_BYTES / 2, "{window} bytes of history after {oldest}");
+    let halves = report.file_bytes.split_at(report.file_bytes.len() / 2);
+    let largest = |half: &[u64]| half.iter().max().copied().unwrap_or_default();
+    let (early, late) = (largest(halves.0), largest(halves.1));
+    assert!(late <= 2 * early + (8 << 20), "the store grew from {early} to {late} bytes");
 }

@@ -3,7 +3,15 @@
 //! Each test has a short form; the environment makes it long (`QUADRILLE_CRASH_…=N`), gives the seed
 //! (`QUADRILLE_CRASH_SEED`) and another program (`QUADRILLE_PROGRAM`).
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test of a whole process has no supervisor and waits in real time"
+)]
+
+mod full_disk;
 mod kills;
+mod stops;
+mod updates;
 mod versions;
 
 /// The program under test.

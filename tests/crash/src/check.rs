@@ -66,8 +66,10 @@ pub struct Found {
     pub lists: usize,
     /// Bookmarks.
     pub bookmarks: usize,
-    /// Positions that were too old.
+    /// Journeys to a revision that was too old.
     pub expired: usize,
+    /// Watchers that lost their place because it was too old.
+    pub relists: usize,
 }
 
 impl Found {

@@ -111,6 +111,8 @@ pub enum Seen {
     Listed(u64, usize),
     /// An item of a list.
     Item(Item),
+    /// The client goes to a revision by its own choice.
+    At(u64),
     /// A watch was begun after a revision.
     Begun(u64),
     /// A watch event.
@@ -158,6 +160,8 @@ pub struct Change {
     pub kind: Kind,
     /// Which resource.
     pub resource: Text,
+    /// How many bytes of the bus it took, which is about what it takes in the history.
+    pub bytes: u64,
     /// The object; its revision is the change's.
     pub item: Item,
 }
@@ -280,6 +284,7 @@ impl fmt::Display for Seen {
         match self {
             Self::Listed(revision, count) => write!(f, "listed {revision} {count}"),
             Self::Item(item) => write!(f, "item {item}"),
+            Self::At(revision) => write!(f, "at {revision}"),
             Self::Begun(revision) => write!(f, "begun {revision}"),
             Self::Event(kind, item) => write!(f, "{kind} {item}"),
             Self::Bookmark(revision) => write!(f, "bookmark {revision}"),
@@ -296,6 +301,7 @@ impl FromStr for Seen {
         Ok(match &*fields.text()? {
             "listed" => Self::Listed(fields.number()?, fields.number()?),
             "item" => Self::Item(fields.item()?),
+            "at" => Self::At(fields.number()?),
             "begun" => Self::Begun(fields.number()?),
             "bookmark" => Self::Bookmark(fields.number()?),
             "expired" => Self::Expired(fields.number()?),
@@ -307,8 +313,8 @@ impl FromStr for Seen {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { txn, kind, resource, item } = self;
-        write!(f, "{kind} {resource} {} {} {item}", txn.0, txn.1)
+        let Self { txn, kind, resource, bytes, item } = self;
+        write!(f, "{kind} {resource} {bytes} {} {} {item}", txn.0, txn.1)
     }
 }
 
@@ -317,8 +323,9 @@ impl FromStr for Change {
     fn from_str(line: &str) -> anyhow::Result<Self> {
         let mut fields = Fields(line.split_whitespace());
         let (kind, resource) = (fields.text()?.parse()?, fields.text()?);
+        let bytes = fields.number()?;
         let txn = (fields.number()?, fields.number()?);
-        Ok(Self { txn, kind, resource, item: fields.item()? })
+        Ok(Self { txn, kind, resource, bytes, item: fields.item()? })
     }
 }
 
@@ -335,10 +342,11 @@ mod tests {
     fn what_is_written_reads_back() {
         let said = ["asked 5 a/b w1-2 update 7", "done 9 8 uid -", "refused 3 409", "unknown 4"];
         said.into_iter().for_each(reads_back::<Said>);
-        let seen = ["listed 5 1", "item 4 a/b uid w1-2 red", "begun 5", "MODIFIED 6 a/b uid - -"];
+        let seen =
+            ["listed 5 1", "item 4 a/b uid w1-2 red", "begun 5", "at 3", "MODIFIED 6 a/b uid - -"];
         seen.into_iter().for_each(reads_back::<Seen>);
         ["bookmark 7", "expired 9", "cut"].into_iter().for_each(reads_back::<Seen>);
-        reads_back::<Change>("DELETED configmaps 3 4 4 a/b uid w1-2 blue");
+        reads_back::<Change>("DELETED configmaps 900 3 4 4 a/b uid w1-2 blue");
         assert!("MODIFIED 6 a/b".parse::<Seen>().is_err());
     }
 }

@@ -52,13 +52,15 @@ pub fn follow(stage: &Stage, dir: &Path) -> anyhow::Result<()> {
         while !stage.is_through(position)
             && let Ok(Some(line)) = lines.next_line()
         {
+            let bytes = line.len() as u64;
             let line: Line = serde_json::from_slice(line).context("a line of the bus")?;
             match line.r#type.as_str() {
                 "bookmark" => {}
                 "error" => bail!("the bus after {position} ended with an error"),
                 _ => {
                     position = line.revision;
-                    journal.note_later(change(&line)?)?;
+                    stage.show(position);
+                    journal.note_later(change(&line, bytes)?)?;
                 }
             }
         }
@@ -66,7 +68,7 @@ pub fn follow(stage: &Stage, dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn change(line: &Line) -> anyhow::Result<Change> {
+fn change(line: &Line, bytes: u64) -> anyhow::Result<Change> {
     let txn = line.txn.as_ref().context("a change without its transaction")?;
     let item = match &line.object {
         Some(object) => object.item()?,
@@ -77,5 +79,11 @@ fn change(line: &Line) -> anyhow::Result<Change> {
     // Names of some objects have a blank where fields have none.
     let key = item.key.replace(char::is_whitespace, "_").into();
     let item = Item { key, ..item };
-    Ok(Change { txn: (txn.first, txn.last), kind, resource: line.resource.as_str().into(), item })
+    Ok(Change {
+        txn: (txn.first, txn.last),
+        kind,
+        resource: line.resource.as_str().into(),
+        bytes,
+        item,
+    })
 }

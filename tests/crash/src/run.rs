@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::check::{Found, Record, check};
 use crate::journal::{Item, Text};
 use crate::stage::Stage;
-use crate::watcher::{Object, Scope, Watcher};
+use crate::watcher::{Habit, Object, Scope, Watcher};
 use crate::wire::Endpoint;
 use crate::writer::{COLD, HOT, TEAMS, Writer};
 use crate::{percentile, referee};
@@ -32,10 +32,14 @@ pub struct Plan {
     pub life_max: Duration,
     /// Clients that write.
     pub writers: usize,
-    /// Clients that watch; half as many list without end, at least one.
+    /// Clients that watch; to each eight of them one that lists in pages without end, and one that watches from the past.
     pub watchers: usize,
+    /// How many bytes an object has at most, about.
+    pub pad_max: u64,
     /// How much history is kept: `4MiB`.
     pub history: String,
+    /// Whether the first life lasts until history is compacted.
+    pub compacts: bool,
     /// Where chance begins.
     pub seed: u64,
 }
@@ -60,8 +64,10 @@ pub struct Report {
     pub starts: Vec<Duration>,
     /// How long ends took that were asked for, sorted.
     pub stops: Vec<Duration>,
-    /// How large the store's files were at the end.
-    pub file_bytes: u64,
+    /// How large the store's files were, at the end of each life.
+    pub file_bytes: Vec<u64>,
+    /// Up to which revision history was compacted at the end, and how many bytes of it were left.
+    pub window: (u64, u64),
     /// Bytes of the objects that were left.
     pub live_bytes: u64,
     /// Where the journals are, when something was found.
@@ -75,7 +81,7 @@ impl std::fmt::Display for Report {
         write!(
             f,
             "{ends} ends ({} of them while starting); {} changes; {} writes acknowledged, {} unknown of which {} \
-             happened; {} reads; {} lists; {} watch events, {} resumed streams, {} bookmarks, {} expired; ready again \
+             happened; {} reads; {} lists; {} watch events, {} resumed streams, {} bookmarks, {} places lost, {} journeys too far; ready again \
              after p50 {:?}, p99 {:?}; {} violations",
             self.killed_at_start,
             found.changes,
@@ -87,6 +93,7 @@ impl std::fmt::Display for Report {
             found.events,
             found.resumed,
             found.bookmarks,
+            found.relists,
             found.expired,
             percentile(&self.starts, 50),
             percentile(&self.starts, 99),
@@ -97,11 +104,14 @@ impl std::fmt::Display for Report {
             write!(f, "; ended after p50 {middle:?}, at most {longest:?}")?;
         }
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let largest = self.file_bytes.iter().max().copied().unwrap_or_default();
+        let (oldest, window) = self.window;
         write!(
             f,
-            "; store {} MiB for {} MiB of objects",
-            mib(self.file_bytes),
-            mib(self.live_bytes)
+            "; store at most {} MiB for {} MiB of objects; history after {oldest}: {} KiB",
+            mib(largest),
+            mib(self.live_bytes),
+            window / 1024
         )
     }
 }
@@ -143,9 +153,11 @@ impl Plan {
             played
         });
         let last = last.inspect_err(|_| keep(&journals))?;
-        report.file_bytes = size_of(&host.dir().join("store"))?;
         let mut record = Record::read(journals.path(), self.writers, &scopes)?;
         record.last = last;
+        let oldest = report.window.0;
+        let kept = record.changes.iter().filter(|change| change.item.revision > oldest);
+        report.window.1 = kept.map(|change| change.bytes).sum();
         report.found = check(&record);
         if !report.found.violations.is_empty() {
             report.folder = Some(journals.keep());
@@ -166,6 +178,7 @@ impl Plan {
         clients.push(scope.spawn(move || ended(stage, referee::follow(stage, &at))));
         for number in 0..self.writers {
             let writer = Writer::new(number, self.seed + number as u64, stage, dir)?;
+            let writer = writer.with_pad_max(self.pad_max);
             clients.push(scope.spawn(move || ended(stage, writer.run())));
         }
         for (number, (name, of)) in scopes.iter().enumerate() {
@@ -175,7 +188,9 @@ impl Plan {
                 watcher = watcher.stays_for(8);
             }
             if name.starts_with("lister") {
-                watcher = watcher.lists_only();
+                watcher = watcher.with_habit(Habit::Lists);
+            } else if name.starts_with("traveller") {
+                watcher = watcher.with_habit(Habit::Travels);
             }
             clients.push(scope.spawn(move || ended(stage, watcher.run())));
         }
@@ -191,6 +206,9 @@ impl Plan {
     ) -> anyhow::Result<(u64, Vec<Item>)> {
         let random = SeededRandom::new(self.seed);
         let life = u64::try_from(self.life_max.as_millis())?;
+        if self.compacts {
+            self.write_until_compacted(stage)?;
+        }
         for round in 0..self.ends {
             // Every other life has little load: what is idle then meets the end, too.
             let pause = if round % 2 == 0 { Duration::ZERO } else { Duration::from_millis(100) };
@@ -198,6 +216,7 @@ impl Plan {
             std::thread::sleep(Duration::from_millis(random.below(life)));
             ensure!(!stage.is_through(0), "a client gave up");
             self.end(host, stage, report)?;
+            report.file_bytes.push(size_of(&host.dir().join("store"))?);
             if self.how == How::Killed && round % 4 == 3 {
                 host.spawn_and_kill(Duration::from_millis(random.below(150)))?;
                 report.killed_at_start += 1;
@@ -214,6 +233,7 @@ impl Plan {
         let endpoint = stage.endpoint().context("a client gave up")?;
         let through = mark(&endpoint, "through")?;
         let answer = endpoint.ask("GET", "/api/v1/configmaps", &Value::Null)?;
+        report.window.0 = oldest(&endpoint)?;
         stage.end_watchers(through);
         // One more, which wakes whoever has seen that already.
         mark(&endpoint, "after")?;
@@ -226,6 +246,19 @@ impl Plan {
                 .and_then(|o| o.item())
         });
         Ok((answer.revision(), items.collect::<anyhow::Result<_>>()?))
+    }
+
+    /// Waits until the writers have filled the history, so that each life that follows compacts.
+    fn write_until_compacted(&self, stage: &Stage) -> anyhow::Result<()> {
+        let deadline = Instant::now() + Duration::from_mins(2);
+        loop {
+            let endpoint = stage.endpoint().context("a client gave up")?;
+            if oldest(&endpoint)? > 0 {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{} is never full", self.history);
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     fn end(&self, host: &mut TestHost, stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
@@ -252,6 +285,17 @@ fn mark(endpoint: &Endpoint, name: &str) -> anyhow::Result<u64> {
     Ok(answer.revision())
 }
 
+/// Up to which revision history is compacted.
+fn oldest(endpoint: &Endpoint) -> anyhow::Result<u64> {
+    let answer = match endpoint.connect()?.lines("/quadrille/bus?follow=false&from=0")? {
+        Ok(_) => return Ok(0),
+        Err(answer) => answer.json(),
+    };
+    let said = answer["message"].as_str().unwrap_or_default();
+    let number = |word: &str| word.trim_matches(|of: char| !of.is_ascii_digit()).parse().ok();
+    said.split_whitespace().filter_map(number).max().with_context(|| format!("{answer}"))
+}
+
 /// Nobody waits any longer when a client cannot go on.
 fn ended(stage: &Stage, done: anyhow::Result<()>) -> anyhow::Result<()> {
     done.inspect_err(|_| stage.end())
@@ -275,7 +319,8 @@ fn scopes(watchers: usize) -> Vec<(String, Scope)> {
     };
     let watching = (0..watchers).map(|number| (format!("watcher-{number}"), of(number)));
     let listing = (0..watchers.div_ceil(8)).map(|n| (format!("lister-{n}"), of(n)));
-    watching.chain(listing).collect()
+    let travelling = (0..watchers.div_ceil(8)).map(|n| (format!("traveller-{n}"), of(n)));
+    watching.chain(listing).chain(travelling).collect()
 }
 
 fn size_of(folder: &Path) -> anyhow::Result<u64> {

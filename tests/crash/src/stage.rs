@@ -17,6 +17,8 @@ pub struct Stage {
     pause_max: AtomicU64,
     /// Watchers end once they have seen everything up to here; 0 while there is no end.
     through: AtomicU64,
+    /// The newest revision that the referee has seen.
+    newest: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +36,7 @@ impl Default for Stage {
             writers_end: AtomicBool::new(false),
             pause_max: AtomicU64::new(0),
             through: AtomicU64::new(0),
+            newest: AtomicU64::new(0),
         }
     }
 }
@@ -101,6 +104,16 @@ impl Stage {
     pub fn is_through(&self, position: u64) -> bool {
         let through = self.through.load(Ordering::Acquire);
         (through > 0 && position >= through) || self.scene().ended
+    }
+
+    /// The referee has seen a revision.
+    pub(crate) fn show(&self, revision: u64) {
+        self.newest.store(revision, Ordering::Relaxed);
+    }
+
+    /// The newest revision that the referee has seen.
+    pub fn newest(&self) -> u64 {
+        self.newest.load(Ordering::Relaxed)
     }
 
     /// Microseconds since the run began: one clock for all journals.

@@ -137,10 +137,21 @@ pub struct Watcher<'a> {
     random: SeededRandom,
     journal: Journal,
     position: Option<u64>,
-    /// Whether it begins anew when a stream ends: it never watches then, and lists in small pages.
-    lists_only: bool,
+    habit: Habit,
     /// How long it asks for a stream at most.
     seconds_max: u64,
+}
+
+/// What a watcher does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Habit {
+    /// Follows what happens, and goes on where it was.
+    #[default]
+    Follows,
+    /// Never watches, but lists in small pages, again and again.
+    Lists,
+    /// Watches from any revision of the past, again and again.
+    Travels,
 }
 
 /// How a stream ended.
@@ -168,15 +179,15 @@ impl<'a> Watcher<'a> {
             random,
             journal,
             position: None,
-            lists_only: false,
+            habit: Habit::Follows,
             seconds_max: 3,
         })
     }
 
-    /// Never watches, but lists in pages, again and again.
+    /// What it does instead of following what happens.
     #[must_use]
-    pub fn lists_only(self) -> Self {
-        Self { lists_only: true, ..self }
+    pub fn with_habit(self, habit: Habit) -> Self {
+        Self { habit, ..self }
     }
 
     /// Asks for streams of so many seconds at most; 3 where nothing is said.
@@ -189,14 +200,14 @@ impl<'a> Watcher<'a> {
     pub fn run(mut self) -> anyhow::Result<()> {
         while !self.stage.is_through(self.position.unwrap_or_default()) {
             let Some(endpoint) = self.stage.endpoint() else { break };
-            let done = match self.position {
-                Some(position) if !self.lists_only => self.watch(&endpoint, position),
-                _ => {
-                    if self.lists_only {
-                        std::thread::sleep(Duration::from_millis(self.random.below(200)));
-                    }
+            let done = match (self.habit, self.position) {
+                (Habit::Follows, Some(position)) => self.watch(&endpoint, position),
+                (Habit::Follows, None) => self.list(),
+                (Habit::Lists, _) => {
+                    std::thread::sleep(Duration::from_millis(self.random.below(200)));
                     self.list()
                 }
+                (Habit::Travels, _) => self.travel(&endpoint),
             };
             if let Err(error) = done {
                 if error.downcast_ref::<io::Error>().is_none() {
@@ -210,8 +221,11 @@ impl<'a> Watcher<'a> {
 
     /// One list, whole or in pages; the pages may come from different lives of the host.
     fn list(&mut self) -> anyhow::Result<()> {
-        let limit =
-            if self.lists_only { 7 + self.random.below(40) } else { self.random.below(3) * 50 };
+        let limit = if self.habit == Habit::Lists {
+            7 + self.random.below(40)
+        } else {
+            self.random.below(3) * 50
+        };
         let (mut items, mut next, mut revision) = (Vec::new(), String::new(), None);
         while let Some(endpoint) = self.stage.endpoint() {
             let path = format!("{}limit={limit}&continue={next}", self.scope.path());
@@ -243,6 +257,19 @@ impl<'a> Watcher<'a> {
         }
         self.position = Some(revision);
         Ok(())
+    }
+
+    /// Goes to any revision, and follows what comes after it.
+    fn travel(&mut self, endpoint: &Endpoint) -> anyhow::Result<()> {
+        let newest = self.stage.newest();
+        // Half of the journeys are short, the others go anywhere.
+        let back = self
+            .random
+            .below(newest.min(if self.random.below(2) == 0 { 500 } else { newest }).max(1));
+        let from = (newest - back).max(1);
+        self.journal.note_later(Seen::At(from))?;
+        self.position = Some(from);
+        self.watch(endpoint, from)
     }
 
     fn watch(&mut self, endpoint: &Endpoint, position: u64) -> anyhow::Result<()> {

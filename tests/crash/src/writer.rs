@@ -30,14 +30,23 @@ pub struct Writer<'a> {
     count: u64,
     /// How many objects of its own it has made.
     made: u64,
+    /// How many bytes it puts into an object at most.
+    pad_max: u64,
 }
 
 impl<'a> Writer<'a> {
     /// A writer that keeps its journal in `dir`.
     pub fn new(number: usize, seed: u64, stage: &'a Stage, dir: &Path) -> anyhow::Result<Self> {
+        let pad_max = 1_500;
         let journal = Journal::create(&dir.join(format!("writer-{number}")))?;
         let random = SeededRandom::new(seed);
-        Ok(Self { number, stage, random, journal, count: 0, made: 0 })
+        Ok(Self { number, stage, random, journal, count: 0, made: 0, pad_max })
+    }
+
+    /// Puts up to so many bytes into an object; 1,500 where nothing is said.
+    #[must_use]
+    pub fn with_pad_max(self, pad_max: u64) -> Self {
+        Self { pad_max, ..self }
     }
 
     /// Writes until it shall end.
@@ -100,7 +109,7 @@ impl<'a> Writer<'a> {
 
     fn object(&self, value: &str) -> Value {
         let team = usize::try_from(self.random.below(3)).unwrap_or_default();
-        let pad = usize::try_from(self.random.below(1_500)).unwrap_or_default();
+        let pad = usize::try_from(self.random.below(self.pad_max)).unwrap_or_default();
         json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"labels": {"team": TEAMS[team]}},

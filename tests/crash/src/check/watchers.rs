@@ -38,6 +38,10 @@ pub(super) fn check(
                 place.move_to(*revision, found);
             }
             Seen::Item(item) => found.violate(format!("{}: {item} is of no list", place.name)),
+            Seen::At(revision) => {
+                place.newest = 0;
+                place.move_to(*revision, found);
+            }
             Seen::Begun(after) => {
                 streams += 1;
                 watched = true;
@@ -53,7 +57,8 @@ pub(super) fn check(
                 place.check_bookmark(*revision, found);
             }
             Seen::Expired(oldest) => {
-                found.expired += 1;
+                let travels = seen.first().is_some_and(|line| matches!(line, Seen::At(_)));
+                *(if travels { &mut found.expired } else { &mut found.relists }) += 1;
                 if place.position.is_some_and(|position| position >= *oldest) {
                     let name = &place.name;
                     found.violate(format!("{name}: expired within the window of {oldest}"));
