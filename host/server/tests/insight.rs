@@ -13,7 +13,7 @@ use quadrille_kit::clock::BoxFuture;
 use quadrille_object::Timestamp;
 use quadrille_registry::Status;
 use quadrille_server::{
-    Form, Insight, Limits, Parts, Question, Reply, ResourceAttributes, Summary,
+    Form, Insight, Limits, Parts, Question, Reply, ResourceAttributes, Rights, Summary,
 };
 use quadrille_store::{Key, Object};
 use serde_json::{Value, json};
@@ -55,6 +55,7 @@ impl Insight for Echo {
         object: Key,
         field: Option<String>,
         _: Form,
+        _: Rights,
     ) -> BoxFuture<'_, Result<Reply, Status>> {
         let told = format!("{object} {}", field.unwrap_or_default());
         Box::pin(async move { Ok(Reply::Text(told)) })

@@ -10,7 +10,7 @@ use quadrille_kit::clock::BoxFuture;
 use quadrille_kit::{Clock, SystemClock};
 use quadrille_object::GroupResource;
 use quadrille_registry::{Reason, Status};
-use quadrille_server::{Form, Insight, Limits, Question, Reply, Summary};
+use quadrille_server::{Form, Insight, Limits, Question, Reply, Rights, Summary};
 use quadrille_store::{Key, Object};
 use serde_json::{Value, json};
 use support::{Host, config_map};
@@ -24,7 +24,13 @@ impl Insight for OfWebsites {
         Box::pin(async { Err(Status::new(Reason::NotFound, "no questions")) })
     }
 
-    fn why(&self, _: Key, _: Option<String>, _: Form) -> BoxFuture<'_, Result<Reply, Status>> {
+    fn why(
+        &self,
+        _: Key,
+        _: Option<String>,
+        _: Form,
+        _: Rights,
+    ) -> BoxFuture<'_, Result<Reply, Status>> {
         Box::pin(async { Err(Status::new(Reason::NotFound, "no reasons")) })
     }
 
