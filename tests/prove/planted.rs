@@ -35,14 +35,21 @@ pub(crate) fn run(root: &Path, only: &[String]) -> anyhow::Result<()> {
     let copied = Copied { tree: place.join("tree"), target: place.join("target") };
     copied.refresh(root)?;
     println!("| | planted fault | test | noticed | s |\n| --- | --- | --- | --- | --- |");
-    let (mut missed, mut sound) = (Vec::new(), BTreeSet::new());
+    let mut missed = Vec::new();
+    let packages = Packages::of(&copied.tree)?;
+    let package = |planted: &Planted| packages.package(&planted.fault.test.file);
+    faults.sort_by_cached_key(|planted| package(planted).unwrap_or_default());
+    let mut sound = String::new();
     for planted in &faults {
         let begun = Instant::now();
-        if sound.insert(&planted.fault.test) {
-            copied.prove_sound(&planted.fault.test)?;
+        let of = package(planted)?;
+        if of != sound {
+            let tests = faults.iter().filter(|planted| package(planted).is_ok_and(|p| p == of));
+            copied.prove_sound(&packages, tests)?;
+            sound = of;
         }
         copied.apply(&planted.path, false)?;
-        let outcome = copied.run(&planted.fault.test);
+        let outcome = copied.run(&packages, &planted.fault.test);
         copied.apply(&planted.path, true)?;
         let outcome = outcome.with_context(|| format!("with the fault {}", planted.name))?;
         let noticed = match (outcome.passed(), outcome.hung) {
@@ -109,18 +116,26 @@ impl Copied {
         Ok(())
     }
 
-    /// A test passes where nothing is planted; else its failure would say nothing.
-    fn prove_sound(&self, test: &Named) -> anyhow::Result<()> {
-        let (outcome, Named { file, function }) = (self.run(test)?, test);
-        let output = &outcome.output;
-        ensure!(outcome.passed(), "{file}::{function} fails with no fault planted:\n{output}");
+    /// The tests of a package pass where nothing is planted; else their failure would say nothing.
+    fn prove_sound<'a>(
+        &self,
+        packages: &Packages,
+        faults: impl Iterator<Item = &'a Planted>,
+    ) -> anyhow::Result<()> {
+        let tests: BTreeSet<&Named> = faults.map(|planted| &planted.fault.test).collect();
+        let tests: Vec<&Named> = tests.into_iter().collect();
+        let programs = Programs::build(&self.tree, &self.target, packages, &tests)?;
+        for test in tests {
+            let (outcome, Named { file, function }) = (programs.run(packages, test)?, test);
+            let output = &outcome.output;
+            ensure!(outcome.passed(), "{file}::{function} fails with no fault planted:\n{output}");
+        }
         Ok(())
     }
 
-    fn run(&self, test: &Named) -> anyhow::Result<Outcome> {
-        let packages = Packages::of(&self.tree)?;
-        let programs = Programs::build(&self.tree, &self.target, &packages, &[test])?;
-        programs.run(&packages, test)
+    fn run(&self, packages: &Packages, test: &Named) -> anyhow::Result<Outcome> {
+        let programs = Programs::build(&self.tree, &self.target, packages, &[test])?;
+        programs.run(packages, test)
     }
 }
 

@@ -47,6 +47,11 @@ impl Packages {
         Ok(Self { root: root.canonicalize()?, targets })
     }
 
+    /// The package that a source belongs to.
+    pub(crate) fn package(&self, file: &str) -> anyhow::Result<String> {
+        Ok(self.target(file)?.package.clone())
+    }
+
     /// The target that a source belongs to: its own one, or that of the nearest folder above.
     fn target(&self, file: &str) -> anyhow::Result<&Target> {
         let path = self.root.join(file);
