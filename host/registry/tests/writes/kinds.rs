@@ -22,7 +22,8 @@ fn cause(status: &Status) -> (String, String) {
 
 #[tokio::test]
 async fn a_node_port_has_one_service_whoever_races_and_is_free_when_it_goes() {
-    let host = Host::start().await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let host = Host::start_in(Some(dir.path())).await;
     let (a, b) = tokio::join!(
         host.create(service("a"), with_port("a", 30_100)),
         host.create(service("b"), with_port("b", 30_100)),

@@ -1,5 +1,6 @@
 //! A registry over a store in memory, and short ways to write through it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use quadrille_kit::{ManualClock, SeededRandom, Supervisor};
@@ -23,9 +24,15 @@ pub(crate) type Place<'a> = (&'a str, &'a str, &'a str, &'a str);
 impl Host {
     /// A host that has started.
     pub(crate) async fn start() -> Self {
+        Self::start_in(None).await
+    }
+
+    /// The same on a disk: only there a commit takes time, in which others decide on what they see.
+    pub(crate) async fn start_in(dir: Option<&Path>) -> Self {
         let supervisor = Supervisor::default();
         let clock = Arc::new(ManualClock::default());
-        let config = quadrille_store::Config { dir: None, ..quadrille_store::Config::default() };
+        let dir = dir.map(Path::to_owned);
+        let config = quadrille_store::Config { dir, ..quadrille_store::Config::default() };
         let store = Store::open(config, Arc::<ManualClock>::clone(&clock), &supervisor)
             .await
             .expect("opens");

@@ -144,6 +144,44 @@ async fn what_a_run_wrote_itself_does_not_wake_it_where_it_read_weakly() {
     assert_eq!(host.runtime.stats(None)[0].runs, 2, "another's write does");
 }
 
+/// Looks for an object, which somebody else makes before the run is over, and writes nothing.
+#[derive(Debug)]
+struct Looker(Mutex<Option<Value>>);
+
+impl Reconciler for Looker {
+    fn reconcile(
+        &self,
+        _: crate::ReconcileRequest,
+        mut overlay: Overlay,
+    ) -> quadrille_kit::clock::BoxFuture<'_, crate::Reconciled> {
+        Box::pin(async move {
+            overlay.get(&map_key("b")).expect("granted");
+            let other = self.0.lock().expect("no panic").take();
+            if let Some(object) = other {
+                create(overlay.registry(), object).await;
+            }
+            // The trigger looks at the change while the run is still under way.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            crate::Reconciled { overlay, result: Ok(Outcome::Done), memory_bytes: 0 }
+        })
+    }
+}
+
+#[tokio::test]
+async fn what_changes_while_a_run_only_reads_wakes_it_afterwards() {
+    for (name, runs) in [("b", 2), ("c", 1)] {
+        let host = Host::new(false).await;
+        let made = json!({"metadata": {"name": name}});
+        let looker = Arc::new(Looker(Mutex::new(Some(made))));
+        host.runtime.add(spec("looker"), looker).expect("new");
+        host.map("a", runnable()).await;
+        host.settle().await;
+        assert_eq!(host.runtime.stats(None)[0].runs, runs, "{name} came meanwhile");
+    }
+}
+
 /// Reads what somebody writes all the time, and takes three seconds over it.
 #[derive(Debug)]
 struct Sluggish(Arc<quadrille_kit::ManualClock>);
