@@ -187,12 +187,15 @@ fn entries<'a>(object: &'a Object, field: &str) -> Option<&'a Object> {
 fn validate_keys(object: &Object, of: &str, errors: &mut Errors) -> usize {
     let mut bytes = 0;
     for (key, value) in entries(object, of).into_iter().flatten() {
-        let length = value.as_str().map_or(0, str::len);
+        let text = value.as_str().unwrap_or_default();
+        let length = text.len();
         bytes += if of == "data" && object.get("kind").and_then(Value::as_str) == Some("ConfigMap")
         {
             length
         } else {
-            length / 4 * 3
+            // Base64 is four letters for three bytes, less one for each letter of padding.
+            let padding = text.bytes().rev().take(2).filter(|byte| *byte == b'=').count();
+            (length / 4 * 3).saturating_sub(padding)
         };
         let problems = validate_name::config_key(key);
         if !problems.is_empty() {
