@@ -30,7 +30,7 @@ use quadrille_object::GroupResource;
 use quadrille_registry::{Reason, Status};
 use quadrille_runtime::Runtime;
 use quadrille_server::{Form, Insight, Question, Reply, ResourceAttributes, Rights, Summary};
-use quadrille_store::{Key, Object, Store};
+use quadrille_store::{Cause, Key, Object, Store};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -142,6 +142,16 @@ const HIDDEN: &str = "(an object that you may not get)";
 /// Whether the asker may get the object of this text; what is no key is nobody's.
 pub(crate) fn may_see(rights: &Rights, object: &str) -> bool {
     object.parse::<Key>().is_ok_and(|key| rights.allow("get", attributes(&key)))
+}
+
+/// Hides the object that a run was for where the asker may not get it; `own` is one that they may be told of.
+pub(crate) fn hide_cause(rights: &Rights, own: &str, cause: &mut Cause) {
+    if let Cause::Run(run) = cause
+        && run.object != own
+        && !may_see(rights, &run.object)
+    {
+        HIDDEN.clone_into(&mut run.object);
+    }
 }
 
 /// Refuses whoever brings code of their own to run on what plugins may read, unless they may `escalate` plugins: what it

@@ -7,7 +7,7 @@ use quadrille_store::Revision;
 use serde_json::json;
 
 use super::settled::refused;
-use super::{HIDDEN, HostInsight, bad, may_see, number};
+use super::{HIDDEN, HostInsight, bad, hide_cause, may_see, number};
 
 impl HostInsight {
     pub(super) async fn effects(&self, question: &Question) -> Result<Reply, Status> {
@@ -23,6 +23,7 @@ impl HostInsight {
             if !may_see(&question.rights, &change.object) {
                 HIDDEN.clone_into(&mut change.object);
             }
+            hide_cause(&question.rights, "", &mut change.cause);
         }
         if question.form == Form::Text {
             return Ok(Reply::Text(text::effects(&found)));

@@ -8,7 +8,7 @@ use quadrille_server::{Form, Question, Reply, Rights, Summary};
 use quadrille_store::{Cause, Key, Object};
 use serde_json::json;
 
-use super::{HIDDEN, HostInsight, bad, may_see, need_object};
+use super::{HIDDEN, HostInsight, bad, hide_cause, may_see, need_object};
 
 impl HostInsight {
     pub(super) async fn why(&self, question: &Question) -> Result<Reply, Status> {
@@ -38,6 +38,7 @@ impl HostInsight {
                 HIDDEN.clone_into(&mut step.object);
                 step.field = None;
             }
+            hide_cause(rights, &own, &mut step.cause);
         }
         if form == Form::Text {
             return Ok(Reply::Text(text::tree(&answer)));
