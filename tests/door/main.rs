@@ -9,8 +9,14 @@
     reason = "tests of a whole process wait in real time, and print the figures of their runs"
 )]
 
+mod bodies;
+mod bounds;
+mod crowd;
 mod http1;
+mod http2;
 mod matrix;
+mod record;
+mod search;
 mod tokens;
 mod wire;
 
@@ -63,14 +69,20 @@ impl Target {
     /// What was there is there, the host writes, has not panicked, and has called nothing its own fault.
     #[track_caller]
     fn assert_unharmed(&self, growth_max: u64) {
+        self.assert_alive(growth_max);
+        let faults = self.faults();
+        assert!(faults.is_empty(), "{faults:?}");
+    }
+
+    /// The same where faults that Kubernetes has, too, were asked for.
+    #[track_caller]
+    fn assert_alive(&self, growth_max: u64) {
         let path = format!("{CONFIG_MAPS}/witness");
         let answer = self.admin.get(&path).expect("answered");
         assert_eq!(answer.code, 200, "{}", answer.body);
         let label = json!({"metadata": {"labels": {"alive": "yes"}}});
         assert_eq!(self.admin.merge(&path, &label).expect("answered").code, 200);
         assert!(!self.host.stderr().contains("panicked"), "{}", self.host.stderr());
-        let faults = self.faults();
-        assert!(faults.is_empty(), "{faults:?}");
         let resident = self.host.resident_bytes().expect("resident memory");
         let growth = resident.saturating_sub(self.resident);
         assert!(growth < growth_max, "memory grew by {} MiB", growth >> 20);
