@@ -305,8 +305,11 @@ async fn a_slow_controller_leaves_room_for_others() {
         put(overlay, &format!("{}-quick", request.key.name), &json!({})).map(|()| Outcome::Done)
     });
     host.runtime.add(spec("quick"), quick).expect("new");
+    let mut looks = 0;
     while (0..20).any(|number| host.get(&map_key(&format!("k{number}-quick"))).is_none()) {
         tokio::task::yield_now().await;
+        looks += 1;
+        assert!(looks < 100_000, "the slow one takes every place");
     }
     assert_eq!(held.load(Ordering::SeqCst), host.runtime.shared.config.slots - 1);
 }
