@@ -216,7 +216,7 @@ fn refuses_and_recovers(disk: &Disk, folder: &Path) {
     client.check();
     let refused = client.refused.len();
     say(&format!(
-        "{taken} writes taken on a full disk, {refused} refused, writes again after {took:?}"
+        "A6: {taken} writes taken on a full disk, {refused} refused, writes again after {took:?}"
     ));
     restarts_when_full(disk, host, client);
 }

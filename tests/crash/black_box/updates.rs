@@ -125,7 +125,10 @@ fn sixty_four_writers_of_one_field_lose_no_update_in_four_ways() {
         });
         let last = endpoint.ask("GET", &path(name), &Value::Null).expect("answered").json();
         let (successes, conflicts) = (counts.successes.into_inner(), counts.conflicts.into_inner());
-        say(&format!("{name}: {successes} successes, {conflicts} conflicts, {}", number(&last)));
+        say(&format!(
+            "B2: {name}: {successes} successes, {conflicts} conflicts, {}",
+            number(&last)
+        ));
         assert_eq!((number(&last), successes), (WRITERS * times, WRITERS * times), "{name}");
     }
 }

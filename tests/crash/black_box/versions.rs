@@ -542,5 +542,5 @@ fn every_combination_of_resource_versions_means_what_kubernetes_says() {
     world.table("after compaction and a kill");
     let wrong = &world.wrong;
     assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), world.rows, wrong.join("\n"));
-    say(&format!("{} rows, 0 differences", world.rows));
+    say(&format!("B3: {} rows, 0 differences", world.rows));
 }

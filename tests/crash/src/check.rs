@@ -66,6 +66,8 @@ pub struct Found {
     pub lists: usize,
     /// Bookmarks.
     pub bookmarks: usize,
+    /// Backups that were restored and compared.
+    pub backups: usize,
     /// Journeys to a revision that was too old.
     pub expired: usize,
     /// Watchers that lost their place because it was too old.
@@ -73,7 +75,7 @@ pub struct Found {
 }
 
 impl Found {
-    fn violate(&mut self, what: String) {
+    pub(crate) fn violate(&mut self, what: String) {
         if self.violations.len() < TOLD_MAX {
             self.violations.push(what);
         }
@@ -82,6 +84,11 @@ impl Found {
 
 /// Judges a run.
 pub fn check(record: &Record) -> Found {
+    judge(record).1
+}
+
+/// The same; answers the order of changes, too.
+pub(crate) fn judge(record: &Record) -> (History, Found) {
     let mut found = Found { changes: record.changes.len(), ..Found::default() };
     let history = History::new(&record.changes, &mut found);
     writers::check(&record.writers, &history, &mut found);
@@ -90,7 +97,7 @@ pub fn check(record: &Record) -> Found {
     }
     let (revision, items) = &record.last;
     watchers::check_list("the last list", &Scope::All, *revision, items, &history, &mut found);
-    found
+    (history, found)
 }
 
 #[cfg(test)]

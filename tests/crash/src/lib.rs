@@ -11,6 +11,7 @@
     reason = "clients of a real process have no supervisor, wait in real time and print figures"
 )]
 
+mod backup;
 pub mod check;
 pub mod journal;
 pub mod referee;

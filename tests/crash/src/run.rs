@@ -9,13 +9,13 @@ use quadrille_kit::{Random, SeededRandom};
 use quadrille_tests::TestHost;
 use serde_json::{Value, json};
 
-use crate::check::{Found, Record, check};
+use crate::check::{Found, Record, judge};
 use crate::journal::{Item, Text};
 use crate::stage::Stage;
 use crate::watcher::{Habit, Object, Scope, Watcher};
 use crate::wire::Endpoint;
 use crate::writer::{COLD, HOT, TEAMS, Writer};
-use crate::{percentile, referee};
+use crate::{backup, percentile, referee};
 
 /// What a run is.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct Plan {
     pub pad_max: u64,
     /// How much history is kept: `4MiB`.
     pub history: String,
+    /// How many backups are taken meanwhile; each is restored and compared at the end.
+    pub backups: usize,
     /// Whether the first life lasts until history is compacted.
     pub compacts: bool,
     /// Where chance begins.
@@ -81,7 +83,7 @@ impl std::fmt::Display for Report {
         write!(
             f,
             "{ends} ends ({} of them while starting); {} changes; {} writes acknowledged, {} unknown of which {} \
-             happened; {} reads; {} lists; {} watch events, {} resumed streams, {} bookmarks, {} places lost, {} journeys too far; ready again \
+             happened; {} reads; {} lists; {} watch events, {} resumed streams, {} bookmarks, {} backups, {} places lost, {} journeys too far; ready again \
              after p50 {:?}, p99 {:?}; {} violations",
             self.killed_at_start,
             found.changes,
@@ -93,6 +95,7 @@ impl std::fmt::Display for Report {
             found.events,
             found.resumed,
             found.bookmarks,
+            found.backups,
             found.relists,
             found.expired,
             percentile(&self.starts, 50),
@@ -158,7 +161,11 @@ impl Plan {
         let oldest = report.window.0;
         let kept = record.changes.iter().filter(|change| change.item.revision > oldest);
         report.window.1 = kept.map(|change| change.bytes).sum();
-        report.found = check(&record);
+        let (history, mut found) = judge(&record);
+        for file in backup::taken(journals.path(), self.backups) {
+            backup::check(&self.program, &file, &history, &mut found)?;
+        }
+        report.found = found;
         if !report.found.violations.is_empty() {
             report.folder = Some(journals.keep());
         }
@@ -174,6 +181,8 @@ impl Plan {
         scope: &'scope std::thread::Scope<'scope, 'a>,
     ) -> anyhow::Result<Vec<ScopedJoinHandle<'scope, anyhow::Result<()>>>> {
         let mut clients = Vec::new();
+        let (at, backups) = (dir.to_owned(), self.backups);
+        clients.push(scope.spawn(move || ended(stage, backup::take(stage, &at, backups))));
         let at = dir.to_owned();
         clients.push(scope.spawn(move || ended(stage, referee::follow(stage, &at))));
         for number in 0..self.writers {
@@ -238,14 +247,7 @@ impl Plan {
         // One more, which wakes whoever has seen that already.
         mark(&endpoint, "after")?;
         report.live_bytes = answer.body.len() as u64;
-        let list = answer.json();
-        let items = list["items"].as_array().context("a list")?;
-        let items = items.iter().map(|item| {
-            serde_json::from_value::<Object>(item.clone())
-                .map_err(Into::into)
-                .and_then(|o| o.item())
-        });
-        Ok((answer.revision(), items.collect::<anyhow::Result<_>>()?))
+        Ok((answer.revision(), items(&answer.json())?))
     }
 
     /// Waits until the writers have filled the history, so that each life that follows compacts.
@@ -294,6 +296,12 @@ fn oldest(endpoint: &Endpoint) -> anyhow::Result<u64> {
     let said = answer["message"].as_str().unwrap_or_default();
     let number = |word: &str| word.trim_matches(|of: char| !of.is_ascii_digit()).parse().ok();
     said.split_whitespace().filter_map(number).max().with_context(|| format!("{answer}"))
+}
+
+/// The items of a list.
+pub(crate) fn items(list: &Value) -> anyhow::Result<Vec<Item>> {
+    let items = list["items"].as_array().context("a list")?.iter();
+    items.map(|item| serde_json::from_value::<Object>(item.clone())?.item()).collect()
 }
 
 /// Nobody waits any longer when a client cannot go on.
