@@ -189,7 +189,9 @@ impl Controller {
 
     pub(crate) fn may_run(&self, executing_max: usize) -> bool {
         let concurrency = self.version.spec.concurrency.max(1).min(executing_max);
-        !self.suspended && self.queue.ready() > 0 && self.executing < concurrency
+        // A queue that began anew may know keys that still run from the one before.
+        let is_ours = || self.under_way.range(..self.queue_since).next().is_none();
+        !self.suspended && self.queue.ready() > 0 && self.executing < concurrency && is_ours()
     }
 
     /// Keeps a key that is not tried again by name, with what woke it.

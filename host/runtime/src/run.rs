@@ -17,7 +17,7 @@ use quadrille_store::{
 };
 
 use crate::canary::Counted;
-use crate::controller::Version;
+use crate::controller::{ControllerName, Version};
 use crate::overlay::Overlay;
 use crate::queue::{End, Taken};
 use crate::reconciler::{Failure, Outcome, ReconcileRequest, Reconciled, WokenBy};
@@ -476,7 +476,8 @@ impl Guard {
         if std::mem::take(&mut self.in_slot) {
             state.leave_slot(start.id);
         }
-        state.end_run(start.id, start.version.generation, start.snapshot.revision());
+        let name = ControllerName::of(&start.version.spec);
+        state.end_run(start.id, &name, start.version.generation, start.snapshot.revision());
         state.line_up(start.id);
         drop(state);
         self.ended = true;

@@ -268,7 +268,8 @@ impl Runtime {
         }
     }
 
-    /// Takes a controller out: no run starts and none commits any more.
+    /// Takes a controller out: no run starts and none commits any more. One of the same name that comes later begins
+    /// when the runs of this one have ended.
     ///
     /// # Errors
     /// [`ControllerError::Unknown`].
@@ -282,6 +283,7 @@ impl Runtime {
             candidate.end();
         }
         state.executing -= controller.executing;
+        state.leave(&controller);
         state.rotation.remove(&name.plugin, id);
         state.subscriptions.remove_controller(id);
         state.watch_no_more(&controller.version.spec.primary, id);

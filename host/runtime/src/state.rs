@@ -45,6 +45,9 @@ pub(crate) struct State {
     snapshots: BTreeMap<Revision, usize>,
     pub(crate) executing: usize,
     pub(crate) in_flight: usize,
+    /// Runs that have not ended of controllers that were removed, by name: one that comes back waits for them, so that a
+    /// key never runs twice at once.
+    leaving: BTreeMap<ControllerName, usize>,
     /// The runs that failed and whose Events are not committed yet, with what woke them.
     pub(crate) telling: BTreeMap<u64, Arc<Wakes>>,
     /// The newest revision that a run or a part of the host committed.
@@ -72,6 +75,7 @@ impl State {
             snapshots: BTreeMap::new(),
             executing: 0,
             in_flight: 0,
+            leaving: BTreeMap::new(),
             telling: BTreeMap::new(),
             last_commit: Revision::default(),
             next_tick: None,
@@ -183,8 +187,12 @@ impl State {
     fn take_key(&mut self, slots: usize, snapshot: Revision) -> Option<(u32, Taken)> {
         // One slot stays free of any single controller, so that a slow one cannot take them all.
         let share = slots.saturating_sub(1).max(1);
-        let controllers = &self.controllers;
-        let id = self.rotation.next(|id| controllers.get(&id).is_some_and(|c| c.may_run(share)))?;
+        let (controllers, leaving) = (&self.controllers, &self.leaving);
+        let may_run = |controller: &Controller| {
+            controller.may_run(share)
+                && (leaving.is_empty() || !leaving.contains_key(&controller.name()))
+        };
+        let id = self.rotation.next(|id| controllers.get(&id).is_some_and(may_run))?;
         let controller = self.controllers.get_mut(&id)?;
         let taken = controller.queue.take(Sight { looked: self.position, snapshot })?;
         if controller.queue.ready() == 0 {
@@ -203,8 +211,34 @@ impl State {
         }
     }
 
+    /// A controller was taken out: what runs of it is awaited by the next of its name.
+    pub(crate) fn leave(&mut self, controller: &Controller) {
+        let under_way: usize = controller.under_way.values().sum();
+        if under_way > 0 {
+            *self.leaving.entry(controller.name()).or_default() += under_way;
+        }
+    }
+
+    /// A run of a controller that was taken out is over.
+    fn left(&mut self, name: &ControllerName) {
+        let Some(left) = self.leaving.get_mut(name) else { return };
+        *left -= 1;
+        if *left == 0 {
+            self.leaving.remove(name);
+            if let Some(id) = self.names.get(name).copied() {
+                self.line_up(id);
+            }
+        }
+    }
+
     /// A run is over: nobody needs the changes for it any more.
-    pub(crate) fn end_run(&mut self, id: u32, generation: u64, snapshot: Revision) {
+    pub(crate) fn end_run(
+        &mut self,
+        id: u32,
+        name: &ControllerName,
+        generation: u64,
+        snapshot: Revision,
+    ) {
         self.in_flight -= 1;
         if let Some(count) = self.snapshots.get_mut(&snapshot) {
             *count -= 1;
@@ -212,12 +246,15 @@ impl State {
                 self.snapshots.remove(&snapshot);
             }
         }
-        if let Some(controller) = self.controllers.get_mut(&id)
-            && let Some(left) = controller.under_way.get_mut(&generation)
-        {
-            *left -= 1;
-            if *left == 0 {
-                controller.under_way.remove(&generation);
+        match self.controllers.get_mut(&id) {
+            None => self.left(name),
+            Some(controller) => {
+                if let Some(left) = controller.under_way.get_mut(&generation) {
+                    *left -= 1;
+                    if *left == 0 {
+                        controller.under_way.remove(&generation);
+                    }
+                }
             }
         }
         self.advance(self.position);

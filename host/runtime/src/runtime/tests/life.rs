@@ -256,6 +256,49 @@ async fn a_trigger_that_lost_history_runs_everything_again() {
     assert!(host.runtime.stats(None)[0].runs >= runs + 3);
 }
 
+/// Lets everybody do what they can.
+async fn yield_often() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_controller_that_comes_back_waits_for_the_runs_of_the_one_that_went() {
+    let host = Host::new(false).await;
+    let (gate, held) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
+    let slow = Slow { gate: Arc::clone(&gate), held: Arc::clone(&held) };
+    host.runtime.add(spec("back"), Arc::new(slow)).expect("new");
+    host.map("a", runnable()).await;
+    while held.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let marker = |n: &'static str| {
+        native(move |request, overlay| {
+            put(
+                overlay,
+                &format!("{}-{}", request.key.name, request.controller),
+                &json!({"n": n}),
+            )?;
+            Ok(Outcome::Done)
+        })
+    };
+    let name = ControllerName::new("demo", "back");
+    for n in ["2", "3"] {
+        host.runtime.remove(&name).expect("known");
+        host.runtime.add(spec("back"), marker(n)).expect("the name is free");
+        host.runtime.add(spec(&format!("other{n}")), marker(n)).expect("new");
+        yield_often().await;
+        let runs = host.runtime.runs(Some(&map_key("a")), None, 10);
+        let ran = |name: &str| runs.iter().any(|run| **run.controller() == *name);
+        assert!(!ran("back") && ran(&format!("other{n}")), "{runs:?}");
+    }
+    gate.notify_one();
+    host.settle().await;
+    let runs = host.runtime.runs(Some(&map_key("a")), None, 10);
+    assert!(runs.iter().any(|run| **run.controller() == *"back"), "{runs:?}");
+}
+
 #[tokio::test]
 async fn a_controller_that_changes_its_resource_and_back_runs_no_key_twice() {
     let host = Host::new(false).await;
@@ -274,6 +317,8 @@ async fn a_controller_that_changes_its_resource_and_back_runs_no_key_twice() {
         Ok(Outcome::Done)
     });
     host.runtime.replace(spec("turner"), new).expect("known");
+    yield_often().await;
+    assert!(host.get(&map_key("a-by")).is_none(), "the key still runs");
     gate.notify_one();
     host.settle().await;
     let stats = &host.runtime.stats(None)[0];
