@@ -15,7 +15,6 @@
 use std::fmt::Debug;
 
 use bytes::Bytes;
-use quadrille_object::Timestamp;
 
 use crate::key::Revision;
 use crate::record::IndexEntry;
@@ -77,8 +76,8 @@ pub(crate) enum EngineError {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     pub(crate) bytes_max: u64,
-    /// Changes committed before this time are passed.
-    pub(crate) before: Timestamp,
+    /// Changes up to this one are too old.
+    pub(crate) aged: Revision,
     /// At most about this many changes are passed in one call (a transaction is passed as a whole).
     pub(crate) steps_max: usize,
 }

@@ -29,6 +29,7 @@ pub mod snapshot;
 pub mod store;
 pub mod txn;
 
+mod age;
 mod bus;
 mod committer;
 mod engine;

@@ -9,8 +9,6 @@
 
 use std::time::Duration;
 
-use quadrille_object::Timestamp;
-
 use crate::engine::{Budget, Engine, EngineError};
 use crate::key::Revision;
 use crate::shared::Shared;
@@ -51,10 +49,8 @@ pub(crate) fn work(shared: &Shared) -> Result<(), EngineError> {
 
 /// One step of compaction; whether more is to do.
 fn compact(shared: &Shared) -> Result<bool, EngineError> {
-    let age = i64::try_from(shared.config.history_age_max.as_micros()).unwrap_or(i64::MAX);
-    let before = Timestamp(shared.clock.now().0.saturating_sub(age));
-    let bytes_max = shared.config.history_bytes_max;
-    let budget = Budget { bytes_max, before, steps_max: STEPS_MAX };
+    let (bytes_max, aged) = (shared.config.history_bytes_max, shared.aged());
+    let budget = Budget { bytes_max, aged, steps_max: STEPS_MAX };
     let Some(done) = shared.with_engine(|engine| engine.compact(budget)) else { return Ok(false) };
     let done = done?;
     let more = done.more && done.oldest > shared.oldest();

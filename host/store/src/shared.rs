@@ -8,10 +8,12 @@ use arc_swap::ArcSwap;
 use quadrille_kit::Clock;
 use tokio::sync::watch;
 
+use crate::age::Ages;
 use crate::bus::{Bus, Published};
 use crate::change::{Change, ChangesError};
 use crate::engine::{Engine, EngineError, Entry};
 use crate::key::{Key, Revision};
+use crate::query::View;
 use crate::record;
 use crate::snapshot::Snapshot;
 use crate::store::Config;
@@ -31,6 +33,7 @@ pub(crate) struct Shared {
     refusing: AtomicBool,
     closed: watch::Sender<bool>,
     buried: Mutex<Vec<(Key, Revision)>>,
+    ages: Mutex<Ages>,
     maintenance: Mutex<Maintenance>,
     due: Condvar,
 }
@@ -51,6 +54,7 @@ impl Shared {
         engine: Box<dyn Engine>,
     ) -> Self {
         let blocks = engine.blocks();
+        let ages = Ages::new(config.history_age_max, clock.monotonic(), snapshot.revision());
         Self {
             config,
             clock,
@@ -62,6 +66,7 @@ impl Shared {
             refusing: AtomicBool::new(false),
             closed: watch::Sender::new(false),
             buried: Mutex::default(),
+            ages: Mutex::new(ages),
             maintenance: Mutex::default(),
             due: Condvar::new(),
         }
@@ -138,6 +143,12 @@ impl Shared {
     pub(crate) fn publish(&self, snapshot: Snapshot, changes: &[Arc<Change>]) -> Published {
         self.snapshot.store(Arc::new(snapshot));
         self.bus.publish(changes)
+    }
+
+    /// Up to where the history is too old.
+    pub(crate) fn aged(&self) -> Revision {
+        let (now, newest) = (self.clock.monotonic(), self.bus.recent().newest());
+        self.ages.lock().unwrap_or_else(PoisonError::into_inner).look(now, newest)
     }
 
     /// Notes what compaction did.

@@ -37,7 +37,8 @@ pub struct Config {
     pub checkpoint_bytes: usize,
     /// History is kept up to this many bytes of changes; older changes are compacted.
     pub history_bytes_max: u64,
-    /// History is kept up to this age.
+    /// History is kept up to this age, counted while the store is open: after a start, what was there is kept for as
+    /// long again. Jumps of the wall clock do not matter.
     pub history_age_max: Duration,
     /// Recent changes kept in memory, by count. Smaller: late streams read the disk, and slow runs conflict
     /// for being too old. Larger: memory.

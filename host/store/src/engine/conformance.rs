@@ -150,12 +150,12 @@ fn compaction_keeps_what_lives_and_forgets_the_rest() {
         let mut engine = reopen(None);
         engine.persist(&story()).expect("persists");
         engine.checkpoint().expect("checkpoints");
-        let before = |at| Budget { bytes_max: u64::MAX, before: Timestamp(at), steps_max: 100 };
-        let done = engine.compact(before(4)).expect("compacts");
+        let old = Budget { bytes_max: u64::MAX, aged: Revision(3), steps_max: 100 };
+        let done = engine.compact(old).expect("compacts");
         assert_eq!((done.oldest, done.more), (Revision(3), false));
         // The state before each change that is still in the history stays.
         assert_eq!(revisions(engine.as_ref(), 0), [2, 3, 4, 5, 6, 7]);
-        let step = Budget { bytes_max: 0, before: Timestamp(0), steps_max: 1 };
+        let step = Budget { bytes_max: 0, aged: Revision(0), steps_max: 1 };
         let done = engine.compact(step).expect("compacts");
         assert_eq!((done.oldest, done.more), (Revision(4), true));
         let done = engine.compact(Budget { steps_max: 100, ..step }).expect("compacts");

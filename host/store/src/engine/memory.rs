@@ -105,7 +105,7 @@ impl Engine for MemoryEngine {
             let parts = record::decode(revision, &bytes)
                 .map_err(|damaged| EngineError::Corrupt(damaged.to_string()))?;
             let inside_txn = parts.txn.0 < revision;
-            let due = tables.state.history_bytes > budget.bytes_max || parts.at < budget.before;
+            let due = tables.state.history_bytes > budget.bytes_max || revision <= budget.aged;
             if !inside_txn && (!due || steps >= budget.steps_max) {
                 done.more = due;
                 break;

@@ -336,7 +336,7 @@ impl Engine for RedbEngine {
         drop(self.opened()?);
         let mut state = self.state();
         let mut done = Compacted { oldest: state.oldest, ..Compacted::default() };
-        if !self.with(|database| due(database, &state, budget))? {
+        if !due(&state, budget) {
             return Ok(done);
         }
         self.write(|database| {
@@ -466,18 +466,9 @@ fn point(
 }
 
 /// Whether the oldest change of the history is over the budget.
-fn due(database: &Database, state: &State, budget: Budget) -> Result<bool, EngineError> {
-    if state.oldest >= state.newest {
-        return Ok(false);
-    }
-    if state.history_bytes > budget.bytes_max {
-        return Ok(true);
-    }
-    let txn = database.begin_read().map_err(io)?;
-    let log = txn.open_table(LOG).map_err(io)?;
-    let revision = state.oldest.next();
-    let record = log.get(revision.0).map_err(io)?.ok_or_else(|| lost(revision))?;
-    Ok(record::decode(revision, record.value()).map_err(damaged)?.at < budget.before)
+fn due(state: &State, budget: Budget) -> bool {
+    let over = state.history_bytes > budget.bytes_max || state.oldest < budget.aged;
+    over && state.oldest < state.newest
 }
 
 /// Moves `oldest` over changes that are over the budget, and removes what nobody needs then: the state before
@@ -496,7 +487,7 @@ fn pass(
         let revision = state.oldest.next();
         let bytes = fetch(log, revision)?.ok_or_else(|| lost(revision))?;
         let parts = record::decode(revision, &bytes).map_err(damaged)?;
-        let due = state.history_bytes > budget.bytes_max || parts.at < budget.before;
+        let due = state.history_bytes > budget.bytes_max || revision <= budget.aged;
         if parts.txn.0 == revision && (!due || step >= budget.steps_max) {
             done.more = due;
             break;
