@@ -32,6 +32,8 @@ pub fn check(history: &History) -> Vec<Violation> {
     let mut judge = Judge { history, wrong: Vec::new(), committed: BTreeMap::new() };
     judge.walk();
     judge.check_runs();
+    judge.check_turns();
+    judge.check_wakes();
     judge.check_deeds();
     judge.wrong
 }
@@ -68,6 +70,9 @@ impl<'a> Judge<'a> {
             for (revision, name, state) in &txn.changes {
                 self.claim(*revision > newest, || format!("revision {revision} after {newest}"));
                 newest = *revision;
+                if name.is_empty() {
+                    continue;
+                }
                 if let Some(state) = state {
                     objects.insert(name.clone(), state.clone());
                 } else {
@@ -133,6 +138,49 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// A key runs once at a time: whoever begins after a run that committed reads what that committed.
+    fn check_turns(&mut self) {
+        let history = self.history;
+        for (controller, of) in &history.met {
+            self.claim(false, || format!("{controller} ran twice at once for {of}"));
+        }
+        for numbers in by_key(history).into_values() {
+            let (mut newest, mut by) = (0, 0);
+            for number in numbers {
+                let Some(run) = history.runs.get(&number) else { continue };
+                self.claim(newest <= run.at, || {
+                    format!("run {number} read {} after run {by} had committed {newest}", run.at)
+                });
+                let committed = self.committed.get(&Maker::Run(number)).copied();
+                if let Some(txn) = committed.filter(|txn| !history.late.contains(&txn.first)) {
+                    newest = txn.changes.last().map_or(newest, |(revision, ..)| *revision);
+                    by = number;
+                }
+            }
+        }
+    }
+
+    /// No wake-up is lost: at rest, everything that the last run of a key read is still so, but for what it wrote.
+    fn check_wakes(&mut self) {
+        let history = self.history;
+        self.claim(history.at_rest, || "it did not come to rest".to_owned());
+        for ((controller, of), numbers) in by_key(history) {
+            let last = numbers.last().and_then(|number| Some((number, history.runs.get(number)?)));
+            let Some((number, run)) = last else { continue };
+            if !run.writes.is_empty() {
+                continue;
+            }
+            for read in &run.reads {
+                self.claim(!history.at_rest || read.is_true(&history.end), || {
+                    format!("{controller} sleeps for {of} since run {number} and was not woken: {read:?}")
+                });
+            }
+            self.claim(!history.at_rest || run.ended_well, || {
+                format!("{controller} sleeps for {of} though its last run {number} failed")
+            });
+        }
+    }
+
     /// What was acknowledged is there, and came after what had been acknowledged before.
     fn check_deeds(&mut self) {
         let mut numbers = BTreeSet::new();
@@ -161,6 +209,17 @@ impl<'a> Judge<'a> {
             }
         }
     }
+}
+
+/// The runs of each controller for each object, in the order in which they began.
+fn by_key(history: &History) -> BTreeMap<(&str, &str), Vec<u64>> {
+    let mut runs: Vec<(&u64, &Run)> = history.runs.iter().collect();
+    runs.sort_by_key(|(_, run)| run.start);
+    let mut found: BTreeMap<(&str, &str), Vec<u64>> = BTreeMap::new();
+    for (number, run) in runs {
+        found.entry((&run.controller, &run.of)).or_default().push(*number);
+    }
+    found
 }
 
 /// Who looked, by revision: clients, and all runs, those that were thrown away too.

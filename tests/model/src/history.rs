@@ -80,6 +80,12 @@ impl Read {
 /// What a run noted.
 #[derive(Clone, Debug, Default)]
 pub struct Run {
+    /// The controller.
+    pub controller: String,
+    /// The name of the object that it ran for.
+    pub of: String,
+    /// Its place in the order in which runs began.
+    pub start: u64,
     /// The revision of its snapshot.
     pub at: u64,
     /// Everything acknowledged to anybody when it began.
@@ -126,6 +132,8 @@ pub enum Maker {
     Run(u64),
     /// A write of a client, by its number.
     Client(u64),
+    /// Somebody else, of objects that are none of the experiment's; by its first revision.
+    Other(u64),
 }
 
 /// A transaction as the store tells it.
@@ -152,6 +160,13 @@ pub struct History {
     pub runs: BTreeMap<u64, Run>,
     /// What the clients did.
     pub deeds: Vec<Deed>,
+    /// Controllers that worked twice at once on one object, with the object.
+    pub met: Vec<(String, String)>,
+    /// Transactions, by first revision, that were not seen before the host was killed: they may have been refused, because
+    /// the disk failed, and be there all the same.
+    pub late: BTreeSet<u64>,
+    /// Whether the host said in the end that nobody has anything left to do.
+    pub at_rest: bool,
     /// The objects afterwards, as the store has them; after it was opened again, where it is on disk.
     pub end: Objects,
 }

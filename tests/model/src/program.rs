@@ -17,8 +17,9 @@ use quadrille_runtime::{Failure, Outcome, Overlay, ReconcileRequest, Reconciled,
 use quadrille_store::{Key, Object, Query, Range, Selection, View};
 use serde_json::{Value, json};
 
+use crate::cast::Notes;
 use crate::history::{Choice, Read, Run, State};
-use crate::world::{Notes, Plant};
+use crate::world::Plant;
 
 /// How many objects there are; few, so that everybody meets.
 pub const NAMES: u64 = 6;
@@ -46,7 +47,9 @@ impl Reconciler for Program {
             let random = SeededRandom::new(self.seed ^ request.run.wrapping_mul(0x9E37_79B9));
             let at = overlay.reads().at.0;
             let acknowledged = self.notes.acknowledged();
-            let mut run = Run { at, acknowledged, ..Run::default() };
+            let (controller, of) = (request.controller.to_string(), request.key.name.to_string());
+            let (start, _working) = self.notes.begin(&controller, &of);
+            let mut run = Run { controller, of, start, at, acknowledged, ..Run::default() };
             let result = self.work(&request, &mut overlay, &random, &mut run).await;
             run.ended_well = result.is_ok();
             self.notes.ran(request.run, run);

@@ -166,7 +166,7 @@ fn every_kind_of_wrong_history_is_found() {
             .iter()
             .filter_map(|txn| match txn.maker {
                 Maker::Run(number) => Some(number),
-                Maker::Client(_) => None,
+                Maker::Client(_) | Maker::Other(_) => None,
             })
             .collect();
         let run = history.runs.get_mut(&numbers[0]).expect("it ran");
