@@ -1,0 +1,103 @@
+//! Who works on a host over its lives.
+
+use quadrille_model::history::{History, Objects};
+use quadrille_model::world::objects_of;
+use quadrille_model::{Cast, check};
+use quadrille_registry::Registry;
+use quadrille_runtime::Runtime;
+use quadrille_store::{Snapshot, Store, View};
+
+use crate::witness::Witness;
+
+/// One life of a host, as those who work there have it.
+#[derive(Debug)]
+pub struct Life<'a> {
+    /// Its number; 0 is the first.
+    pub number: u64,
+    /// What requests go to.
+    pub registry: &'a Registry,
+    /// Where controllers run.
+    pub runtime: &'a Runtime,
+}
+
+/// Who works on a host over its lives.
+pub trait Play {
+    /// Makes what must be there, in the first life, before anything goes wrong.
+    fn begin(&mut self, life: &Life<'_>) -> impl Future<Output = ()>;
+
+    /// Adds the controllers.
+    fn enter(&self, life: &Life<'_>);
+
+    /// Works; may be cut off at any moment.
+    fn act(&self, life: &Life<'_>) -> impl Future<Output = ()>;
+
+    /// What is wrong with how it went, when the host has come to rest in its last life.
+    fn judge(&self, end: &Snapshot, witness: &Witness, at_rest: bool) -> Vec<String>;
+
+    /// How many writes were acknowledged.
+    fn acknowledged(&self) -> usize;
+}
+
+/// Random controllers and clients, and the judge of strict serialisability.
+#[derive(Debug)]
+pub struct Random {
+    plan: quadrille_model::Plan,
+    cast: Option<Cast>,
+    start: Objects,
+    start_revision: u64,
+}
+
+impl Random {
+    /// A small one.
+    pub fn new(seed: u64) -> Self {
+        let plan = quadrille_model::Plan { writing_runs: 40, ..quadrille_model::Plan::small(seed) };
+        Self { plan, cast: None, start: Objects::default(), start_revision: 0 }
+    }
+
+    fn cast(&self) -> &Cast {
+        self.cast.as_ref().expect("a play begins first")
+    }
+
+    /// Whoever asks the store for its newest revision knows that what came before is there.
+    pub fn acknowledge(&self, store: &Store) {
+        self.cast().notes().acknowledge(store.revision().0);
+    }
+}
+
+impl Play for Random {
+    async fn begin(&mut self, life: &Life<'_>) {
+        let cast = Cast::new(self.plan, life.registry);
+        cast.set_up(life.registry).await;
+        let snapshot = life.registry.store().snapshot();
+        (self.start, self.start_revision) = (objects_of(&snapshot), snapshot.revision().0);
+        self.cast = Some(cast);
+    }
+
+    fn enter(&self, life: &Life<'_>) {
+        self.cast().enter(life.runtime);
+    }
+
+    async fn act(&self, life: &Life<'_>) {
+        self.cast().act(life.registry, life.runtime, life.number).await;
+    }
+
+    fn judge(&self, end: &Snapshot, witness: &Witness, at_rest: bool) -> Vec<String> {
+        let cast = self.cast();
+        let history = History {
+            start: self.start.clone(),
+            start_revision: self.start_revision,
+            txns: witness.txns_after(self.start_revision),
+            runs: cast.runs(),
+            deeds: cast.deeds(),
+            met: cast.met(),
+            late: witness.late(),
+            at_rest,
+            end: objects_of(end),
+        };
+        check(&history).into_iter().map(|violation| violation.0).collect()
+    }
+
+    fn acknowledged(&self) -> usize {
+        self.cast().deeds().len()
+    }
+}

@@ -1,0 +1,404 @@
+//! One seed, from the first life of a host to the end of its last.
+//!
+//! A life: the store is opened where the life before left it, registry and runtime are built anew, whoever plays goes on,
+//! and at some moment it ends: as it should, by a kill, by a power cut. Tasks end at whatever they wait for, as they
+//! would with their process. In the last life everything heals, the host comes to rest, and hours pass in which it must
+//! do nothing. Then all books are compared.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quadrille_disk::SimDisk;
+use quadrille_kit::clock::BoxFuture;
+use quadrille_kit::{Clock, ManualClock, Random as _, SeededRandom, Supervisor, VirtualTime};
+use quadrille_model::world::rest;
+use quadrille_object::GroupResource;
+use quadrille_registry::Registry;
+use quadrille_runtime::{Config, Runtime};
+use quadrille_store::{OpenError, Store, View};
+
+use crate::ground::{End, Ground};
+use crate::look::{self, Seen};
+use crate::play::{Life, Play};
+use crate::watcher::Watcher;
+use crate::weather::Weather;
+use crate::witness::{Witness, sum_of};
+
+/// How long nothing may happen once everything is settled.
+const QUIET: Duration = Duration::from_hours(6);
+/// How often a store is opened under trouble before the trouble ends.
+const OPENINGS_MAX: u32 = 4;
+
+/// What one seed does.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Decides everything.
+    pub seed: u64,
+    /// How many lives the host has.
+    pub lives: u64,
+    /// How many watch.
+    pub watchers: u64,
+    /// Whether the disk fails now and then.
+    pub trouble: bool,
+    /// Whether the wall clock jumps.
+    pub jumps: bool,
+    /// Whether the host's own controllers run.
+    pub builtin: bool,
+    /// How long a life that is cut off lasts at most.
+    pub life_max: Duration,
+}
+
+impl Plan {
+    /// What this seed does where nothing is asked for.
+    pub fn of(seed: u64) -> Self {
+        let random = SeededRandom::new(seed ^ 0xf1a9);
+        Self {
+            seed,
+            lives: 1 + random.below(5),
+            watchers: 3 + random.below(4),
+            trouble: random.below(2) == 0,
+            jumps: random.below(2) == 0,
+            builtin: false,
+            life_max: Duration::from_millis(15),
+        }
+    }
+}
+
+/// What there was of it, to be added up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Figures {
+    /// Lives.
+    pub lives: u64,
+    /// Kills.
+    pub kills: u64,
+    /// Power cuts.
+    pub power_cuts: u64,
+    /// Openings that failed because of trouble, and were tried again.
+    pub openings: u64,
+    /// Changes committed.
+    pub changes: usize,
+    /// Runs begun.
+    pub runs: u64,
+    /// Writes and looks that clients noted.
+    pub deeds: usize,
+    /// Changes that watchers were told of.
+    pub events: usize,
+    /// Times that a watcher began to read.
+    pub resumes: u64,
+    /// Times that a watcher found its place gone, rightly.
+    pub relists: u64,
+    /// Snapshots compared with everything.
+    pub looks: usize,
+    /// Hours in which nothing happened.
+    pub quiet_hours: u64,
+}
+
+impl Figures {
+    /// Adds those of another seed.
+    pub fn add(&mut self, other: Self) {
+        self.lives += other.lives;
+        self.kills += other.kills;
+        self.power_cuts += other.power_cuts;
+        self.openings += other.openings;
+        self.changes += other.changes;
+        self.runs += other.runs;
+        self.deeds += other.deeds;
+        self.events += other.events;
+        self.resumes += other.resumes;
+        self.relists += other.relists;
+        self.looks += other.looks;
+        self.quiet_hours += other.quiet_hours;
+    }
+}
+
+/// A disk with a new store, and the built-in kinds; seeds begin with copies of it.
+#[derive(Debug)]
+pub struct Stage {
+    disk: SimDisk,
+    registry: Registry,
+}
+
+/// What goes on through all lives of one seed.
+struct Going<'a, P> {
+    stage: &'a Stage,
+    plan: Plan,
+    play: P,
+    random: SeededRandom,
+    ground: Ground,
+    clock: Arc<ManualClock>,
+    weather: Arc<Weather>,
+    witness: Option<Witness>,
+    watchers: Vec<Watcher>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    figures: Figures,
+}
+
+impl Stage {
+    /// Built once: the built-in kinds take a while.
+    ///
+    /// # Panics
+    /// When a new store cannot be made on a disk that works.
+    pub fn build() -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let built = VirtualTime::run(clock, async |time| {
+            let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(time.clock());
+            let disk = SimDisk::new(1);
+            let config = quadrille_store::Config { disk: Some(disk.boot()), ..Default::default() };
+            let store = Store::open(config, Arc::clone(&clock), &Supervisor::default()).await;
+            let store = store.expect("a new store on a good disk");
+            let random = Arc::new(SeededRandom::new(1));
+            let config = quadrille_registry::Config::default();
+            let registry = Registry::build(config, store.clone(), clock, random);
+            let registry = registry.expect("built-in data");
+            registry.bootstrap().await.expect("an empty store takes it");
+            store.close().await;
+            Self { disk, registry }
+        });
+        built.expect("a thread is there")
+    }
+
+    /// Runs one seed; answers what there was of it, or what is wrong.
+    ///
+    /// # Errors
+    /// Everything that cannot be, in words.
+    ///
+    /// # Panics
+    /// When the operating system has no thread to give.
+    pub fn run<P: Play>(&self, plan: Plan, play: P) -> Result<Figures, Vec<String>> {
+        let clock = Arc::new(ManualClock::default());
+        let mut going = Going {
+            stage: self,
+            plan,
+            play,
+            random: SeededRandom::new(plan.seed),
+            ground: Ground::new(&self.disk, plan.seed),
+            weather: Arc::new(Weather::new(Arc::clone(&clock))),
+            clock,
+            witness: None,
+            watchers: Vec::new(),
+            seen: Arc::default(),
+            figures: Figures::default(),
+        };
+        for number in 0..plan.lives {
+            let end = match going.random.below(5) {
+                _ if number + 1 == plan.lives => End::Stop,
+                0 => End::Stop,
+                1 | 2 => End::Kill,
+                _ => End::PowerCut,
+            };
+            let clock = Arc::clone(&going.clock);
+            let lived = VirtualTime::run(clock, async |_| going.live(number, end).await);
+            lived.expect("a thread is there");
+        }
+        let wrong = going.witness.as_ref().map(Witness::wrong).unwrap_or_default();
+        if wrong.is_empty() { Ok(going.figures) } else { Err(wrong) }
+    }
+}
+
+impl<P: Play> Going<'_, P> {
+    async fn live(&mut self, number: u64, end: End) {
+        let supervisor = Supervisor::default();
+        let is_last = number + 1 == self.plan.lives;
+        let store = self.open(number, &supervisor).await;
+        let witness = self.witness.get_or_insert_with(|| Witness::new(&store.snapshot())).clone();
+        self.greet(&store, &witness).await;
+        let (registry, runtime) = self.build(number, &store, &supervisor);
+        let life = Life { number, registry: &registry, runtime: &runtime };
+        let first_run = runtime.next_run();
+        if number == 0 {
+            self.play.begin(&life).await;
+            let resources = [("", "configmaps"), ("", "pods"), ("apps", "replicasets")];
+            let resources = resources.map(|(group, name)| GroupResource::new(group, name));
+            let (seed, start) = (self.plan.seed, store.revision().0);
+            let watchers =
+                (0..self.plan.watchers).map(|number| Watcher::new(seed, number, start, &resources));
+            self.watchers = watchers.collect();
+        }
+        self.play.enter(&life);
+        let audience = self.attend(number, &store, &witness);
+        if self.plan.trouble && !is_last && self.random.below(2) == 0 {
+            self.ground.trouble(&self.random);
+        }
+        let micros = u64::try_from(self.plan.life_max.as_micros()).unwrap_or(u64::MAX);
+        let cut = Duration::from_micros(1 + self.random.below(micros));
+        let cut_off = async {
+            match end {
+                End::Stop => std::future::pending().await,
+                End::Kill | End::PowerCut => self.clock.sleep(cut).await,
+            }
+        };
+        let was_cut = tokio::select! {
+            biased;
+            () = self.play.act(&life) => false,
+            () = cut_off => true,
+        };
+        self.figures.lives += 1;
+        self.figures.runs += runtime.next_run() - first_run;
+        match end {
+            End::Stop => {
+                audience.shutdown().start();
+                self.stop(&life, &store, &supervisor, is_last).await;
+            }
+            End::Kill => {
+                // Whoever has the disk now has it no more.
+                let _next = self.ground.disk().boot();
+                self.figures.kills += u64::from(was_cut);
+            }
+            End::PowerCut => {
+                self.ground.disk().cut_power();
+                self.figures.power_cuts += u64::from(was_cut);
+            }
+        }
+        audience.shutdown().start();
+        supervisor.shutdown().start();
+    }
+
+    /// Opens the store, in the midst of trouble perhaps: a crash while it recovers, and another one.
+    async fn open(&mut self, number: u64, supervisor: &Supervisor) -> Store {
+        let clock: Arc<dyn Clock> = Arc::<Weather>::clone(&self.weather);
+        for _ in 0..OPENINGS_MAX {
+            if number == 0 || !self.plan.trouble || self.random.below(3) > 0 {
+                break;
+            }
+            self.ground.trouble(&self.random);
+            match self.ground.open(Arc::clone(&clock), supervisor).await {
+                Ok(store) => return store,
+                Err(OpenError::Io { .. }) => self.figures.openings += 1,
+                Err(error) => self.say(format!("a store cannot be opened: {error}")),
+            }
+        }
+        self.ground.disk().heal();
+        match self.ground.open(clock, supervisor).await {
+            Ok(store) => store,
+            Err(error) => {
+                self.say(format!("a store cannot be opened on a good disk: {error}"));
+                let memory = quadrille_store::Config::default();
+                let clock: Arc<dyn Clock> = Arc::<Weather>::clone(&self.weather);
+                Store::open(memory, clock, supervisor).await.expect("memory opens")
+            }
+        }
+    }
+
+    fn say(&self, what: String) {
+        if let Some(witness) = &self.witness {
+            witness.claim(false, || what);
+        }
+    }
+
+    /// A store that was opened has everything that anybody was told of, and nothing else.
+    async fn greet(&self, store: &Store, witness: &Witness) {
+        witness.check_again(store).await;
+        witness.hear_late(store).await;
+        let snapshot = store.snapshot();
+        witness.check_sum("the opened store", snapshot.revision().0, sum_of(&snapshot), true);
+        let found = look::indexes(&snapshot);
+        witness.claim(found.is_ok(), || format!("after opening: {found:?}"));
+    }
+
+    fn build(&self, number: u64, store: &Store, supervisor: &Supervisor) -> (Registry, Runtime) {
+        let clock: Arc<dyn Clock> = Arc::<Weather>::clone(&self.weather);
+        let random = Arc::new(SeededRandom::new(self.plan.seed ^ ((number + 1) << 48)));
+        let registry = self.stage.registry.fork(store.clone(), clock, random);
+        registry.set_supervisor(supervisor.clone());
+        supervisor.spawn("roles", registry.clone().keep_access(supervisor.shutdown()));
+        supervisor.spawn("quotas", registry.clone().keep_quotas(supervisor.shutdown()));
+        let config = Config { builtin: self.plan.builtin, slots: 3, ..Config::default() };
+        let runtime = Runtime::build(config, registry.clone(), supervisor.clone());
+        runtime.start();
+        (registry, runtime)
+    }
+
+    /// Those who watch and look, and the weather, until the shutdown that is answered.
+    fn attend(&self, number: u64, store: &Store, witness: &Witness) -> Supervisor {
+        let audience = Supervisor::default();
+        let clock: Arc<dyn Clock> = Arc::<Weather>::clone(&self.weather);
+        let seat = |work: BoxFuture<'static, ()>| {
+            let shutdown = audience.shutdown();
+            audience.spawn_brief("audience", async move {
+                tokio::select! {
+                    () = work => {}
+                    () = shutdown.started() => {}
+                }
+            });
+        };
+        seat(Box::pin(witness.clone().follow(store.clone(), Arc::clone(&clock))));
+        for watcher in &self.watchers {
+            let watch = watcher.clone().watch(store.clone(), witness.clone(), Arc::clone(&clock));
+            seat(Box::pin(watch));
+        }
+        let seed = self.plan.seed ^ (number << 32) ^ 0x100;
+        let (store, witness, seen) = (store.clone(), witness.clone(), Arc::clone(&self.seen));
+        seat(Box::pin(look::keep_looking(store, witness, (clock, seed), seen)));
+        if self.plan.jumps {
+            let weather = Arc::clone(&self.weather);
+            let random = SeededRandom::new(seed ^ 0x200);
+            seat(Box::pin(async move {
+                for _ in 0..4 {
+                    weather.sleep(Duration::from_micros(random.below(8_000))).await;
+                    weather.jump(&random);
+                }
+            }));
+        }
+        audience
+    }
+
+    /// A life that ends as it should; the last one is judged.
+    async fn stop(&mut self, life: &Life<'_>, store: &Store, supervisor: &Supervisor, last: bool) {
+        self.ground.disk().heal();
+        if last {
+            let at_rest = rest(life.runtime, life.registry).await;
+            self.stay_quiet(life, store).await;
+            self.judge(store, at_rest).await;
+        }
+        let sum = (store.revision(), sum_of(&store.snapshot()));
+        supervisor.shutdown().start();
+        store.close().await;
+        if last {
+            let clock: Arc<dyn Clock> = Arc::<Weather>::clone(&self.weather);
+            match self.ground.open(clock, &Supervisor::default()).await {
+                Ok(again) => {
+                    let now = (again.revision(), sum_of(&again.snapshot()));
+                    if now != sum {
+                        self.say(format!("{sum:?} was closed, and {now:?} is opened"));
+                    }
+                }
+                Err(error) => self.say(format!("what was closed cannot be opened: {error}")),
+            }
+        }
+    }
+
+    /// A settled system does nothing.
+    async fn stay_quiet(&mut self, life: &Life<'_>, store: &Store) {
+        let before = (life.runtime.next_run(), store.revision());
+        self.clock.sleep(QUIET).await;
+        let after = (life.runtime.next_run(), store.revision());
+        if before != after {
+            self.say(format!("at rest at {before:?}, and hours later at {after:?}"));
+        }
+        self.figures.quiet_hours += QUIET.as_secs() / 3600;
+    }
+
+    async fn judge(&mut self, store: &Store, at_rest: bool) {
+        let Some(witness) = self.witness.clone() else { return };
+        witness.catch_up(store).await;
+        let snapshot = store.snapshot();
+        witness.check_sum("the end", snapshot.revision().0, sum_of(&snapshot), true);
+        for watcher in &self.watchers {
+            watcher.finish(store, &witness).await;
+            let (events, resumes, relists) = watcher.check(&witness);
+            if relists > 0 && !self.ground.forgets() {
+                self.say(format!("history was gone that is kept: {watcher:?}"));
+            }
+            self.figures.events += events;
+            self.figures.resumes += resumes;
+            self.figures.relists += relists;
+        }
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.figures.looks += look::judge(&witness, &seen);
+        for what in self.play.judge(&snapshot, &witness, at_rest) {
+            self.say(what);
+        }
+        self.figures.changes += witness.changes();
+        self.figures.deeds += self.play.acknowledged();
+    }
+}
