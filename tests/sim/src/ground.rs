@@ -32,7 +32,7 @@ impl Ground {
         let small = |random: &SeededRandom| random.below(3) == 0;
         let config = Config {
             checkpoint_bytes: if small(&random) { 4_000 } else { 100_000 },
-            history_bytes_max: if small(&random) { 60_000 } else { 100_000_000 },
+            history_bytes_max: if small(&random) { 20_000 } else { 100_000_000 },
             recent_changes_max: if small(&random) { 8 } else { 10_000 },
             ..Config::default()
         };

@@ -67,6 +67,8 @@ impl Plan {
 /// What there was of it, to be added up.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {
+    /// Seeds.
+    pub seeds: u64,
     /// Lives.
     pub lives: u64,
     /// Kills.
@@ -96,6 +98,7 @@ pub struct Figures {
 impl Figures {
     /// Adds those of another seed.
     pub fn add(&mut self, other: Self) {
+        self.seeds += other.seeds;
         self.lives += other.lives;
         self.kills += other.kills;
         self.power_cuts += other.power_cuts;
@@ -177,7 +180,7 @@ impl Stage {
             witness: None,
             watchers: Vec::new(),
             seen: Arc::default(),
-            figures: Figures::default(),
+            figures: Figures { seeds: 1, ..Figures::default() },
         };
         for number in 0..plan.lives {
             let end = match going.random.below(5) {

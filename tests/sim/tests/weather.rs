@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use quadrille_sim::{Figures, Plan, Random, Stage};
 
 /// How many seeds run.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 80;
 
 #[expect(clippy::disallowed_methods, reason = "whoever runs the test decides how long")]
 fn setting(name: &str) -> Option<u64> {
@@ -44,13 +44,13 @@ fn no_seed_breaks_a_promise() {
     for seed in 0..setting("QUADRILLE_SIM_SEEDS").unwrap_or(SEEDS) {
         figures.add(run(Plan::of(seed)));
     }
-    println!("{figures:?}");
+    println!("I4 {} seeds: {figures:?}", figures.seeds);
     assert!(figures.kills > 0 && figures.power_cuts > 0 && figures.relists > 0, "{figures:?}");
 }
 
 #[test]
 fn the_same_seed_goes_the_same_way() {
-    for seed in 0..5 {
+    for seed in 0..3 {
         let [once, again] = [(); 2].map(|()| format!("{:?}", run(Plan::of(seed))));
         assert_eq!(once, again, "seed {seed}");
     }

@@ -10,7 +10,7 @@ use crate::change::ChangeKind;
 use crate::disk::{Directory, Disk};
 use crate::key::Key;
 use crate::record::{self, Envelope};
-use quadrille_object::GroupResource;
+use quadrille_object::{GroupResource, Timestamp};
 
 /// One change for an engine; `at` is its time, each record a few hundred bytes.
 pub(crate) fn entry(revision: u64, name: &str, kind: ChangeKind, previous: u64, at: i64) -> Entry {
