@@ -97,25 +97,27 @@ impl Disk for Directory {
         match std::fs::metadata(self.0.join(name)) {
             // Opening a pipe or a device could wait for ever.
             Ok(meta) if !meta.is_file() => {
-                Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"))
+                let what = format!("{name} is no regular file");
+                Err(io::Error::new(io::ErrorKind::InvalidInput, what))
             }
             Ok(meta) => Ok(Some(meta.len())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => Err(named(name, &error)),
         }
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         self.length(name)?;
-        let file = OpenOptions::new().read(true).write(true).open(self.0.join(name))?;
-        Ok(Arc::new(file))
+        let file = OpenOptions::new().read(true).write(true).open(self.0.join(name));
+        Ok(Arc::new(file.map_err(|error| named(name, &error))?))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         self.length(name)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
-        Ok(Arc::new(options.open(self.0.join(name))?))
+        let file = options.open(self.0.join(name));
+        Ok(Arc::new(file.map_err(|error| named(name, &error))?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -125,6 +127,10 @@ impl Disk for Directory {
     fn sync_names(&self) -> io::Result<()> {
         File::open(&self.0)?.sync_all()
     }
+}
+
+fn named(name: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{name}: {error}"))
 }
 
 impl DiskFile for File {

@@ -95,15 +95,14 @@ fn read_any(disk: &dyn Disk, file: u64) -> io::Result<Vec<u8>> {
 impl Medium for OnDisk {
     fn read(&self, file: u64) -> io::Result<Vec<u8>> {
         let name = name(file);
-        let told = |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
-        let length = self.0.length(&name).map_err(told)?;
+        let length = self.0.length(&name)?;
         if length != Some(SEGMENT_BYTES) {
             let found = length.map_or("is missing".to_owned(), |l| format!("has {l} bytes"));
             let wrong = format!("{name} {found}, and has to have {SEGMENT_BYTES} bytes");
             return Err(io::Error::new(io::ErrorKind::InvalidData, wrong));
         }
         let mut bytes = vec![0; usize::try_from(SEGMENT_BYTES).map_err(io::Error::other)?];
-        self.0.open(&name).and_then(|file| file.read_at(0, &mut bytes)).map_err(told)?;
+        self.0.open(&name)?.read_at(0, &mut bytes)?;
         Ok(bytes)
     }
 
