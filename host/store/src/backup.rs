@@ -72,13 +72,16 @@ pub enum BackupError {
     },
 }
 
+/// Namespace and name.
+type Place = (Arc<str>, Arc<str>);
+
 /// A backup that is being made, piece by piece.
 pub struct Backup {
     head: BackupHead,
     snapshot: Snapshot,
     resources: std::vec::IntoIter<GroupResource>,
     /// The resource that is being written, and the last object that was.
-    current: Option<(GroupResource, Option<(Arc<str>, Arc<str>)>)>,
+    current: Option<(GroupResource, Option<Place>)>,
     sum: Box<Xxh3>,
     state: Stage,
 }
@@ -230,9 +233,12 @@ struct Reader<'a, R> {
 
 impl<R: Read> Reader<'_, R> {
     fn take(&mut self, out: &mut [u8]) -> Result<(), BackupError> {
-        self.source.read_exact(out).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => BackupError::Damaged("it is cut short".to_owned()),
-            _ => BackupError::Io(error),
+        self.source.read_exact(out).map_err(|error| {
+            if error.kind() == io::ErrorKind::UnexpectedEof {
+                BackupError::Damaged("it is cut short".to_owned())
+            } else {
+                BackupError::Io(error)
+            }
         })?;
         self.sum.update(out);
         Ok(())

@@ -72,6 +72,16 @@ pub(crate) enum EngineError {
     Newer { found: u32, known: u32 },
 }
 
+impl EngineError {
+    /// What a disk said: that it cannot, or that what is there is not what has to be.
+    #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
+    pub(crate) fn of_disk(error: std::io::Error) -> Self {
+        let damage = [std::io::ErrorKind::InvalidData, std::io::ErrorKind::UnexpectedEof];
+        let message = error.to_string();
+        if damage.contains(&error.kind()) { Self::Corrupt(message) } else { Self::Io(message) }
+    }
+}
+
 /// How much history to keep, and how much work to do at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use quadrille_kit::{Random, SeededRandom};
 use quadrille_store::{Disk, DiskFile};
 
-use crate::image::{Image, SECTOR_BYTES};
+use crate::image::{Image, PAGE_BYTES, SECTOR_BYTES};
 
 /// What goes wrong, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +144,49 @@ impl SimDisk {
         Arc::new(Booted { disk: self.clone(), boot })
     }
 
+    /// All files as one text of bytes: each with its name, its length and its pages that are not zero.
+    pub fn save(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for name in self.names() {
+            let image = self.image(&name).expect("it is named");
+            let used = image.used();
+            out.extend_from_slice(&(name.len() as u64).to_le_bytes());
+            out.extend_from_slice(name.as_bytes());
+            for number in [image.length(), used.len() as u64] {
+                out.extend_from_slice(&number.to_le_bytes());
+            }
+            for page in used {
+                let mut bytes = vec![0; PAGE_BYTES];
+                image.read(page * PAGE_BYTES as u64, &mut bytes).expect("whole pages");
+                let kept = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+                out.extend_from_slice(&page.to_le_bytes());
+                out.extend_from_slice(&(kept as u64).to_le_bytes());
+                out.extend_from_slice(&bytes[..kept]);
+            }
+        }
+        out
+    }
+
+    /// A disk with files that were saved; `None` when that is not what the bytes are.
+    pub fn load(mut bytes: &[u8]) -> Option<Self> {
+        let disk = Self::new(0);
+        while !bytes.is_empty() {
+            let name = take_number(&mut bytes)?;
+            let name = std::str::from_utf8(take(&mut bytes, name)?).ok()?;
+            let (length, pages) = (take_number(&mut bytes)?, take_number(&mut bytes)?);
+            let mut image = Image::default();
+            image.set_length(length);
+            for _ in 0..pages {
+                let (page, kept) = (take_number(&mut bytes)?, take_number(&mut bytes)?);
+                image.put(page * PAGE_BYTES as u64, take(&mut bytes, kept)?);
+            }
+            disk.set_image(name, image);
+        }
+        Some(disk)
+    }
+
     /// Another disk with the same content, all of it durable, and its own chance.
+    #[must_use]
     pub fn copy(&self, seed: u64) -> Self {
         let copy = Self::new(seed);
         let inside = self.lock();
@@ -384,6 +426,16 @@ impl SimFile {
         self.seen.write(at, bytes);
         self.pending.push(FileOp::Write { at, bytes: bytes.to_vec() });
     }
+}
+
+fn take<'a>(bytes: &mut &'a [u8], count: u64) -> Option<&'a [u8]> {
+    let (head, tail) = bytes.split_at_checked(usize::try_from(count).ok()?)?;
+    *bytes = tail;
+    Some(head)
+}
+
+fn take_number(bytes: &mut &[u8]) -> Option<u64> {
+    take(bytes, 8)?.try_into().ok().map(u64::from_le_bytes)
 }
 
 /// The pieces of a write that lie in a sector each.

@@ -138,6 +138,21 @@ impl World {
         if found == self.objects { Ok(()) } else { Err(self.difference(&found)) }
     }
 
+    /// The objects as lines of key, revision and data.
+    pub fn lines(&self) -> String {
+        let lines =
+            self.objects.iter().map(|(key, (revision, data))| format!("{key} {revision} {data}\n"));
+        lines.collect()
+    }
+
+    /// The objects of a snapshot as lines.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn lines_of(snapshot: &Snapshot) -> Result<String, String> {
+        Ok(Self { objects: objects_of(snapshot)?, ..Self::default() }.lines())
+    }
+
     /// How many objects of a repaired store are as they have to be, and how many are missing, older or should not be there. Each
     /// has to be one that was committed once.
     ///
@@ -357,10 +372,7 @@ impl Life {
 
     /// Finds out which of the worlds a store is in.
     fn resolve(&mut self, store: &Store) -> Result<(), String> {
-        let wrong = match self.world.compare(store) {
-            Ok(()) => None,
-            Err(wrong) => Some(wrong),
-        };
+        let wrong = self.world.compare(store).err();
         let other = self.in_doubt.iter().find(|world| world.compare(store).is_ok()).cloned();
         match (wrong, other) {
             (None, _) => {}

@@ -225,7 +225,7 @@ fn a_repair_keeps_all_that_can_be_read_and_says_what_it_could_not() {
         }
     }
     println!(
-        "{wanted} damaged stores: {repaired} repaired, {whole} harmless; {kept} of {of} objects as they were, the others told"
+        "A5: {wanted} damaged stores: {repaired} repaired, {whole} harmless; {kept} of {of} objects as they were, the others told"
     );
     assert!(repaired > 0 && kept * 10 > of * 5);
 }

@@ -177,10 +177,10 @@ fn no_damage_is_served() {
         match behaved {
             Ok(Ok(outcome)) => *outcomes.entry(outcome).or_default() += 1,
             Ok(Err(wrong)) => panic!("case {case}: {how}: {wrong}"),
-            Err(_) => panic!("case {case}: {how}: it panicked"),
+            Err(panicked) => panic!("case {case}: {how}: it panicked: {panicked:?}"),
         }
     }
-    println!("{wanted} damaged stores: {outcomes:?}; served wrong 0, panics 0, aborts 0");
+    println!("A4: {wanted} damaged stores: {outcomes:?}; served wrong 0, panics 0, aborts 0");
     assert!(outcomes.contains_key(&Outcome::ToldAtStart));
 }
 

@@ -8,6 +8,9 @@ fn run<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(work)
 }
 
+/// What goes wrong at a call.
+type Planned = fn(u64) -> Plan;
+
 fn step(short: usize) -> usize {
     if std::env::vars().any(|(name, _)| name == "QUADRILLE_DISK_FAULTS") { 1 } else { short }
 }
@@ -15,16 +18,13 @@ fn step(short: usize) -> usize {
 /// Made, worked on, shrunk, closed, opened, worked on. Commits may be refused; everything else has to hold.
 async fn fixed_life(life: &mut Life) -> Result<(), String> {
     for _ in 0..2 {
-        let store = match workload::open(workload::config(&life.disk)).await {
-            Ok(store) => store,
-            Err(_) => {
-                // Opening may fail while the disk does, and must work when it does again.
-                life.disk.heal();
-                workload::open(workload::config(&life.disk))
-                    .await
-                    .map_err(|e| workload::chain(&e))?
-            }
-        };
+        let mut opened = workload::open(workload::config(&life.disk)).await;
+        if opened.is_err() {
+            // Opening may fail while the disk does, and must work when it does again.
+            life.disk.heal();
+            opened = workload::open(workload::config(&life.disk)).await;
+        }
+        let store = opened.map_err(|error| workload::chain(&error))?;
         for n in 0..20 {
             if n == 12 {
                 // It may be refused; nothing depends on it.
@@ -56,7 +56,7 @@ fn a_fault_at_any_call_loses_nothing_and_service_resumes() {
     let mut whole = Life::new(3);
     run(fixed_life(&mut whole)).expect("nothing goes wrong");
     let calls = whole.disk.calls();
-    let faults: [(&str, fn(u64) -> Plan); 5] = [
+    let faults: [(&str, Planned); 5] = [
         ("one error", |n| Plan::errors(n, 1)),
         ("three errors", |n| Plan::errors(n, 3)),
         ("forty errors", |n| Plan::errors(n, 40)),
@@ -75,7 +75,7 @@ fn a_fault_at_any_call_loses_nothing_and_service_resumes() {
                 let store = life.open(true).await?;
                 life.compare(&store).await
             });
-            assert_eq!(outcome, Ok(()), "{name} at call {n}");
+            assert_eq!(outcome, Ok(()), "A6: {name} at call {n}");
             points += 1;
             total.add(life.tally);
         }

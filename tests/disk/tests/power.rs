@@ -24,7 +24,7 @@ fn lives_with_power_cuts_lose_nothing() {
         }
         total.add(life.tally);
     }
-    println!("{lives} lives: {total:?}; lost 0, phantom 0, torn 0, unopened 0");
+    println!("A3: {lives} lives: {total:?}; lost 0, phantom 0, torn 0, unopened 0");
     assert!(total.in_recovery > 0 && total.power_cuts > total.in_recovery);
 }
 
@@ -72,7 +72,7 @@ fn a_power_cut_at_any_call_leaves_what_was_acknowledged_or_in_flight() {
         total.add(life.tally);
     }
     println!(
-        "{calls} calls, cut at each {step}.: {total:?}; lost 0, phantom 0, torn 0, unopened 0"
+        "A2: {calls} calls, cut at each {step}.: {total:?}; lost 0, phantom 0, torn 0, unopened 0"
     );
 }
 
@@ -86,6 +86,6 @@ fn a_disk_that_lies_about_flushes_is_found_out() {
         run(life.rounds(8)).err()
     });
     let found: Vec<String> = outcomes.flatten().collect();
-    println!("{} of {lives} lives on a lying disk went wrong, as they must", found.len());
+    println!("A2: {} of {lives} lives on a lying disk went wrong, as they must", found.len());
     assert!(found.len() as u64 > lives / 2, "the harness sees lost flushes: {found:?}");
 }

@@ -16,8 +16,8 @@ pub(crate) fn open_or_make(
     disk: &Arc<dyn Disk>,
     id: impl FnOnce() -> u64,
 ) -> Result<WalEngine, EngineError> {
-    if disk.length(FILE).map_err(failed)?.is_none() {
-        if OnDisk::is_used(disk.as_ref()).map_err(failed)? {
+    if disk.length(FILE).map_err(EngineError::of_disk)?.is_none() {
+        if OnDisk::is_used(disk.as_ref()).map_err(EngineError::of_disk)? {
             return Err(EngineError::Corrupt(format!(
                 "{FILE} is missing, and its log is still there"
             )));
@@ -25,7 +25,7 @@ pub(crate) fn open_or_make(
         make(disk.as_ref(), id())?;
     }
     // When it was made and then not flushed, its name is seen and would be gone after a power cut, with all in it.
-    disk.sync_names().map_err(failed)?;
+    disk.sync_names().map_err(EngineError::of_disk)?;
     open(disk)
 }
 
@@ -33,18 +33,13 @@ pub(crate) fn open_or_make(
 pub(crate) fn open(disk: &Arc<dyn Disk>) -> Result<WalEngine, EngineError> {
     let below = RedbEngine::open(disk).map_err(|error| match error {
         EngineError::Corrupt(what) => EngineError::Corrupt(format!("{FILE}: {what}")),
-        other => other,
+        other @ (EngineError::Io(_) | EngineError::InUse | EngineError::Newer { .. }) => other,
     })?;
     WalEngine::open(below, Box::new(OnDisk(Arc::clone(disk))))
 }
 
 /// Makes an empty store.
 pub(crate) fn make(disk: &dyn Disk, id: u64) -> Result<(), EngineError> {
-    OnDisk::make(disk).map_err(failed)?;
+    OnDisk::make(disk).map_err(EngineError::of_disk)?;
     RedbEngine::make(disk, id)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
-fn failed(error: std::io::Error) -> EngineError {
-    EngineError::Io(error.to_string())
 }

@@ -83,7 +83,7 @@ impl RedbEngine {
         let held = Arc::<pages::Held>::default();
         let holding = Arc::clone(&held);
         let opener = move || {
-            let file = on.open(FILE).map_err(failed)?;
+            let file = on.open(FILE).map_err(EngineError::of_disk)?;
             let pages = pages::Pages::open(file, &holding)?;
             let opened = builder().create_with_backend(pages).map_err(open_error)?;
             holding.end_repairs();
@@ -98,14 +98,14 @@ impl RedbEngine {
 
     /// Makes an empty file; `id` names the store.
     pub(crate) fn make(disk: &dyn Disk, id: u64) -> Result<(), EngineError> {
-        let file = disk.create(PART).map_err(failed)?;
+        let file = disk.create(PART).map_err(EngineError::of_disk)?;
         guarded(|| {
             let pages = pages::Pages::make(Arc::clone(&file));
             let database = builder().create_with_backend(pages).map_err(open_error)?;
             begin(&database, id)
         })?;
-        pages::seal(file.as_ref()).map_err(failed)?;
-        disk.rename(PART, FILE).and_then(|()| disk.sync_names()).map_err(failed)
+        pages::seal(file.as_ref()).map_err(EngineError::of_disk)?;
+        disk.rename(PART, FILE).and_then(|()| disk.sync_names()).map_err(EngineError::of_disk)
     }
 
     pub(crate) fn with_opener(
@@ -370,11 +370,6 @@ impl Engine for RedbEngine {
     fn blocks(&self) -> bool {
         self.blocks
     }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
-fn failed(error: std::io::Error) -> EngineError {
-    EngineError::Io(error.to_string())
 }
 
 fn builder() -> redb::Builder {

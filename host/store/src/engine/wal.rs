@@ -73,7 +73,7 @@ impl WalEngine {
         let id = below.state().id;
         let mut frames = Vec::new();
         for file in 0..SEGMENTS {
-            let bytes = medium.read(file).map_err(io)?;
+            let bytes = medium.read(file).map_err(EngineError::of_disk)?;
             frames.extend(frame::find_all(id, &bytes)?);
         }
         let number = frames.iter().map(|frame| frame.number).max().unwrap_or(0);
@@ -133,7 +133,7 @@ impl WalEngine {
 impl Writer {
     fn next_segment(&mut self, medium: &dyn Medium) -> Result<(), EngineError> {
         let number = self.number + 1;
-        self.segment = Some(medium.open(number % SEGMENTS).map_err(io)?);
+        self.segment = Some(medium.open(number % SEGMENTS).map_err(EngineError::of_disk)?);
         self.number = number;
         self.at = 0;
         Ok(())
@@ -147,7 +147,7 @@ impl Writer {
         segment.write_at(&self.frame, self.at).and_then(|()| segment.sync()).map_err(|error| {
             self.refused = true;
             self.segment = None;
-            io(error)
+            EngineError::of_disk(error)
         })?;
         self.at += self.frame.len() as u64;
         if let (Some(entry), Some(last)) = (batch.last(), self.last.get_mut(file_of(self.number))) {
@@ -332,16 +332,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The file that a segment lies in, as an index.
 fn file_of(number: u64) -> usize {
     usize::from(!number.is_multiple_of(SEGMENTS))
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
-fn io(error: std::io::Error) -> EngineError {
-    match error.kind() {
-        std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
-            EngineError::Corrupt(error.to_string())
-        }
-        _ => EngineError::Io(error.to_string()),
-    }
 }
 
 #[cfg(test)]

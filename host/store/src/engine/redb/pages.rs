@@ -111,18 +111,18 @@ impl Pages {
 
     /// A file that exists.
     pub(super) fn open(file: Arc<dyn DiskFile>, held: &Arc<Held>) -> Result<Self, EngineError> {
-        let length = file.length().map_err(failed)?;
+        let length = file.length().map_err(EngineError::of_disk)?;
         let mut head = [0; PAGE_BYTES];
         let first = usize::try_from(length).map_or(PAGE_BYTES, |l| l.min(PAGE_BYTES));
         let head = head.get_mut(..first).unwrap_or_default();
-        file.read_at(0, head).map_err(failed)?;
+        file.read_at(0, head).map_err(EngineError::of_disk)?;
         let fixed = Seal::read(head)?;
         let pages = pages_in(length);
         let sums = Mutex::new(load(file.as_ref(), pages)?);
         held.hold(file);
         let opened = Self { sums, held: Arc::clone(held) };
         let mut found = [0; FIXED_BYTES];
-        opened.read(0, &mut found).map_err(failed)?;
+        opened.read(0, &mut found).map_err(EngineError::of_disk)?;
         if FIXED.iter().any(|part| found.get(part.clone()) != fixed.get(part.clone())) {
             return Err(EngineError::Corrupt("the header of its engine is damaged".to_owned()));
         }
@@ -332,7 +332,7 @@ fn load(file: &dyn DiskFile, pages: u64) -> Result<Sums, EngineError> {
     let mut sums = Sums::default();
     let mut block = [0; PAGE_BYTES];
     for group in 0..pages.div_ceil(GROUP_PAGES) {
-        file.read_at(place_of_sums(group), &mut block).map_err(failed)?;
+        file.read_at(place_of_sums(group), &mut block).map_err(EngineError::of_disk)?;
         let (words, _) = block.as_chunks::<8>();
         sums.of.extend(words.iter().map(|word| u64::from_le_bytes(*word)));
     }
@@ -369,14 +369,4 @@ fn sum_of(page: u64, bytes: &[u8]) -> u64 {
 
 fn matches(known: u64, page: u64, bytes: &[u8]) -> bool {
     if known == 0 { bytes.iter().all(|byte| *byte == 0) } else { known == sum_of(page, bytes) }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
-fn failed(error: io::Error) -> EngineError {
-    match error.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
-            EngineError::Corrupt(format!("it is cut short or damaged: {error}"))
-        }
-        _ => EngineError::Io(error.to_string()),
-    }
 }

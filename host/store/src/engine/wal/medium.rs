@@ -97,7 +97,8 @@ impl Medium for OnDisk {
         let name = name(file);
         let length = self.0.length(&name)?;
         if length != Some(SEGMENT_BYTES) {
-            let found = length.map_or("is missing".to_owned(), |l| format!("has {l} bytes"));
+            let found =
+                length.map_or_else(|| "is missing".to_owned(), |l| format!("has {l} bytes"));
             let wrong = format!("{name} {found}, and has to have {SEGMENT_BYTES} bytes");
             return Err(io::Error::new(io::ErrorKind::InvalidData, wrong));
         }
