@@ -4,9 +4,11 @@
 
 #![expect(
     clippy::disallowed_methods,
+    clippy::format_collect,
     clippy::panic,
     clippy::print_stderr,
-    reason = "tests of a whole process wait in real time, and print the figures of their runs"
+    clippy::too_many_lines,
+    reason = "tests of a whole process wait in real time and print their figures; tables of cases are long"
 )]
 
 mod bodies;

@@ -21,13 +21,16 @@ struct Endpoint {
     path: String,
 }
 
+/// A user and their groups.
+type User = (&'static str, &'static [&'static str]);
+
 /// Somebody who asks.
 struct Identity {
     name: &'static str,
     client: Client,
     token: Option<String>,
     /// Who that is in a review; `None` for whoever must not be taken for anybody.
-    user: Option<(&'static str, &'static [&'static str])>,
+    user: Option<User>,
 }
 
 const METHODS: [(&str, &str); 7] = [
@@ -316,7 +319,7 @@ const USERS: &str = "t-reader,reader,1\nt-neighbour,neighbour,2\nt-editor,editor
 fn identities(target: &Target) -> Vec<Identity> {
     let ca = target.host.dir().join("ca.crt");
     let client = |token: Option<&str>| Client::new(&target.host.url, &ca, token).expect("a client");
-    let known: [(&str, &str, (&str, &[&str])); 6] = [
+    let known: [(&str, &str, User); 6] = [
         ("a reader", "t-reader", ("reader", &["system:authenticated"])),
         ("a neighbour", "t-neighbour", ("neighbour", &["system:authenticated"])),
         ("an editor", "t-editor", ("editor", &["system:authenticated"])),
@@ -330,7 +333,7 @@ fn identities(target: &Target) -> Vec<Identity> {
         token: Some(token.to_owned()),
         user: Some(user),
     });
-    let anonymous: (&str, &[&str]) = ("system:anonymous", &["system:unauthenticated"]);
+    let anonymous: User = ("system:anonymous", &["system:unauthenticated"]);
     let stranger =
         Identity { name: "a stranger", client: client(None), token: None, user: Some(anonymous) };
     let forged = tokens::forged(target).into_iter().map(|Forged { name, token }| Identity {

@@ -82,7 +82,7 @@ fn every_write_of_the_history_has_its_line_in_the_audit_log() {
     let folder = tempfile::tempdir().expect("a folder");
     let (log, policy) = (folder.path().join("audit.log"), folder.path().join("policy.yaml"));
     std::fs::write(&policy, "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n- level: RequestResponse\n").expect("written");
-    let text = format!("[audit]\nlog_path = {:?}\npolicy_file = {:?}\n", log, policy);
+    let text = format!("[audit]\nlog_path = {log:?}\npolicy_file = {policy:?}\n");
     let target =
         Target::configured(&text, &["--token-auth-file", &users.path().display().to_string()]);
     let maps = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]}]);

@@ -153,7 +153,9 @@ fn everybody(admin: &Client) -> BTreeMap<String, Rights> {
                 None => name.to_owned(),
             };
             let rights = all.entry(user).or_default();
-            places.iter().for_each(|place| allowed(&rules, place, rights));
+            for place in places {
+                allowed(&rules, place, rights);
+            }
         }
     };
     for binding in items(&format!("{RBAC}/clusterrolebindings")) {

@@ -69,9 +69,9 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Somebody asks who is not anonymous.
-    fn recognise(&self, user: &User) {
-        if *user.name != *access::ANONYMOUS {
+    /// Somebody asks, who may be known.
+    fn recognise(&self, user: Option<&Arc<User>>) {
+        if user.is_some_and(|user| *user.name != *access::ANONYMOUS) {
             self.stranger.recognise();
         }
     }
@@ -162,9 +162,7 @@ impl App {
         let (mut parts, body) = request.into_parts();
         let begun = self.clock.monotonic();
         let user = self.authenticator.at_once(&parts.headers, caller.certified.as_ref());
-        if let Some(user) = &user {
-            caller.recognise(user);
-        }
+        caller.recognise(user.as_ref());
         if let Some(answer) = user.as_ref().and_then(|user| self.quick(&parts, user, begun)) {
             let id = self.id_of(&parts);
             return Either::Left(ready(finish(&parts, answer, id)));
@@ -270,9 +268,7 @@ impl App {
             Some(user) => Ok(user),
             None => self.authenticator.user(&parts.headers).await,
         };
-        if let Ok(user) = &user {
-            caller.recognise(user);
-        }
+        caller.recognise(user.as_ref().ok());
         let url = parts.uri.path();
         let Some(path) = Path::parse(url) else {
             user?;

@@ -225,15 +225,13 @@ impl Door {
                 return None;
             }
         };
-        let permit = match Arc::clone(&self.free).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                if self.strangers.send_away_oldest() {
-                    tracing::debug!("too many connections: a stranger makes room");
-                }
-                Arc::clone(&self.free).acquire_owned().await.ok()?
-            }
-        };
+        if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
+            return Some((socket, peer, permit));
+        }
+        if self.strangers.send_away_oldest() {
+            tracing::debug!("too many connections: a stranger makes room");
+        }
+        let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
         Some((socket, peer, permit))
     }
 }
