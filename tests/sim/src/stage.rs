@@ -69,6 +69,8 @@ impl Plan {
 pub struct Figures {
     /// Seeds.
     pub seeds: u64,
+    /// Seeds of which nothing can be said, because their history was too short for the witness.
+    pub unseen: u64,
     /// Lives.
     pub lives: u64,
     /// Kills.
@@ -99,6 +101,7 @@ impl Figures {
     /// Adds those of another seed.
     pub fn add(&mut self, other: Self) {
         self.seeds += other.seeds;
+        self.unseen += other.unseen;
         self.lives += other.lives;
         self.kills += other.kills;
         self.power_cuts += other.power_cuts;
@@ -192,6 +195,9 @@ impl Stage {
             let clock = Arc::clone(&going.clock);
             let lived = VirtualTime::run(clock, async |_| going.live(number, end).await);
             lived.expect("a thread is there");
+        }
+        if going.ground.forgets() && going.witness.as_ref().is_some_and(Witness::missed) {
+            return Ok(Figures { seeds: 1, unseen: 1, ..Figures::default() });
         }
         let wrong = going.witness.as_ref().map(Witness::wrong).unwrap_or_default();
         if wrong.is_empty() { Ok(going.figures) } else { Err(wrong) }

@@ -76,6 +76,8 @@ struct Known {
     /// The revisions that were heard of only when a store was opened again.
     late: BTreeSet<u64>,
     wrong: Vec<String>,
+    /// Whether history went before it was heard.
+    missed: bool,
 }
 
 /// The witness; cheap to clone.
@@ -114,6 +116,11 @@ impl Witness {
     /// What cannot be, so far.
     pub fn wrong(&self) -> Vec<String> {
         self.known().wrong.clone()
+    }
+
+    /// Whether history went before it was heard, which a short one may: then nothing can be said.
+    pub fn missed(&self) -> bool {
+        self.known().missed
     }
 
     /// Where it began.
@@ -166,7 +173,8 @@ impl Witness {
                 ChangesError::Closed => return,
                 ChangesError::Unavailable(_) => clock.sleep(Duration::from_millis(1)).await,
                 ChangesError::Expired { .. } => {
-                    return self.claim(false, || format!("the witness is late: {error}"));
+                    self.known().missed = true;
+                    return;
                 }
             }
         }
@@ -180,6 +188,10 @@ impl Witness {
                 Ok(Some(batch)) => self.hear(&batch),
                 Ok(None) => break,
                 Err(ChangesError::Unavailable(_)) => tokio::task::yield_now().await,
+                Err(ChangesError::Expired { .. }) => {
+                    self.known().missed = true;
+                    return;
+                }
                 Err(error) => return self.claim(false, || format!("the witness hears: {error}")),
             }
         }

@@ -45,6 +45,7 @@ fn no_seed_breaks_a_promise() {
         figures.add(run(Plan::of(seed)));
     }
     println!("I4 {} seeds: {figures:?}", figures.seeds);
+    assert!(figures.unseen * 10 <= figures.seeds, "{figures:?}");
     assert!(figures.kills > 0 && figures.power_cuts > 0 && figures.relists > 0, "{figures:?}");
 }
 
