@@ -6,11 +6,13 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use blake3::Hasher as Blake3;
 use quadrille_kit::Supervisor;
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result,
+    Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig,
+    Result,
 };
 
 use crate::limit::EPOCH_TICK;
@@ -43,6 +45,8 @@ pub struct ComponentEngine {
     compatibility: Arc<str>,
     warnings: Arc<[String]>,
     pooled: bool,
+    /// Whether the epoch moves on after the end of a host.
+    outlived: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for ComponentEngine {
@@ -76,7 +80,8 @@ impl ComponentEngine {
             tracing::warn!(limit = warning, "the machine's limits are low");
         }
         let compatibility = compatibility(&engine);
-        Ok(Self { engine, compatibility, warnings: warnings.into(), pooled })
+        let (warnings, outlived) = (warnings.into(), Arc::default());
+        Ok(Self { engine, compatibility, warnings, pooled, outlived })
     }
 
     /// An engine that only compiles, for the compiling child: the same code, no pool.
@@ -86,21 +91,22 @@ impl ComponentEngine {
     pub(crate) fn compiler() -> Result<Self, EngineError> {
         let engine = Engine::new(&code_config()).map_err(|e| start_error(&e))?;
         let compatibility = compatibility(&engine);
-        Ok(Self { engine, compatibility, warnings: Arc::default(), pooled: false })
+        let (warnings, outlived) = (Arc::default(), Arc::default());
+        Ok(Self { engine, compatibility, warnings, pooled: false, outlived })
     }
 
-    /// Starts the thread that moves the epoch, until the shutdown.
+    /// Starts the thread that moves the epoch. Nobody waits for it after the shutdown, and the epoch moves on: else a
+    /// guest that never ends would hold up the end of the process.
     ///
     /// # Errors
     /// When the operating system has no thread to give.
-    #[expect(clippy::disallowed_methods, reason = "the epoch is the machine's time by design")]
     pub fn run(&self, supervisor: &Supervisor) -> Result<(), EngineError> {
         let (engine, shutdown) = (self.engine.weak(), supervisor.shutdown());
+        let outlived = Arc::clone(&self.outlived);
         let tick = move || {
-            while !shutdown.is_started() {
-                std::thread::sleep(EPOCH_TICK);
-                let Some(engine) = engine.upgrade() else { return };
-                engine.increment_epoch();
+            move_epoch(&engine, || shutdown.is_started());
+            if !outlived.swap(true, Ordering::Relaxed) {
+                outlive(engine);
             }
         };
         supervisor.spawn_thread("epoch", tick).map_err(EngineError::Ticker)
@@ -123,6 +129,24 @@ impl ComponentEngine {
 
     pub(crate) fn inner(&self) -> &Engine {
         &self.engine
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the epoch is the machine's time by design")]
+fn move_epoch(engine: &EngineWeak, ends: impl Fn() -> bool) {
+    while !ends() {
+        std::thread::sleep(EPOCH_TICK);
+        let Some(engine) = engine.upgrade() else { return };
+        engine.increment_epoch();
+    }
+}
+
+/// Moves the epoch until the engine is gone.
+#[expect(clippy::disallowed_methods, reason = "the supervisor waits for its threads")]
+fn outlive(engine: EngineWeak) {
+    let moving = std::thread::Builder::new().name("last-epochs".to_owned());
+    if let Err(error) = moving.spawn(move || move_epoch(&engine, || false)) {
+        tracing::warn!(%error, "no thread for the epoch: guests that never end are not stopped any more");
     }
 }
 
