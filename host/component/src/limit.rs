@@ -2,11 +2,19 @@
 //!
 //! Every ceiling of a call is set here and nowhere else: memory, tables, CPU time, host calls, bytes, log lines.
 //! A ceiling that is met is remembered by name, so that the failure says what was hit instead of `unreachable`.
+//!
+//! CPU time is looked at whenever the epoch moves while a guest runs, and counted by the thread's own clock: a host call
+//! or a bulk instruction that goes on over many epochs costs what it takes, and a machine that is busy with something
+//! else costs a guest nothing.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use wasmtime::{ResourceLimiter, Result, Store, UpdateDeadline, bail};
 
@@ -132,13 +140,17 @@ impl fmt::Display for Bytes {
 
 /// How far over the ceiling of host calls a guest may go on asking before it is stopped.
 const HOST_CALLS_SLACK: u64 = 1_000;
+/// The same for bytes: one more call of the largest kind.
+const HOST_BYTES_SLACK: u64 = 8 << 20;
 
 /// What a call has used so far.
 #[derive(Debug)]
 pub(crate) struct Meter {
     limits: Arc<CallLimits>,
     memory_bytes: usize,
-    ticks: u32,
+    cpu_used: Duration,
+    /// The thread's clock when the guest went on after the last tick; `None` before the first.
+    resumed: Option<Arc<AtomicU64>>,
     host_calls: u64,
     host_bytes: u64,
     hit: Option<LimitHit>,
@@ -146,7 +158,15 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(crate) fn new(limits: Arc<CallLimits>) -> Self {
-        Self { limits, memory_bytes: 0, ticks: 0, host_calls: 0, host_bytes: 0, hit: None }
+        Self {
+            limits,
+            memory_bytes: 0,
+            cpu_used: Duration::ZERO,
+            resumed: None,
+            host_calls: 0,
+            host_bytes: 0,
+            hit: None,
+        }
     }
 
     pub(crate) fn limits(&self) -> &CallLimits {
@@ -181,7 +201,9 @@ impl Meter {
         if self.host_calls > self.limits.host_calls_max {
             self.note(LimitHit::HostCalls(self.limits.host_calls_max));
         }
-        if self.host_calls > self.limits.host_calls_max.saturating_add(HOST_CALLS_SLACK) {
+        if self.host_calls > self.limits.host_calls_max.saturating_add(HOST_CALLS_SLACK)
+            || self.host_bytes > self.limits.host_bytes_max.saturating_add(HOST_BYTES_SLACK)
+        {
             bail!("host calls go on after their limit");
         }
         Ok(self.hit.clone())
@@ -195,15 +217,40 @@ impl Meter {
         }
     }
 
-    /// One epoch passed while the guest was running.
+    /// The epoch moved while the guest was running.
     fn tick(&mut self) -> Result<UpdateDeadline> {
-        self.ticks = self.ticks.saturating_add(1);
-        if EPOCH_TICK.saturating_mul(self.ticks) > self.limits.cpu_max {
+        // Before the first tick nobody looked at the clock, so that short runs pay nothing for it.
+        let resumed =
+            self.resumed.as_ref().map(|at| Duration::from_nanos(at.load(Ordering::Relaxed)));
+        let used = resumed.map_or(EPOCH_TICK, |at| thread_time().saturating_sub(at));
+        self.cpu_used = self.cpu_used.saturating_add(used);
+        if self.cpu_used > self.limits.cpu_max {
             self.note(LimitHit::Cpu(self.limits.cpu_max));
             bail!("CPU time is used up");
         }
-        Ok(UpdateDeadline::Yield(1))
+        let resumed = Arc::clone(self.resumed.get_or_insert_default());
+        Ok(UpdateDeadline::YieldCustom(1, make_way(resumed)))
     }
+}
+
+/// Lets other tasks run once, and notes when the guest goes on.
+fn make_way(resumed: Arc<AtomicU64>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let mut waited = false;
+    Box::pin(std::future::poll_fn(move |context| {
+        if !std::mem::replace(&mut waited, true) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let now = u64::try_from(thread_time().as_nanos()).unwrap_or(u64::MAX);
+        resumed.store(now, Ordering::Relaxed);
+        Poll::Ready(())
+    }))
+}
+
+/// Processor time of this thread: the machine's by design, like the epoch.
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 impl ResourceLimiter for Meter {

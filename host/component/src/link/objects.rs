@@ -32,23 +32,23 @@ impl wit_types::Host for CallState {}
 
 impl wit::Host for CallState {
     fn get(&mut self, object: ObjectRef) -> Result<Answer<Option<String>>> {
-        self.answer(0, |run| {
+        self.answer(object.weight(), |run| {
             let resource = run.resource(&object.resource)?;
-            let key = key(&resource, &object.namespace, &object.name);
+            let key = key(&resource, &object.namespace, &object.name)?;
             let found = run.overlay.get(&key)?;
             found.map(|found| run.text(&found, &resource)).transpose()
         })
     }
 
     fn list_objects(&mut self, query: wit::Query) -> Result<Answer<Vec<String>>> {
-        self.answer(0, |run| {
+        self.answer(query.weight(), |run| {
             let resource = run.resource(&query.resource)?;
             list(run, &resource, &query, Overlay::list)
         })
     }
 
     fn list_weakly(&mut self, query: wit::Query) -> Result<Answer<Vec<String>>> {
-        self.answer(0, |run| {
+        self.answer(query.weight(), |run| {
             let resource = run.resource(&query.resource)?;
             list(run, &resource, &query, Overlay::list_weakly)
         })
@@ -68,12 +68,9 @@ impl wit::Host for CallState {
         object: String,
         force: bool,
     ) -> Result<Answer<String>> {
-        let body = match parse(&object) {
-            Ok(body) => body,
-            Err(status) => return Ok(Err(refusal(status))),
-        };
-        self.answer(object.len(), |run| {
+        self.answer(resource.weight() + object.len(), |run| {
             let resource = run.resource(&resource)?;
+            let body = parse(&object)?;
             let target = target_of(&resource, &body, true)?;
             let options = WriteOptions { force, ..WriteOptions::default() };
             let written = run.overlay.write(target, Action::Apply(body.into()), options)?;
@@ -92,9 +89,9 @@ impl wit::Host for CallState {
             wit::PatchFormat::Merge => PatchFormat::Merge,
             wit::PatchFormat::Strategic => PatchFormat::Strategic,
         };
-        self.answer(patch.len(), |run| {
+        self.answer(object.weight() + patch.len(), |run| {
             let resource = run.resource(&object.resource)?;
-            let target = target(&resource, &object.namespace, &object.name);
+            let target = target(&resource, &object.namespace, &object.name)?;
             let body: Value = from_json(&patch)?;
             let action = Action::Patch(format, Body::from(body));
             let written = run.overlay.write(target, action, WriteOptions::default())?;
@@ -113,9 +110,9 @@ impl wit::Host for CallState {
             wit::Propagation::Foreground => Propagation::Foreground,
             wit::Propagation::Orphan => Propagation::Orphan,
         };
-        self.answer(0, |run| {
+        self.answer(object.weight() + uid.weight(), |run| {
             let resource = run.resource(&object.resource)?;
-            let target = target(&resource, &object.namespace, &object.name);
+            let target = target(&resource, &object.namespace, &object.name)?;
             let options = DeleteOptions {
                 preconditions: Preconditions { uid, resource_version: None },
                 propagation: Some(propagation),
@@ -126,21 +123,18 @@ impl wit::Host for CallState {
     }
 
     fn set_status(&mut self, object: ObjectRef, status: String) -> Result<Answer<()>> {
-        self.answer(status.len(), |run| {
+        self.answer(object.weight() + status.len(), |run| {
             let resource = run.resource(&object.resource)?;
             let status: Value = from_json(&status)?;
-            let key = key(&resource, &object.namespace, &object.name);
+            let key = key(&resource, &object.namespace, &object.name)?;
             run.overlay.set_status(&resource, &key, status).map(drop)
         })
     }
 
     fn update_status(&mut self, resource: ResourceRef, object: String) -> Result<Answer<String>> {
-        let body = match parse(&object) {
-            Ok(body) => body,
-            Err(status) => return Ok(Err(refusal(status))),
-        };
-        self.answer(object.len(), |run| {
+        self.answer(resource.weight() + object.len(), |run| {
             let resource = run.resource(&resource)?;
+            let body = parse(&object)?;
             let target = target_of(&resource, &body, true)?;
             let target = Target { subresource: Some("status".into()), ..target };
             let action = Action::Update(body.into());
@@ -156,17 +150,17 @@ impl wit::Host for CallState {
         reason: String,
         message: String,
     ) -> Result<Answer<()>> {
-        let bytes = kind.len() + reason.len() + message.len();
+        let bytes = object.weight() + kind.len() + reason.len() + message.len();
         self.answer(bytes, |run| {
             let resource = run.resource(&object.resource)?;
-            let key = key(&resource, &object.namespace, &object.name);
+            let key = key(&resource, &object.namespace, &object.name)?;
             let note = Note { kind: &kind, reason: &reason, message: &message };
             run.overlay.record_event(&key, &note)
         })
     }
 }
 
-/// Bytes that an answer carries into the guest.
+/// Bytes that a call carries from or to the guest.
 trait Weight {
     fn weight(&self) -> usize;
 }
@@ -192,6 +186,25 @@ impl<T: Weight> Weight for Option<T> {
 impl<T: Weight> Weight for Vec<T> {
     fn weight(&self) -> usize {
         self.iter().map(Weight::weight).sum()
+    }
+}
+
+impl Weight for ResourceRef {
+    fn weight(&self) -> usize {
+        self.group.len() + self.version.len() + self.resource.len()
+    }
+}
+
+impl Weight for ObjectRef {
+    fn weight(&self) -> usize {
+        self.resource.weight() + self.namespace.len() + self.name.len()
+    }
+}
+
+impl Weight for wit::Query {
+    fn weight(&self) -> usize {
+        let texts = [&self.namespace, &self.label_selector, &self.owner_uid];
+        self.resource.weight() + texts.into_iter().map(Weight::weight).sum::<usize>()
     }
 }
 
@@ -234,12 +247,9 @@ impl CallState {
         object: &str,
         action: impl FnOnce(Body) -> Action,
     ) -> Result<Answer<String>> {
-        let body = match parse(object) {
-            Ok(body) => body,
-            Err(status) => return Ok(Err(refusal(status))),
-        };
-        self.answer(object.len(), |run| {
+        self.answer(resource.weight() + object.len(), |run| {
             let resource = run.resource(resource)?;
+            let body = parse(object)?;
             let target = target_of(&resource, &body, verb != "create")?;
             let written =
                 run.overlay.write(target, action(body.into()), WriteOptions::default())?;
@@ -250,6 +260,9 @@ impl CallState {
 
 impl RunState {
     pub(super) fn resource(&self, wanted: &ResourceRef) -> Refused<Arc<Resource>> {
+        for part in [&wanted.group, &wanted.version, &wanted.resource] {
+            at_most("a part of the resource's name", part, NAME_BYTES_MAX)?;
+        }
         let gvr = Gvr::new(&*wanted.group, &*wanted.version, &*wanted.resource);
         self.catalog.by_gvr(&gvr).cloned().ok_or_else(|| {
             let message = format!("the host serves no resource {gvr:?}", gvr = gvr_text(&gvr));
@@ -282,19 +295,38 @@ fn text_of(object: &Object, bytes: Bytes) -> Refused<String> {
     })
 }
 
-pub(super) fn key(resource: &Resource, namespace: &str, name: &str) -> Key {
-    let namespace = if resource.namespaced { namespace } else { "" };
-    Key::new(resource.group_resource(), namespace, name)
+/// The longest name that an object can have; what is longer is refused before anything keeps it.
+const NAME_BYTES_MAX: usize = 253;
+/// The longest selector: what a run lists by, its key goes on waiting for.
+const SELECTOR_BYTES_MAX: usize = 4 << 10;
+
+fn at_most(what: &str, text: &str, max: usize) -> Refused<()> {
+    if text.len() <= max {
+        return Ok(());
+    }
+    Err(bad_request(format!("{what} has {} bytes, more than {max}", text.len())))
 }
 
-pub(super) fn target(resource: &Arc<Resource>, namespace: &str, name: &str) -> Target {
+fn check_name(namespace: &str, name: &str) -> Refused<()> {
+    at_most("the namespace", namespace, NAME_BYTES_MAX)?;
+    at_most("the name", name, NAME_BYTES_MAX)
+}
+
+fn key(resource: &Resource, namespace: &str, name: &str) -> Refused<Key> {
+    check_name(namespace, name)?;
     let namespace = if resource.namespaced { namespace } else { "" };
-    Target {
+    Ok(Key::new(resource.group_resource(), namespace, name))
+}
+
+fn target(resource: &Arc<Resource>, namespace: &str, name: &str) -> Refused<Target> {
+    check_name(namespace, name)?;
+    let namespace = if resource.namespaced { namespace } else { "" };
+    Ok(Target {
         resource: Arc::clone(resource),
         namespace: namespace.into(),
         name: Some(name.into()),
         subresource: None,
-    }
+    })
 }
 
 /// The target that a body names.
@@ -308,7 +340,7 @@ fn target_of(resource: &Arc<Resource>, body: &Value, named: bool) -> Refused<Tar
         let message = format!("metadata.namespace: {} live in namespaces", resource.gvr.resource);
         return Err(bad_request(message));
     }
-    let target = target(resource, namespace, name);
+    let target = target(resource, namespace, name)?;
     Ok(Target { name: target.name.filter(|name| !name.is_empty()), ..target })
 }
 
@@ -325,6 +357,14 @@ fn list(
     query: &wit::Query,
     lists: Lists,
 ) -> Refused<Vec<String>> {
+    let texts = [
+        ("the namespace", &query.namespace, NAME_BYTES_MAX),
+        ("owner-uid", &query.owner_uid, NAME_BYTES_MAX),
+        ("label-selector", &query.label_selector, SELECTOR_BYTES_MAX),
+    ];
+    for (what, text, max) in texts {
+        at_most(what, text.as_deref().unwrap_or_default(), max)?;
+    }
     let labels = query.label_selector.as_deref().filter(|text| !text.is_empty());
     let labels = labels.map(LabelSelector::parse).transpose();
     let labels = labels.map_err(|error| bad_request(format!("label-selector: {error}")))?;
