@@ -109,6 +109,8 @@ pub(crate) struct Controller {
     pub(crate) suspended: bool,
     /// Runs in the reconciler, as opposed to those that wait for their commit.
     pub(crate) executing: usize,
+    /// How long the last run took that somebody else's change made worthless.
+    pub(crate) lost_run: Duration,
     /// Runs that have not ended, by generation.
     pub(crate) under_way: BTreeMap<u64, usize>,
     pub(crate) next_resync: Option<Duration>,
@@ -154,6 +156,7 @@ impl Controller {
             queue_since: 0,
             suspended: false,
             executing: 0,
+            lost_run: Duration::ZERO,
             under_way: BTreeMap::new(),
             next_resync: None,
             halted: BTreeMap::new(),

@@ -22,6 +22,7 @@ pub mod stats;
 pub mod subscription;
 pub mod wakes;
 
+mod budget;
 mod builtin;
 mod hold;
 mod rotation;

@@ -41,6 +41,9 @@ pub struct OverlayLimits {
     pub objects_read_max: usize,
     /// Bytes returned by reads, in all. Default 64 MiB.
     pub bytes_read_max: usize,
+    /// Different lists. Default 1,000: the run's key goes on waiting for each of them.
+    #[serde(default = "ranges_read_max")]
+    pub ranges_read_max: usize,
     /// Writes, in all. Default 2,000: one transaction of that size is still a few milliseconds.
     pub writes_max: usize,
     /// Bytes written, in all. Default 16 MiB.
@@ -54,11 +57,17 @@ impl Default for OverlayLimits {
         Self {
             objects_read_max: 20_000,
             bytes_read_max: 64 << 20,
+            ranges_read_max: ranges_read_max(),
             writes_max: 2_000,
             bytes_written_max: 16 << 20,
             events_max: 16,
         }
     }
+}
+
+/// The default of a limit that the records of earlier hosts do not have.
+fn ranges_read_max() -> usize {
+    1_000
 }
 
 /// Who runs, for what.
@@ -230,6 +239,7 @@ impl Overlay {
         let found = self.list_unrecorded(query)?;
         if !self.ranges_read.contains(&query.range) {
             self.ranges_read.insert(query.range.clone());
+            self.check_ranges()?;
         }
         Ok(found)
     }
@@ -243,6 +253,7 @@ impl Overlay {
         let found = self.list_unrecorded(query)?;
         if !self.ranges_read_weakly.contains(&query.range) {
             self.ranges_read_weakly.insert(query.range.clone());
+            self.check_ranges()?;
         }
         Ok(found)
     }

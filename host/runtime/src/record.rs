@@ -270,21 +270,36 @@ impl JournalEntry for RunRecord {
 pub(crate) struct Records {
     ring: VecDeque<Arc<RunRecord>>,
     max: usize,
+    /// What the records hold, in all: reads, writes and wakes.
+    weight: usize,
+}
+
+/// What the records in memory may hold at most: some hundred mebibytes, where usual ones hold one.
+const WEIGHT_MAX: usize = 400_000;
+
+impl RunRecord {
+    fn weight(&self) -> usize {
+        let reads = self.reads.keys.len() + self.reads.ranges.len() + self.reads.weak.len();
+        let empty = self.empty.keys.len() + self.empty.ranges.len();
+        1 + reads + empty + self.writes.len() + self.wakes.len()
+    }
 }
 
 impl Records {
     pub(crate) fn new(max: usize) -> Self {
-        Self { ring: VecDeque::new(), max }
+        Self { ring: VecDeque::new(), max, weight: 0 }
     }
 
     pub(crate) fn add(&mut self, record: &Arc<RunRecord>) {
         if self.max == 0 {
             return;
         }
-        if self.ring.len() >= self.max {
-            self.ring.pop_front();
-        }
+        self.weight += record.weight();
         self.ring.push_back(Arc::clone(record));
+        while self.ring.len() > self.max || (self.weight > WEIGHT_MAX && self.ring.len() > 1) {
+            let Some(oldest) = self.ring.pop_front() else { break };
+            self.weight -= oldest.weight();
+        }
     }
 
     /// The newest records that pass, newest first.

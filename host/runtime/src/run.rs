@@ -16,9 +16,10 @@ use quadrille_store::{
     Revision, RunCause, Snapshot, View,
 };
 
+use crate::budget::Spent;
 use crate::canary::Counted;
 use crate::controller::{ControllerName, Version};
-use crate::overlay::Overlay;
+use crate::overlay::{Overlay, OverlayUse};
 use crate::queue::{End, Taken};
 use crate::reconciler::{Failure, Outcome, ReconcileRequest, Reconciled, WokenBy};
 use crate::record::{EmptyReads, RunEnd, RunRecord, RunWake, RunWrite};
@@ -26,6 +27,7 @@ use crate::runtime::Shared;
 use crate::state::State;
 use crate::subscription::lies_in;
 use crate::tell::Telling;
+use crate::wakes::Occasion;
 use crate::work::Work;
 
 /// How far a run looks behind the trigger for changes that it read; beyond it they are counted as one.
@@ -67,6 +69,8 @@ pub(crate) struct Ended {
     answers: Vec<RecordedAnswer>,
     seed: u64,
     memory_bytes: u64,
+    /// What it used of its limits.
+    used: OverlayUse,
     reconcile_time: Duration,
 }
 
@@ -98,6 +102,14 @@ impl Shared {
             let run = drive(Arc::clone(self), start);
             self.supervisor.spawn_brief("run", run);
         }
+    }
+
+    /// How long a run that was invalidated too often may have the commit for itself.
+    fn turn_of(&self, start: &Start) -> Option<Duration> {
+        let length = self.config.turn_after(start.taken.conflicts)?;
+        let state = self.lock();
+        let takes = state.controllers.get(&start.id).map_or(Duration::ZERO, |c| c.lost_run);
+        state.budgets.may_take_turn(takes, self.clock.monotonic()).then_some(length)
     }
 
     fn begin(
@@ -134,6 +146,7 @@ struct Guard {
     shared: Arc<Shared>,
     start: Start,
     in_slot: bool,
+    had_turn: bool,
     ended: bool,
 }
 
@@ -148,12 +161,15 @@ impl Drop for Guard {
 }
 
 async fn drive(shared: Arc<Shared>, start: Start) {
-    let mut guard = Guard { shared: Arc::clone(&shared), start, in_slot: true, ended: false };
-    let length = shared.config.turn_after(guard.start.taken.conflicts);
+    let mut guard =
+        Guard { shared: Arc::clone(&shared), start, in_slot: true, had_turn: false, ended: false };
+    let length = shared.turn_of(&guard.start);
+    guard.had_turn = length.is_some();
     let mut turn = match length {
         Some(_) => Some(shared.registry.turn().await),
         None => None,
     };
+    let turned = shared.clock.monotonic();
     let snapshot = match turn {
         Some(_) => shared.registry.store().snapshot(),
         None => guard.start.snapshot.clone(),
@@ -172,12 +188,16 @@ async fn drive(shared: Arc<Shared>, start: Start) {
         snapshot: &snapshot,
         request: &request,
     };
-    let length = length.unwrap_or_default();
+    let (turn_length, length) = (length, length.unwrap_or_default());
     let reconciled = in_turn(&shared, &mut turn, length, work.asking(object)).await;
     let reconcile_time = shared.clock.monotonic().saturating_sub(guard.start.started);
     guard.start.note_unlooked(&shared, &reconciled.overlay);
     guard.leave_slot();
     let mut ended = conclude(&shared, &guard.start, reconciled, reconcile_time, turn).await;
+    if turn_length.is_some() {
+        let now = shared.clock.monotonic();
+        shared.lock().budgets.note_turn(now.saturating_sub(turned).min(length), now);
+    }
     ended.seed = request.seed;
     ended.wakes = request.woken_by.iter().map(|woken| RunWake::of(&woken.change)).collect();
     guard.end(ended);
@@ -239,6 +259,7 @@ async fn conclude(
         answers: overlay.answers(),
         seed: 0,
         memory_bytes,
+        used: overlay.used(),
         reconcile_time,
     };
     if ended.result.is_err() {
@@ -344,6 +365,7 @@ impl Ended {
             answers: Vec::new(),
             seed: 0,
             memory_bytes: 0,
+            used: OverlayUse::default(),
             reconcile_time: Duration::ZERO,
         }
     }
@@ -429,7 +451,7 @@ impl Guard {
             numbers.runs += 1;
             numbers.commits += u64::from(ended.has_committed());
             numbers.retries += u64::from(start.taken.conflicts + start.taken.failures > 0);
-            numbers.turns += u64::from(shared.config.turn_after(start.taken.conflicts).is_some());
+            numbers.turns += u64::from(self.had_turn);
             numbers.conflicts += u64::from(matches!(ended.result, Err(Bad::Conflict(_))));
             numbers.fenced += u64::from(matches!(ended.result, Err(Bad::Fenced)));
             if matches!(ended.result, Err(Bad::Conflict(_) | Bad::Fenced)) {
@@ -438,6 +460,9 @@ impl Guard {
             numbers.memory_bytes_max = numbers.memory_bytes_max.max(ended.memory_bytes);
             numbers.durations.add(duration);
             numbers.last_run = Some(shared.clock.now());
+            if matches!(ended.result, Err(Bad::Conflict(_))) {
+                controller.lost_run = ended.reconcile_time;
+            }
             if let Some(candidate) = &mut controller.candidate {
                 candidate.count(start.is_candidate, &ended.counted(duration));
             }
@@ -451,6 +476,7 @@ impl Guard {
             }
         }
         let taken = &start.taken;
+        state.budgets.spend(&start.version.spec.plugin, &self.spent(ended), now);
         match &ended.result {
             Ok(Outcome::Done) | Err(Bad::Failure(Failure::Permanent(_))) => {
                 finish(state, id, taken, missed, End::Done);
@@ -468,6 +494,21 @@ impl Guard {
             }
             Err(Bad::Conflict(_)) => finish(state, id, taken, Some(Vec::new()), |_| End::Conflict),
             Err(Bad::Fenced) => finish(state, id, taken, Some(Vec::new()), |_| End::Fenced),
+        }
+    }
+
+    fn spent(&self, ended: &Ended) -> Spent {
+        let wakes = &self.start.taken.wakes;
+        let failure = match &ended.result {
+            Err(Bad::Failure(failure)) => failure.event_reason(),
+            _ => None,
+        };
+        Spent {
+            used: ended.used,
+            has_committed: ended.has_committed(),
+            is_told: failure.is_some(),
+            asked_for_itself: wakes.occasion() == Some(Occasion::Requeue)
+                && wakes.changes().is_empty(),
         }
     }
 
@@ -497,7 +538,7 @@ impl Guard {
             wakes: ended.wakes,
             woken_by: wakes.revisions().to_vec(),
             wakes_dropped: wakes.dropped(),
-            occasion: wakes.occasion().map(crate::wakes::Occasion::as_str),
+            occasion: wakes.occasion().map(Occasion::as_str),
             attempt: start.taken.failures,
             conflicts: start.taken.conflicts,
             now: start.now,

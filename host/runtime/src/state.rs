@@ -16,6 +16,7 @@ use std::time::Duration;
 use quadrille_object::GroupResource;
 use quadrille_store::{Change, Key, Range, ReadSet, Revision};
 
+use crate::budget::Budgets;
 use crate::controller::{Controller, ControllerName};
 use crate::hold::NEVER;
 use crate::queue::{FixedMap, Sight, Taken};
@@ -44,6 +45,7 @@ pub(crate) struct State {
     /// How many runs under way read at each snapshot.
     snapshots: BTreeMap<Revision, usize>,
     pub(crate) executing: usize,
+    pub(crate) budgets: Budgets,
     pub(crate) in_flight: usize,
     /// Runs that have not ended of controllers that were removed, by name: one that comes back waits for them, so that a
     /// key never runs twice at once.
@@ -74,6 +76,7 @@ impl State {
             recent_after: position,
             snapshots: BTreeMap::new(),
             executing: 0,
+            budgets: Budgets::default(),
             in_flight: 0,
             leaving: BTreeMap::new(),
             telling: BTreeMap::new(),
@@ -167,7 +170,11 @@ impl State {
             return None;
         }
         let (id, taken) = loop {
-            let (id, taken) = self.take_key(slots, snapshot)?;
+            let Some((id, taken)) = self.take_key(slots, snapshot, now) else {
+                let open = self.budgets.next_open(now);
+                self.postponed = self.postponed.into_iter().chain(open).min();
+                return None;
+            };
             let controller = self.controllers.get_mut(&id)?;
             let Some(until) = controller.holds.until(&taken.key, now) else { break (id, taken) };
             controller.queue.postpone(&taken, until);
@@ -184,13 +191,19 @@ impl State {
     }
 
     /// The first key of the controller whose turn it is.
-    fn take_key(&mut self, slots: usize, snapshot: Revision) -> Option<(u32, Taken)> {
+    fn take_key(
+        &mut self,
+        slots: usize,
+        snapshot: Revision,
+        now: Duration,
+    ) -> Option<(u32, Taken)> {
         // One slot stays free of any single controller, so that a slow one cannot take them all.
         let share = slots.saturating_sub(1).max(1);
-        let (controllers, leaving) = (&self.controllers, &self.leaving);
+        let (controllers, leaving, budgets) = (&self.controllers, &self.leaving, &self.budgets);
         let may_run = |controller: &Controller| {
             controller.may_run(share)
                 && (leaving.is_empty() || !leaving.contains_key(&controller.name()))
+                && budgets.closed_until(&controller.version.spec.plugin, now).is_none()
         };
         let id = self.rotation.next(|id| controllers.get(&id).is_some_and(may_run))?;
         let controller = self.controllers.get_mut(&id)?;

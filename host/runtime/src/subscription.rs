@@ -15,6 +15,9 @@ use quadrille_store::{Change, Key, Object, Range, ReadSet, Revision, Selection};
 
 use crate::queue::FixedMap;
 
+/// So many single objects of a namespace that a run read are waited for one by one; more are all of the namespace's.
+const KEYS_APART_MAX: usize = 2_000;
+
 /// A key asleep.
 #[derive(Clone, Debug)]
 struct Sleeper {
@@ -292,8 +295,19 @@ fn interest_of_key(key: &Key) -> Interest<'_> {
 }
 
 fn interests_of(reads: &ReadSet) -> (Box<[u64]>, Box<[Range]>) {
-    let mut interests: Vec<u64> =
-        reads.keys.iter().map(|key| interest_of_key(key).hash()).collect();
+    let mut interests = Vec::with_capacity(reads.keys.len().min(KEYS_APART_MAX));
+    // They are sorted, so that those of a resource and a namespace follow each other.
+    let alike = |a: &Key, b: &Key| a.resource == b.resource && a.namespace == b.namespace;
+    for keys in reads.keys.chunk_by(alike) {
+        match keys {
+            [one, ..] if keys.len() > KEYS_APART_MAX => {
+                let (group, resource) = (&*one.resource.group, &*one.resource.resource);
+                let namespace = Some(&*one.namespace);
+                interests.push(Interest::All(group, resource, namespace).hash());
+            }
+            _ => interests.extend(keys.iter().map(|key| interest_of_key(key).hash())),
+        }
+    }
     let mut checked = Vec::new();
     for range in reads.ranges.iter().chain(&reads.weak) {
         let (group, resource) = (&*range.resource.group, &*range.resource.resource);

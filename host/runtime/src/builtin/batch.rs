@@ -40,6 +40,7 @@ impl Batch {
         let limits = OverlayLimits {
             objects_read_max: usize::MAX,
             bytes_read_max: usize::MAX,
+            ranges_read_max: usize::MAX,
             writes_max: usize::MAX,
             bytes_written_max: usize::MAX,
             events_max: 0,

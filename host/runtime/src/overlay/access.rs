@@ -84,6 +84,12 @@ impl Overlay {
         self.stop_over(&over)
     }
 
+    /// Counts the different lists.
+    pub(super) fn check_ranges(&mut self) -> Result<(), Status> {
+        let lists = self.ranges_read.len() + self.ranges_read_weakly.len();
+        self.stop_over(&[("different lists", lists, self.limits.ranges_read_max)])
+    }
+
     /// Draws a write of `bytes` on the budget.
     pub(super) fn count_write(&mut self, writes: usize, bytes: usize) -> Result<(), Status> {
         self.check_limit()?;

@@ -206,6 +206,7 @@ impl Reconciler for Sluggish {
 #[tokio::test]
 async fn a_run_that_outlives_its_turn_gets_a_longer_one() {
     let host = Host::new(false).await;
+    host.runtime.shared.lock().budgets.turn_rest = 8;
     host.map("hot", json!({})).await;
     let stop = Arc::new(AtomicUsize::new(0));
     let client = write_hot(host.registry.clone(), 0, Arc::clone(&stop));
@@ -229,8 +230,10 @@ async fn a_run_that_outlives_its_turn_gets_a_longer_one() {
         tokio::task::yield_now().await;
     }
     let stats = &host.runtime.stats(None)[0];
-    let (thrown, turns) = (host.runtime.shared.config.invalidations_max + 2, 3);
-    assert_eq!((stats.conflicts, stats.turns), (u64::from(thrown), turns), "{stats:?}");
+    let thrown = host.runtime.shared.config.invalidations_max + 2;
+    assert!(stats.conflicts >= u64::from(thrown), "{stats:?}");
+    assert!((2..=3).contains(&stats.turns), "one outlived, or two, and then the last: {stats:?}");
+    assert!(steps > 80, "others have eight times as long for themselves in between: {steps}");
     let lost = u128::from(stats.lost_us);
     assert!(lost >= SLUGGISH.as_micros() * u128::from(thrown), "the time in them: {stats:?}");
     assert!((25..=41).contains(&longest), "others wait for the last turn only so long: {longest}");
