@@ -8,7 +8,7 @@ use quadrille_component::{
     CallLimits, CompileLimits, CompileMode, ComponentEngine, LoadConfig, LoadError, Loader,
     PluginLog,
 };
-use quadrille_guests::{Guest, hostile};
+use quadrille_guests::{Guest, bombs, hostile};
 use quadrille_kit::{SeededRandom, Supervisor, SystemClock};
 
 /// One engine per process, with its epoch moving.
@@ -142,7 +142,7 @@ async fn a_compile_bomb_is_stopped_by_the_childs_limits() {
         ..CompileLimits::default()
     };
     let loader = loader_with(LoadConfig { compile_limits, ..config });
-    let error = refusal(&loader, &hostile::compile_bomb()).await;
+    let error = refusal(&loader, &bombs::compile_bomb()).await;
     assert_eq!(error.reason(), "CompileLimit", "{error}");
     let log = Arc::new(PluginLog::default());
     loader.load(&Guest::default().build(), log).await.expect("a good component still compiles");

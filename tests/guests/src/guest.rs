@@ -27,6 +27,10 @@ pub struct Guest {
     pub controller: String,
     /// Group, version and plural name of its primary resource.
     pub primary: (String, String, String),
+    /// Only objects with these labels; empty for all.
+    pub selector: String,
+    /// How many runs at once.
+    pub concurrency: u32,
     /// What it asks for.
     pub capabilities: Vec<Capability>,
     /// The `CustomResourceDefinition`s that it brings, as JSON.
@@ -54,6 +58,8 @@ impl Default for Guest {
             version: "1".to_owned(),
             controller: "guest".to_owned(),
             primary: (String::new(), "v1".to_owned(), "configmaps".to_owned()),
+            selector: String::new(),
+            concurrency: 1,
             capabilities: vec![Capability {
                 group: "",
                 resource: "configmaps",
@@ -143,8 +149,8 @@ impl Guest {
         for text in [group, api_version, resource] {
             controller.extend(image.text(text));
         }
-        controller.extend(image.text(""));
-        controller.extend(words(&[1, 0, 0, 0, 0]));
+        controller.extend(image.text(&self.selector));
+        controller.extend(words(&[self.concurrency, 0, 0, 0, 0]));
         // It writes in its own name.
         controller.extend(image.text(""));
         let crds: Vec<Vec<u8>> = self.crds.iter().map(|crd| image.text(crd)).collect();

@@ -95,19 +95,6 @@ pub fn log_flood() -> Vec<u8> {
     Guest { reconcile: reconcile.to_owned(), texts, ..Guest::default() }.build()
 }
 
-/// A small component that takes compilers minutes and gigabytes: one function with very many locals and blocks.
-pub fn compile_bomb() -> Vec<u8> {
-    let locals = "(local i64) ".repeat(BOMB_LOCALS);
-    let block = "(if (local.get 0) (then (local.set 1 (i32.add (local.get 1) (i32.const 1)))))";
-    let definitions =
-        format!("(func $bomb (param i32) (local i32) {locals} {})", block.repeat(BOMB_BLOCKS));
-    Guest { definitions, describe: "(call $bomb (i32.const 1))".to_owned(), ..Guest::default() }
-        .build()
-}
-
-const BOMB_LOCALS: usize = 40_000;
-const BOMB_BLOCKS: usize = 40_000;
-
 const LOOP: &str = "(loop $again (br $again))";
 const MEMORY_BOMB: &str = "(loop $again (if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then unreachable)) (br $again))";
 const TABLE_BOMB: &str = "(if (i32.eq (table.grow $t (ref.null func) (i32.const 10000000)) (i32.const -1)) (then unreachable))";
