@@ -110,5 +110,7 @@ async fn a_thousand_traps_change_nothing_and_are_told() {
         status["lastError"].as_str().is_some_and(|said| said.contains("unreachable"))
     })
     .await;
+    host.patch_plugin("bad", json!({"spec": {"suspended": true}})).await;
+    host.eventually("it is held", |host| host.status("bad")["phase"] == "Suspended").await;
     host.stop().await;
 }
