@@ -22,7 +22,7 @@ fn put(client: &Client, name: &str, n: u64) {
     assert!(answer.code < 300, "{}: {}", answer.code, answer.body);
 }
 
-/// All ConfigMaps of the default namespace, and the revision of the list.
+/// All `ConfigMaps` of the default namespace, and the revision of the list.
 fn maps(client: &Client) -> (Vec<Value>, u64) {
     let list = client.get(MAPS).expect("answered").body;
     let revision = list["metadata"]["resourceVersion"].as_str().expect("a revision");
@@ -120,7 +120,7 @@ fn a_backup_needs_the_right_to_its_path_and_to_everything() {
     let code = |client: &Client| client.get("/quadrille/backup").expect("answered").code;
     assert!([401, 403].contains(&code(&nobody)));
     assert_eq!(code(&saver), 403);
-    let mut grant = |name: &str, rules: Value| {
+    let grant = |name: &str, rules: Value| {
         let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
             "metadata": {"name": name}, "rules": rules});
         let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1",

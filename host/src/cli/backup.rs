@@ -65,7 +65,7 @@ fn save_as(
     let head = verify(&mut open(beside)?).context("what was saved is no whole backup")?;
     std::fs::rename(beside, path).with_context(|| format!("cannot name {}", path.display()))?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
+    let parent = parent.unwrap_or_else(|| Path::new("."));
     File::open(parent).and_then(|parent| parent.sync_all()).with_context(failed)?;
     Ok(head)
 }

@@ -162,7 +162,7 @@ impl Watcher {
             events += told.len();
             witness.claim(*told == expected, || {
                 let differs = told.iter().zip(&expected).position(|(is, should)| is != should);
-                let at = differs.unwrap_or(told.len().min(expected.len()));
+                let at = differs.unwrap_or_else(|| told.len().min(expected.len()));
                 format!(
                     "{} ({:?}, {:?}) was told {} of {} changes after {after} up to {through}; they differ at {at}: {:?} \
                      instead of {:?}",
@@ -181,10 +181,9 @@ impl Watcher {
             let mut stream = store.changes(filter.clone(), Revision(self.position()));
             match stream.catch_up().await {
                 Ok(Some(batch)) => self.note(&batch),
-                Ok(None) => break,
                 Err(ChangesError::Expired { .. }) => self.list(store, witness),
                 Err(ChangesError::Unavailable(_)) => tokio::task::yield_now().await,
-                Err(ChangesError::Closed) => break,
+                Ok(None) | Err(ChangesError::Closed) => break,
             }
         }
     }
