@@ -142,7 +142,6 @@ fn move_epoch(engine: &EngineWeak, ends: impl Fn() -> bool) {
 }
 
 /// Moves the epoch until the engine is gone.
-#[expect(clippy::disallowed_methods, reason = "the supervisor waits for its threads")]
 fn outlive(engine: EngineWeak) {
     let moving = std::thread::Builder::new().name("last-epochs".to_owned());
     if let Err(error) = moving.spawn(move || move_epoch(&engine, || false)) {

@@ -108,7 +108,8 @@ fn mutated(bytes: &[u8], random: &SeededRandom) -> Vec<u8> {
 /// `QUADRILLE_MUTANTS=N` tries as many.
 #[tokio::test]
 async fn mutants_of_good_components_are_refused_or_run_within_their_limits() {
-    let count = std::env::var("QUADRILLE_MUTANTS").ok().and_then(|n| n.parse().ok()).unwrap_or(600);
+    let count = std::env::var_os("QUADRILLE_MUTANTS").and_then(|n| n.to_str()?.parse().ok());
+    let count: u64 = count.unwrap_or(600);
     let dir = tempfile::tempdir().expect("temporary directories work");
     let loader = loader(dir.path(), CompileMode::InProcess);
     let parents = [

@@ -1,5 +1,7 @@
 //! Small components that cost a compiler, a validator or a decoder far more than their size.
 
+use std::ops::Range;
+
 use crate::guest::Guest;
 
 /// Every bomb by name. None of them is larger than a few mebibytes.
@@ -33,7 +35,7 @@ pub fn compile_bomb() -> Vec<u8> {
 fn branch_tables() -> Vec<u8> {
     let locals = "(local i32) ".repeat(1_000);
     let (depth, targets) = (300, "0 ".repeat(10_000));
-    let sets: String = (1..200).map(|n| format!("(local.set {n} (local.get {}))", n + 1)).collect();
+    let sets = joined(1..200, |n| format!("(local.set {n} (local.get {}))", n + 1));
     let table = format!("(br_table {targets} (local.get 0))");
     guest(format!(
         "(func $bomb (param i32) {locals} {} {table} {})",
@@ -46,9 +48,8 @@ fn branch_tables() -> Vec<u8> {
 fn nested_loops() -> Vec<u8> {
     let locals = "(local i64) ".repeat(5_000);
     let depth = 400;
-    let change: String = (1..60)
-        .map(|n| format!("(local.set {n} (i64.add (local.get {n}) (i64.const 1)))"))
-        .collect();
+    let change =
+        joined(1..60, |n| format!("(local.set {n} (i64.add (local.get {n}) (i64.const 1)))"));
     guest(format!(
         "(func $bomb (param i32) {locals} {} {})",
         format!("(loop {change}").repeat(depth),
@@ -111,8 +112,7 @@ fn component_of_types(count: usize, types: &[u8]) -> Vec<u8> {
 }
 
 fn many_imports() -> Vec<u8> {
-    let imports: String =
-        (0..20_000).map(|n| format!("(import \"acme:a{n}/b\" (instance))")).collect();
+    let imports = joined(0..20_000, |n| format!("(import \"acme:a{n}/b\" (instance))"));
     wat::parse_str(format!("(component {imports})")).expect("the bomb is WebAssembly")
 }
 
@@ -120,6 +120,10 @@ fn many_imports() -> Vec<u8> {
 fn data() -> Vec<u8> {
     let text = "x".repeat(1 << 20);
     guest(format!("(data (i32.const 0) \"{text}\")").repeat(4))
+}
+
+fn joined(numbers: Range<usize>, part: impl Fn(usize) -> String) -> String {
+    numbers.map(part).collect::<Vec<_>>().concat()
 }
 
 fn leb(out: &mut Vec<u8>, mut n: usize) {

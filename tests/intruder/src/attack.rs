@@ -58,21 +58,22 @@ pub(crate) fn run(attack: &str, prey: &ConfigMap, ctx: &Context) -> Result<Next>
             let deep = format!("{}1{}", r#"{"a":"#.repeat(100_000), "}".repeat(100_000));
             let patch = format!(r#"{{"metadata":{{"annotations":{deep}}}}}"#);
             let this = config_map(&prey.metadata.namespace, &prey.metadata.name);
-            host.patch(&this, PatchFormat::Merge, &patch).map_err(crate::failed)?;
+            host.patch(&this, PatchFormat::Merge, &patch)
+                .map_err(|refusal| crate::failed(&refusal))?;
         }
         "logs" => loop {
             host.log(Level::Error, &"flood ".repeat(MIB / 6));
         },
         "output" => loop {
             use std::io::Write as _;
-            drop(std::io::stdout().write_all(&[b'\n'; 60_000]));
+            drop(std::io::stdout().write_all(&"\n".repeat(60_000).into_bytes()));
         },
         "events" => return events(prey, ctx),
         "writes" => return writes(ctx),
         "objects" => return objects(ctx),
         // It reads what everybody changes, takes long, and wants to write: it is always too late.
         "turns" => {
-            drop(host.list(&everything()).map_err(crate::failed)?);
+            drop(host.list(&everything()).map_err(|refusal| crate::failed(&refusal))?);
             spin(150_000_000);
             return writes(ctx);
         }
@@ -105,9 +106,7 @@ fn everything() -> Query {
 
 /// A text of so many bytes that no other call had.
 fn long(ctx: &Context, bytes: usize) -> String {
-    let mut text = "x".repeat(bytes);
-    text.push_str(&format!("{:x}", ctx.random()));
-    text
+    format!("{}{:x}", "x".repeat(bytes), ctx.random())
 }
 
 /// As many different events as a run may record, and again at once.
@@ -116,7 +115,7 @@ fn events(prey: &ConfigMap, ctx: &Context) -> Result<Next> {
     for _ in 0..16 {
         let message = long(ctx, 1_000);
         let said = ctx.host().record_event(&this, EventKind::Warning, "Flood", &message);
-        said.map_err(crate::failed)?;
+        said.map_err(|refusal| crate::failed(&refusal))?;
     }
     Next::after(Duration::ZERO)
 }
@@ -129,7 +128,9 @@ fn writes(ctx: &Context) -> Result<Next> {
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": name, "namespace": "default"}, "data": {"text": text},
     });
-    ctx.host().apply(&config_maps(), &object.to_string(), true).map_err(crate::failed)?;
+    ctx.host()
+        .apply(&config_maps(), &object.to_string(), true)
+        .map_err(|refusal| crate::failed(&refusal))?;
     Next::after(Duration::ZERO)
 }
 
@@ -140,7 +141,9 @@ fn objects(ctx: &Context) -> Result<Next> {
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"generateName": "flood-", "namespace": "default"},
         });
-        ctx.host().create(&config_maps(), &object.to_string()).map_err(crate::failed)?;
+        ctx.host()
+            .create(&config_maps(), &object.to_string())
+            .map_err(|refusal| crate::failed(&refusal))?;
     }
     Next::done()
 }

@@ -1,6 +1,6 @@
 //! Forbidden things, one attempt each, and what came of it.
 //!
-//! What is granted in the test: ConfigMaps in the namespace `default`. Everything here lies beyond that.
+//! What is granted in the test: config maps in the namespace `default`. Everything here lies beyond that.
 
 use std::io::Read as _;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket};
@@ -29,7 +29,7 @@ pub(crate) fn run(prey: &ConfigMap, ctx: &Context) -> Result<Next> {
     let patch = json!({"data": {"report": Value::Object(report.outcomes).to_string()}});
     let this = object("configmaps", &prey.metadata.namespace, &prey.metadata.name);
     let written = ctx.host().patch(&this, PatchFormat::Merge, &patch.to_string());
-    written.map_err(crate::failed)?;
+    written.map_err(|refusal| crate::failed(&refusal))?;
     Next::done()
 }
 

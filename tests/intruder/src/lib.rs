@@ -29,7 +29,7 @@ impl Controller for Intruder {
 }
 
 /// A refusal that ends the run.
-fn failed(refusal: quadrille_sdk::ApiError) -> Error {
+fn failed(refusal: &quadrille_sdk::ApiError) -> Error {
     Error::transient(refusal.to_string())
 }
 
