@@ -12,6 +12,7 @@ use quadrille_registry::Registry;
 use quadrille_runtime::Runtime;
 use quadrille_server::{Parts, Server, Signer, Tokens, User, identity};
 use quadrille_store::{Journal, JournalConfig, OpenError, Store};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
@@ -26,11 +27,12 @@ use crate::plugins::{self, HostPlugins};
 /// How many backups are given at once: each holds on to the objects of its revision until its client has them.
 const BACKUPS_MAX: usize = 2;
 
-/// Runs a host until it is asked to end; true when everything ended in time and nothing failed.
-pub(crate) async fn run(config: Config) -> anyhow::Result<bool> {
+/// Runs a host until it is asked to end; true when everything ended in time and nothing failed. Controllers' runs compute on
+/// the scheduler `runs`, everything else where this is called.
+pub(crate) async fn run(config: Config, runs: Handle) -> anyhow::Result<bool> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let random: Arc<dyn Random> = Arc::new(SystemRandom::default());
-    let supervisor = Supervisor::default();
+    let supervisor = Supervisor::default().with_work_on(runs);
     let server_config = server_config(&config);
     let files = Files::open(&config.data_dir)?;
     let store = open_store(&config, &files, &clock, &supervisor).await?;

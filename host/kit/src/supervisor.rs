@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -37,9 +38,16 @@ pub struct Supervisor {
     shutdown: Shutdown,
     tasks: TaskTracker,
     failed: Arc<Mutex<Vec<&'static str>>>,
+    work: Option<Handle>,
 }
 
 impl Supervisor {
+    /// The same, but work runs on another scheduler than the one that it is given to.
+    #[must_use]
+    pub fn with_work_on(self, scheduler: Handle) -> Self {
+        Self { work: Some(scheduler), ..self }
+    }
+
     /// The shutdown that all its tasks share.
     pub fn shutdown(&self) -> Shutdown {
         self.shutdown.clone()
@@ -68,11 +76,27 @@ impl Supervisor {
     }
 
     /// Spawns a short-lived task (one connection, one run); a panic is logged and ends only that task.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
     pub fn spawn_brief(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let inner = self.tasks.track_future(task);
-        let watched = tokio::spawn(inner);
-        tokio::spawn(async move {
+        self.watch(&Handle::current(), name, task);
+    }
+
+    /// Spawns a short-lived task that may compute for long on behalf of somebody else (one run); as
+    /// [`Self::spawn_brief`], but on the scheduler for work, if there is one.
+    pub fn spawn_work(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        match &self.work {
+            Some(scheduler) => self.watch(scheduler, name, task),
+            None => self.spawn_brief(name, task),
+        }
+    }
+
+    fn watch(
+        &self,
+        scheduler: &Handle,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let watched = scheduler.spawn(self.tasks.track_future(task));
+        scheduler.spawn(async move {
             if let Err(error) = watched.await {
                 tracing::error!(task = name, error = %error, "task panicked");
             }

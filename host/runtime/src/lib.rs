@@ -27,6 +27,7 @@ mod builtin;
 mod hold;
 mod rotation;
 mod run;
+mod shares;
 mod state;
 mod tell;
 #[cfg(test)]

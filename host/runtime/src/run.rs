@@ -91,7 +91,7 @@ impl Shared {
             let snapshot = self.registry.store().snapshot();
             let now = (snapshot.revision(), self.clock.monotonic());
             while let Some((id, taken)) = state.take(slots, in_flight_max, now) {
-                starts.extend(self.begin(&mut state, id, taken, &snapshot));
+                starts.extend(self.begin(&mut state, id, taken, (&snapshot, now.1)));
             }
             if let Some(due) = state.postponed.take() {
                 self.set_timer(&mut state, due);
@@ -100,7 +100,7 @@ impl Shared {
         drop(state);
         for start in starts {
             let run = drive(Arc::clone(self), start);
-            self.supervisor.spawn_brief("run", run);
+            self.supervisor.spawn_work("run", run);
         }
     }
 
@@ -117,7 +117,7 @@ impl Shared {
         state: &mut State,
         id: u32,
         taken: Taken,
-        snapshot: &Snapshot,
+        (snapshot, started): (&Snapshot, Duration),
     ) -> Option<Start> {
         let run = state.next_run;
         state.next_run += 1;
@@ -135,7 +135,7 @@ impl Shared {
             ticket,
             is_candidate,
             snapshot: snapshot.clone(),
-            started: self.clock.monotonic(),
+            started,
             now: self.clock.now(),
         })
     }
@@ -394,7 +394,8 @@ impl Ended {
 impl Guard {
     fn leave_slot(&mut self) {
         if std::mem::take(&mut self.in_slot) {
-            self.shared.lock().leave_slot(self.start.id);
+            let now = self.shared.clock.monotonic();
+            self.shared.lock().leave_slot(self.start.id, self.start.started, now);
             self.shared.pump();
         }
     }
@@ -515,7 +516,7 @@ impl Guard {
     fn release(&mut self, mut state: std::sync::MutexGuard<'_, State>) {
         let start = &self.start;
         if std::mem::take(&mut self.in_slot) {
-            state.leave_slot(start.id);
+            state.leave_slot(start.id, start.started, self.shared.clock.monotonic());
         }
         let name = ControllerName::of(&start.version.spec);
         state.end_run(start.id, &name, start.version.generation, start.snapshot.revision());

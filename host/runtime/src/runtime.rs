@@ -283,6 +283,7 @@ impl Runtime {
             candidate.end();
         }
         state.executing -= controller.executing;
+        state.shares.forget(id);
         state.leave(&controller);
         state.rotation.remove(&name.plugin, id);
         state.subscriptions.remove_controller(id);

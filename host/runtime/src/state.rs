@@ -22,6 +22,7 @@ use crate::hold::NEVER;
 use crate::queue::{FixedMap, Sight, Taken};
 use crate::record::Records;
 use crate::rotation::Rotation;
+use crate::shares::Shares;
 use crate::subscription::{Subscriptions, lies_in};
 use crate::wakes::Wakes;
 
@@ -45,6 +46,7 @@ pub(crate) struct State {
     /// How many runs under way read at each snapshot.
     snapshots: BTreeMap<Revision, usize>,
     pub(crate) executing: usize,
+    pub(crate) shares: Shares,
     pub(crate) budgets: Budgets,
     pub(crate) in_flight: usize,
     /// Runs that have not ended of controllers that were removed, by name: one that comes back waits for them, so that a
@@ -76,6 +78,7 @@ impl State {
             recent_after: position,
             snapshots: BTreeMap::new(),
             executing: 0,
+            shares: Shares::default(),
             budgets: Budgets::default(),
             in_flight: 0,
             leaving: BTreeMap::new(),
@@ -169,6 +172,7 @@ impl State {
         if !self.may_take(slots, in_flight_max) {
             return None;
         }
+        self.shares.judge(now);
         let (id, taken) = loop {
             let Some((id, taken)) = self.take_key(slots, snapshot, now) else {
                 let open = self.budgets.next_open(now);
@@ -185,6 +189,7 @@ impl State {
         controller.executing += 1;
         *controller.under_way.entry(controller.version.generation).or_default() += 1;
         self.executing += 1;
+        self.shares.take(id, now);
         self.in_flight += 1;
         *self.snapshots.entry(snapshot).or_default() += 1;
         Some((id, taken))
@@ -200,12 +205,13 @@ impl State {
         // One slot stays free of any single controller, so that a slow one cannot take them all.
         let share = slots.saturating_sub(1).max(1);
         let (controllers, leaving, budgets) = (&self.controllers, &self.leaving, &self.budgets);
-        let may_run = |controller: &Controller| {
+        let may_run = |id: u32, controller: &Controller| {
             controller.may_run(share)
+                && self.shares.allows(id, slots)
                 && (leaving.is_empty() || !leaving.contains_key(&controller.name()))
                 && budgets.closed_until(&controller.version.spec.plugin, now).is_none()
         };
-        let id = self.rotation.next(|id| controllers.get(&id).is_some_and(may_run))?;
+        let id = self.rotation.next(|id| controllers.get(&id).is_some_and(|c| may_run(id, c)))?;
         let controller = self.controllers.get_mut(&id)?;
         let taken = controller.queue.take(Sight { looked: self.position, snapshot })?;
         if controller.queue.ready() == 0 {
@@ -216,9 +222,10 @@ impl State {
     }
 
     /// A run leaves its reconciler; from now on it only waits for its commit.
-    pub(crate) fn leave_slot(&mut self, id: u32) {
+    pub(crate) fn leave_slot(&mut self, id: u32, taken_at: Duration, now: Duration) {
         // The slots of a controller that was removed went with it.
         if let Some(controller) = self.controllers.get_mut(&id) {
+            self.shares.leave(id, taken_at, now);
             controller.executing -= 1;
             self.executing -= 1;
         }

@@ -77,12 +77,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     start_log(args)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the scheduler")?;
-    let good = runtime.block_on(host::run(config))?;
+    // Runs compute on threads of their own: a client's request never stands in line behind a plugin that spins.
+    let (requests, runs) = (scheduler("requests")?, scheduler("runs")?);
+    let good = requests.block_on(host::run(config, runs.handle().clone()));
+    runs.shutdown_background();
+    let good = good?;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// One thread for each processor.
+fn scheduler(name: &str) -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut scheduler = tokio::runtime::Builder::new_multi_thread();
+    scheduler.enable_all().thread_name(name);
+    scheduler.build().context("cannot start the scheduler")
 }
 
 fn config(args: &Args) -> anyhow::Result<Config> {
