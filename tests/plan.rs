@@ -116,6 +116,12 @@ fn a_planned_delete_names_exactly_what_the_delete_then_removes() {
     assert_eq!(everything(&client).len(), 0);
     let all: BTreeSet<String> = before.into_keys().collect();
     assert_eq!(planned(&of_namespace, "deleted"), all);
+    // A batch that deletes thousands would else name each of them with each of them.
+    let steps = of_namespace["steps"].as_array().expect("steps");
+    let names_all =
+        |step: &Value| step["cause"]["because"].as_array().is_some_and(|b| !b.is_empty());
+    assert!(!steps.iter().any(names_all), "{steps:#?}");
+    assert!(steps[1..].iter().all(|step| step["because"] != json!([])), "{steps:#?}");
 }
 
 /// An object without names, moments and uids that chance or the clock chose.

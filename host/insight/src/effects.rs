@@ -11,7 +11,7 @@ use quadrille_runtime::Descent;
 use quadrille_store::{Cause, Change, ChangeFilter, ChangesError, Revision, Store};
 use serde::Serialize;
 
-use crate::why::verb;
+use crate::why::{told_cause, verb};
 
 /// The most changes that are told.
 pub const EFFECTS_MAX: usize = 2_000;
@@ -124,7 +124,7 @@ impl Found {
                 object: change.key().to_string(),
                 change: verb(change.kind),
                 at: Timestamp::to_rfc3339_micros(change.at),
-                cause: Cause::clone(&change.cause),
+                cause: told_cause(&change.cause),
                 because,
             });
         }

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use quadrille_object::Timestamp;
-use quadrille_store::{Cause, Change, ChangeKind, ChangesError, Key, Revision, Store};
+use quadrille_store::{Cause, Change, ChangeKind, ChangesError, Key, Revision, Store, SystemCause};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -82,7 +82,8 @@ pub struct Step {
     pub change: &'static str,
     /// When, in RFC 3339 with microseconds.
     pub at: String,
-    /// What made the change; the digest of the code that wrote it is in there.
+    /// What made the change; the digest of the code that wrote it is in there. What a part of the host acted on is told by
+    /// `because` alone.
     pub cause: Cause,
     /// The revisions that it follows from, all of them; each is a step of its own unless the walk ended before it, or
     /// followed a field elsewhere.
@@ -243,9 +244,20 @@ fn step(depth: usize, change: &Change, because: Vec<Revision>, field: Option<&Fi
         object: change.key().to_string(),
         change: verb(change.kind),
         at: Timestamp::to_rfc3339_micros(change.at),
-        cause: Cause::clone(&change.cause),
+        cause: told_cause(&change.cause),
         because,
         field: field.map(|field| value::change_of(change, field)),
+    }
+}
+
+/// A cause as it is told beside what the change follows from: a batch of the host names hundreds of changes, and would
+/// name them again with each of its own.
+pub(crate) fn told_cause(cause: &Cause) -> Cause {
+    match cause {
+        Cause::System(system) => {
+            Cause::System(SystemCause { because: Vec::new(), ..system.clone() })
+        }
+        Cause::Request(_) | Cause::Run(_) => cause.clone(),
     }
 }
 

@@ -10,7 +10,7 @@ use quadrille_object::{GroupResource, Timestamp};
 use quadrille_store::{Cause, Change, ChangeKind, Key, Revision, RunCause};
 
 use super::Done;
-use crate::why::{Step, parse_key};
+use crate::why::{Step, parse_key, told_cause};
 
 #[derive(Debug)]
 struct Node {
@@ -136,7 +136,7 @@ fn step(depth: usize, node: &Node) -> Step {
             ChangeKind::Deleted => "deleted",
         },
         at: Timestamp::to_rfc3339_micros(change.at),
-        cause: Cause::clone(&change.cause),
+        cause: told_cause(&change.cause),
         because: node.because.clone(),
         field: None,
     }

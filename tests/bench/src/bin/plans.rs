@@ -31,7 +31,7 @@ fn main() -> anyhow::Result<()> {
     let changed = host.dir().join("changed.json");
     std::fs::write(&changed, deployment(0, "nginx:2").to_string())?;
     let changed = changed.to_string_lossy().into_owned();
-    measure(&host, "apply an image", &["-f", &changed])?;
+    measure(&host, "apply an image", &["-f", &changed, "--force"])?;
     say(&format!("the host holds {:.0} MiB after these plans", mebibytes(&host)?));
     measure(&host, "delete the namespace", &["delete", "namespace/shop", "--wall", "2m"])?;
     say(&format!("the host holds {:.0} MiB after these plans", mebibytes(&host)?));
