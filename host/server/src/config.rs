@@ -68,7 +68,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections_max: 10_000,
+            connections_max: 16_384,
             streams_max: 2_000,
             requests_max: 256,
             requests_per_user_max: 64,
