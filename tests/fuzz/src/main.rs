@@ -45,7 +45,7 @@ fn main() -> anyhow::Result<()> {
     for target in targets {
         let begun = clock.monotonic();
         let goes_on = |_: &_| clock.monotonic().saturating_sub(begun) < share;
-        let figures = match run(&target, options.seed, &clock, goes_on) {
+        let figures = match run(&target, options.seed, goes_on) {
             Ok(figures) => figures,
             Err(failure) => {
                 println!("{:<18} FAILED: {}\n{}", failure.target, failure.what, failure.input);
