@@ -11,6 +11,7 @@
 )]
 
 pub mod desk;
+pub mod life;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};

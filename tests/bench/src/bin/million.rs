@@ -14,7 +14,7 @@ use http_body_util::BodyExt as _;
 use quadrille_bench::http::{Shared, Target};
 use quadrille_bench::{now, percentile, processor_time, say};
 use quadrille_tests::TestHost;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 /// Objects of a namespace.
@@ -118,9 +118,12 @@ async fn reads(target: &Target) -> anyhow::Result<()> {
 /// From a write's start to its event at a watch of all namespaces.
 async fn watched(target: &Target) -> anyhow::Result<()> {
     let shared: Shared = target.connect_shared().await?;
-    let path = "/api/v1/configmaps?watch=true&sendInitialEvents=false";
-    let mut body = target.get_shared(&shared, path).await?;
     let mut connection = target.connect().await?;
+    let page = target.send(&mut connection, "GET", "/api/v1/configmaps?limit=1", "", Bytes::new());
+    let page: Value = serde_json::from_slice(&page.await?.collect().await?.to_bytes())?;
+    let revision = page["metadata"]["resourceVersion"].as_str().context("a list has a revision")?;
+    let path = format!("/api/v1/configmaps?watch=true&resourceVersion={revision}");
+    let mut body = target.get_shared(&shared, &path).await?;
     let mut times = Vec::with_capacity(ROUNDS);
     for round in 0..ROUNDS {
         let begun: Instant = now();
