@@ -12,8 +12,9 @@ use tempfile::TempDir;
 
 use crate::{Client, TestHost, guest};
 
-/// What history and journal may hold.
-const SETTINGS: &str = "[history]\nbytes_max = \"16MiB\"\n[runs]\njournal_bytes_max = \"4MiB\"\n";
+/// What history and journal may hold, and how long the Events of what happened are kept.
+const SETTINGS: &str =
+    "event_ttl = \"10s\"\n[history]\nbytes_max = \"16MiB\"\n[runs]\njournal_bytes_max = \"4MiB\"\n";
 /// Deployments that live at a time.
 const DEPLOYMENTS: usize = 40;
 /// One in so many steps is followed by a watch that is left again.

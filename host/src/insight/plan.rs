@@ -62,13 +62,7 @@ impl HostInsight {
         } else {
             acts_of(question)?
         };
-        let answer = self.plan_elsewhere(question, acts).await?;
-        if question.form == Form::Text {
-            return Ok(Reply::Text(answer.text()));
-        }
-        let mut value = serde_json::to_value(&answer).unwrap_or_default();
-        value["text"] = answer.text().into();
-        Ok(Reply::Json(value))
+        self.plan_elsewhere(question, acts).await
     }
 
     async fn load_act(&self, question: &Question) -> Result<Act, Status> {
@@ -86,7 +80,7 @@ impl HostInsight {
     }
 
     /// Plans beside the scheduler, one after the other: a plan takes a core and a copy of what the runtime knows.
-    async fn plan_elsewhere(&self, question: &Question, acts: Vec<Act>) -> Result<Plan, Status> {
+    async fn plan_elsewhere(&self, question: &Question, acts: Vec<Act>) -> Result<Reply, Status> {
         let defaults = Bounds::default();
         let bounds = Bounds {
             runs_max: number(question, "runs")?.unwrap_or(defaults.runs_max),
@@ -97,17 +91,27 @@ impl HostInsight {
         };
         let turn = Arc::clone(&self.rehearsals).acquire_owned().await;
         let (runtime, rights) = (self.runtime.clone(), question.rights.clone());
-        let actor = question.actor.clone();
+        let (actor, form) = (question.actor.clone(), question.form);
         let planned = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             let wall = Arc::clone(runtime.registry().clock());
             let may = |verb: &str, key: &Key| may(&rights, verb, key);
-            plan(&runtime, &wall, PlanRequest { acts, actor, bounds, may: &may })
+            let planned = plan(&runtime, &wall, PlanRequest { acts, actor, bounds, may: &may });
+            planned.map(|plan| told(&plan, form))
         });
         planned.await.unwrap_or_else(|error| {
             Err(Status::new(Reason::InternalError, format!("the plan failed: {error}")))
         })
     }
+}
+
+fn told(plan: &Plan, form: Form) -> Reply {
+    if form == Form::Text {
+        return Reply::Text(plan.text());
+    }
+    let mut value = serde_json::to_value(plan).unwrap_or_default();
+    value["text"] = plan.text().into();
+    Reply::Json(value)
 }
 
 fn may(rights: &Rights, verb: &str, key: &Key) -> Result<(), Status> {
