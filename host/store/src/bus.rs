@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use quadrille_object::GroupResource;
-use tokio::sync::watch;
 
+use crate::bell::{Bell, Listener};
 use crate::change::Change;
 use crate::key::Revision;
 use crate::recent::{Limits, Recent};
@@ -22,8 +22,8 @@ pub(crate) const TICK: u64 = 4096;
 #[derive(Debug)]
 pub(crate) struct Bus {
     recent: RwLock<Recent>,
-    all: watch::Sender<Revision>,
-    resources: Mutex<BTreeMap<GroupResource, watch::Sender<Revision>>>,
+    all: Bell,
+    resources: Mutex<BTreeMap<GroupResource, Bell>>,
 }
 
 /// The revisions before and after a group that is published.
@@ -37,7 +37,7 @@ impl Bus {
     pub(crate) fn new(limits: Limits, newest: Revision) -> Self {
         Self {
             recent: RwLock::new(Recent::new(limits, newest)),
-            all: watch::Sender::new(newest),
+            all: Bell::default(),
             resources: Mutex::default(),
         }
     }
@@ -60,22 +60,20 @@ impl Bus {
     /// Wakes the streams of what was published.
     pub(crate) fn wake(&self, published: Published, changes: &[Arc<Change>]) {
         let Published { before, newest } = published;
-        self.all.send_replace(newest);
+        self.all.ring();
         let tick = before.0 / TICK != newest.0 / TICK;
         let mut resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
         if tick {
-            resources.retain(|_, wake| wake.receiver_count() > 0);
-            resources.values().for_each(|wake| {
-                wake.send_replace(newest);
-            });
+            resources.retain(|_, bell| bell.is_heard());
+            resources.values().for_each(Bell::ring);
             return;
         }
         let mut last: Option<&GroupResource> = None;
         for change in changes {
             let resource = &change.key().resource;
             if last != Some(resource) {
-                if let Some(wake) = resources.get(resource) {
-                    wake.send_replace(newest);
+                if let Some(bell) = resources.get(resource) {
+                    bell.ring();
                 }
                 last = Some(resource);
             }
@@ -83,17 +81,16 @@ impl Bus {
     }
 
     /// Wake-ups for changes of one resource, or of all.
-    pub(crate) fn subscribe(&self, resource: Option<&GroupResource>) -> watch::Receiver<Revision> {
-        let Some(resource) = resource else { return self.all.subscribe() };
+    pub(crate) fn subscribe(&self, resource: Option<&GroupResource>) -> Listener {
+        let Some(resource) = resource else { return self.all.listen() };
         let mut resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
-        let wake = resources.entry(resource.clone());
-        wake.or_insert_with(|| watch::Sender::new(Revision(0))).subscribe()
+        resources.entry(resource.clone()).or_default().listen()
     }
 
     /// Wakes everybody, so that they find the store closed.
     pub(crate) fn close(&self) {
-        self.all.send_modify(|_| {});
+        self.all.ring();
         let resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
-        resources.values().for_each(|wake| wake.send_modify(|_| {}));
+        resources.values().for_each(Bell::ring);
     }
 }

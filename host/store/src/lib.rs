@@ -30,6 +30,7 @@ pub mod store;
 pub mod txn;
 
 mod age;
+mod bell;
 mod bus;
 mod committer;
 mod engine;

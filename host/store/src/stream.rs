@@ -5,8 +5,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
+use crate::bell::Listener;
 use crate::bus::TICK;
 use crate::change::{ChangeBatch, ChangeFilter, ChangesError};
 use crate::history;
@@ -21,7 +20,7 @@ pub(crate) struct Stream {
     shared: Arc<Shared>,
     filter: ChangeFilter,
     position: Revision,
-    wake: watch::Receiver<Revision>,
+    wake: Listener,
     /// The last position that the reader was told.
     told: Revision,
 }
@@ -35,7 +34,7 @@ impl Stream {
     pub(crate) async fn next(&mut self) -> Result<ChangeBatch, ChangesError> {
         loop {
             // Marked as seen before looking, so that what comes after the look wakes the wait below.
-            self.wake.borrow_and_update();
+            self.wake.look();
             let batch = match self.read_ring()? {
                 Some(batch) => batch,
                 None => Some(self.read_log_elsewhere().await?),
@@ -50,7 +49,7 @@ impl Stream {
                     continue;
                 }
             }
-            self.wake.changed().await.map_err(|_| ChangesError::Closed)?;
+            self.wake.rung().await;
         }
     }
 
