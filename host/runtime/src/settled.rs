@@ -138,6 +138,7 @@ impl Runtime {
                 return Ok(now);
             }
             tokio::select! {
+                biased;
                 () = &mut deadline => is_over = true,
                 () = progress => if looked_at > LOOK_OFTEN_MAX {
                     shared.clock.sleep(LOOK_AGAIN).await;
@@ -171,6 +172,7 @@ impl Runtime {
                 return now;
             }
             tokio::select! {
+                biased;
                 () = &mut deadline => return look(shared, revision),
                 () = progress => {}
             }

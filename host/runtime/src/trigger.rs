@@ -24,6 +24,7 @@ pub(crate) async fn follow(shared: Arc<Shared>) -> Result<(), TriggerError> {
     let mut changes = shared.registry.store().changes(ChangeFilter::default(), position);
     loop {
         let next = tokio::select! {
+            biased;
             () = shutdown.started() => return Ok(()),
             next = changes.next() => next,
         };
@@ -88,6 +89,7 @@ pub(crate) async fn tick(shared: Arc<Shared>) -> Result<(), TriggerError> {
             }
         };
         tokio::select! {
+            biased;
             () = shutdown.started() => return Ok(()),
             () = shared.timers.notified() => {}
             () = due => {}
