@@ -283,6 +283,10 @@ impl Registry {
         drop(self.inner.supervisor.set(supervisor));
     }
 
+    pub(crate) fn supervisor(&self) -> Option<&Supervisor> {
+        self.inner.supervisor.get()
+    }
+
     pub(crate) fn kept(&self) -> &Kept {
         &self.inner.kept
     }

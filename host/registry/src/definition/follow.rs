@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quadrille_object::GroupResource;
 use quadrille_store::{
@@ -28,6 +29,8 @@ use crate::write::parse;
 
 /// How many objects of a dying definition are looked at together.
 const PAGE: usize = 500;
+/// How long to wait before a definition that could not end is looked at again.
+const RETRY: Duration = Duration::from_secs(1);
 
 impl Registry {
     /// Serves what the store's definitions say.
@@ -116,11 +119,38 @@ impl Registry {
             if definition.meta.deleted_at.is_none() || !held {
                 continue;
             }
-            // What fails here is tried again at the next deletion, and at the next start.
             if let Err(error) = Box::pin(self.end_definition(&definition)).await {
                 tracing::warn!(object = %key, %error, "definition cannot end yet");
+                self.end_definition_later(key);
             }
         }
+    }
+
+    /// Tries again until the definition has ended or waits for its objects, given a supervisor; without one, at the next
+    /// deletion and at the next start.
+    fn end_definition_later(&self, key: Key) {
+        let Some(supervisor) = self.supervisor() else { return };
+        let (this, shutdown) = (self.clone(), supervisor.shutdown());
+        let work = async move {
+            loop {
+                this.clock().sleep(RETRY).await;
+                let definition = this.store().snapshot().get(&key);
+                let Some(definition) = definition.filter(|d| d.meta.deleted_at.is_some()) else {
+                    return;
+                };
+                match Box::pin(this.end_definition(&definition)).await {
+                    Ok(()) => return,
+                    Err(error) => tracing::debug!(object = %key, %error, "definition still there"),
+                }
+            }
+        };
+        supervisor.spawn_brief("end of a definition", async move {
+            tokio::select! {
+                biased;
+                () = shutdown.started() => {}
+                () = work => {}
+            }
+        });
     }
 
     /// Finishes what an earlier life of the host left of dying definitions.
@@ -242,9 +272,7 @@ impl Registry {
         let patch = json!({"metadata": {"finalizers": left, "resourceVersion": definition.revision.to_string()}});
         let Some(request) = self.patch_definition(definition, patch) else { return Ok(()) };
         match Box::pin(self.submit(&request, cause)).await {
-            Err(status) if !matches!(status.reason, Reason::NotFound | Reason::Conflict) => {
-                Err(status)
-            }
+            Err(status) if status.reason != Reason::NotFound => Err(status),
             Ok(_) | Err(_) => Ok(()),
         }
     }
