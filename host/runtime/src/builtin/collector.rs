@@ -4,10 +4,10 @@
 //! newest state alone (a deletion in the background, in the foreground, or with orphans), so that looking twice does no
 //! harm and a restart begins by looking at everything that has an owner.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use quadrille_object::{GroupVersion, Gvk, Meta, OwnerReference};
+use quadrille_object::{GroupResource, GroupVersion, Gvk, Meta, OwnerReference};
 use quadrille_registry::{Catalog, Propagation};
 use quadrille_store::{Change, Key, Object, Query, Range, Revision, Snapshot, View};
 use serde_json::{Value, json};
@@ -17,6 +17,8 @@ use super::pending::{Causes, Pending};
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
+/// How many ends of custom objects are kept in mind.
+const GONE_MAX: usize = 4_096;
 
 #[derive(Debug)]
 pub(super) struct Collector {
@@ -27,6 +29,13 @@ pub(super) struct Collector {
     looking: Vec<(Key, Causes)>,
     /// How many keys the next batch looks at: fewer after a conflict.
     size: usize,
+    /// The uids of custom objects that went lately: where their kind went too, nothing else tells of it.
+    gone: BTreeSet<Arc<str>>,
+    gone_in_order: VecDeque<Arc<str>>,
+    /// Objects with an owner of a kind that is not served: looked at again when the kinds change.
+    unjudged: BTreeSet<Key>,
+    /// The catalog that they were looked at with.
+    generation: u64,
 }
 
 /// What an owner reference leads to.
@@ -43,7 +52,16 @@ enum Owner {
 impl Collector {
     pub(super) fn of(snapshot: &Snapshot, catalog: &Catalog) -> Self {
         let (dependents, pending) = (BTreeMap::new(), Pending::default());
-        let mut this = Self { dependents, pending, looking: Vec::new(), size: BATCH_MAX };
+        let mut this = Self {
+            dependents,
+            pending,
+            looking: Vec::new(),
+            size: BATCH_MAX,
+            gone: BTreeSet::new(),
+            gone_in_order: VecDeque::new(),
+            unjudged: BTreeSet::new(),
+            generation: catalog.generation,
+        };
         let resources: Vec<_> = snapshot.resources().cloned().collect();
         for object in
             resources.into_iter().flat_map(|r| snapshot.list(&Query::whole(Range::all(r))))
@@ -53,7 +71,6 @@ impl Collector {
                 this.pending.insert(object.key.clone(), Revision(0));
             }
         }
-        let _ = catalog;
         this
     }
 
@@ -69,18 +86,22 @@ impl Collector {
         if owners_changed {
             self.unfile(key, &last.meta);
         }
-        match after {
-            Some(after) => {
-                self.file(key, &after.meta);
-                let is_new = change.before.is_none() && !after.meta.owners.is_empty();
-                if is_new || owners_changed || is_work(after) {
-                    self.pending.insert(key.clone(), change.revision);
-                }
-                if after.meta.uid != last.meta.uid {
-                    self.owner_is_gone(&last.meta.uid, change.revision);
-                }
+        if let Some(after) = after {
+            self.file(key, &after.meta);
+            let is_new = change.before.is_none() && !after.meta.owners.is_empty();
+            if is_new || owners_changed || is_work(after) {
+                self.pending.insert(key.clone(), change.revision);
             }
-            None => self.owner_is_gone(&last.meta.uid, change.revision),
+        }
+        if after.is_none_or(|after| after.meta.uid != last.meta.uid) {
+            self.remember(&key.resource, &last.meta.uid, catalog);
+            self.owner_is_gone(&last.meta.uid, change.revision);
+        }
+        if is_definition(&key.resource) || self.generation != catalog.generation {
+            self.generation = catalog.generation;
+            for unjudged in std::mem::take(&mut self.unjudged) {
+                self.pending.insert(unjudged, change.revision);
+            }
         }
         // A foreground deletion of an owner waits for this.
         if owners_changed || after.is_none() {
@@ -128,7 +149,7 @@ impl Collector {
             return;
         }
         let judged: Vec<Owner> =
-            object.meta.owners.iter().map(|owner| judge(owner, key, batch)).collect();
+            object.meta.owners.iter().map(|owner| self.judge(owner, key, batch)).collect();
         if judged.contains(&Owner::Solid) {
             if judged.iter().any(|owner| *owner != Owner::Solid) {
                 keep_owners(&object, batch, |place| judged.get(place) == Some(&Owner::Solid));
@@ -145,6 +166,40 @@ impl Collector {
             Propagation::Background
         };
         batch.delete(&object, Some(propagation));
+    }
+
+    /// What an owner reference leads to. An object of a kind that is not served counts as being there, unless its end
+    /// was seen.
+    fn judge(&mut self, owner: &OwnerReference, dependent: &Key, batch: &Batch) -> Owner {
+        let Some(key) = key_of(owner, dependent, batch.catalog()) else {
+            if self.gone.contains(&owner.uid) {
+                return Owner::Dangling;
+            }
+            self.unjudged.insert(dependent.clone());
+            return Owner::Solid;
+        };
+        match batch.view().get(&key) {
+            Some(found) if found.meta.uid == owner.uid => {
+                let foreground = found.meta.deleted_at.is_some() && has(&found, FOREGROUND);
+                if foreground { Owner::Waiting } else { Owner::Solid }
+            }
+            Some(_) | None => Owner::Dangling,
+        }
+    }
+
+    /// Keeps the end of a custom object in mind.
+    fn remember(&mut self, resource: &GroupResource, uid: &Arc<str>, catalog: &Catalog) {
+        if catalog.by_group_resource(resource).is_some_and(|resource| !resource.custom) {
+            return;
+        }
+        if self.gone.insert(Arc::clone(uid)) {
+            self.gone_in_order.push_back(Arc::clone(uid));
+        }
+        if self.gone_in_order.len() > GONE_MAX
+            && let Some(oldest) = self.gone_in_order.pop_front()
+        {
+            self.gone.remove(&oldest);
+        }
     }
 
     /// Its dependents lose their reference, then it may go.
@@ -205,6 +260,10 @@ impl Collector {
     }
 }
 
+fn is_definition(resource: &GroupResource) -> bool {
+    *resource.group == *"apiextensions.k8s.io" && *resource.resource == *"customresourcedefinitions"
+}
+
 fn has(object: &Object, finalizer: &str) -> bool {
     object.meta.finalizers.iter().any(|f| **f == *finalizer)
 }
@@ -225,18 +284,6 @@ fn key_of(owner: &OwnerReference, dependent: &Key, catalog: &Catalog) -> Option<
     let namespace: Arc<str> =
         if resource.namespaced { Arc::clone(&dependent.namespace) } else { "".into() };
     Some(Key::new(resource.group_resource(), namespace, &*owner.name))
-}
-
-/// A kind that is not served cannot be judged, so its objects count as being there.
-fn judge(owner: &OwnerReference, dependent: &Key, batch: &Batch) -> Owner {
-    let Some(key) = key_of(owner, dependent, batch.catalog()) else { return Owner::Solid };
-    match batch.view().get(&key) {
-        Some(found) if found.meta.uid == owner.uid => {
-            let foreground = found.meta.deleted_at.is_some() && has(&found, FOREGROUND);
-            if foreground { Owner::Waiting } else { Owner::Solid }
-        }
-        Some(_) | None => Owner::Dangling,
-    }
 }
 
 /// Writes the owner references anew, without those that are not kept.

@@ -1,10 +1,13 @@
 //! Garbage collection and the namespace life-cycle, on the real registry and a store in memory.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use quadrille_object::GroupResource;
-use quadrille_registry::Propagation;
-use quadrille_store::{Key, View};
+use quadrille_registry::{
+    Action, Actor, Body, Propagation, Reason, Resource, Target, WriteOptions, WriteRequest,
+};
+use quadrille_store::{Cause, CommitError, Key, RequestCause, Txn, View};
 use serde_json::{Value, json};
 
 use crate::testing::{Host, map_key};
@@ -109,6 +112,61 @@ async fn a_namespace_is_furnished_emptied_and_goes() {
     host.patch(&host.maps(), &held, json!({"metadata": {"finalizers": null}})).await;
     host.settle().await;
     assert!(host.get(&key).is_none() && host.registry.store().snapshot().get(&held).is_none());
+}
+
+/// A host with a custom kind.
+async fn with_gadgets() -> (Host, Arc<Resource>, Key) {
+    let host = Host::new(true).await;
+    let definitions = host.resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+    let schema = json!({"openAPIV3Schema": {"type": "object"}});
+    let version = json!({"name": "v1", "served": true, "storage": true, "schema": schema});
+    let names = json!({"plural": "gadgets", "singular": "gadget", "kind": "Gadget", "listKind": "GadgetList"});
+    let spec = json!({"group": "example.com", "scope": "Namespaced", "names": names, "versions": [version]});
+    let definition = json!({"metadata": {"name": "gadgets.example.com"}, "spec": spec});
+    host.create(&definitions, "", definition).await;
+    let key = Key::new(definitions.group_resource(), "", "gadgets.example.com");
+    (host, definitions, key)
+}
+
+fn gadget() -> Value {
+    json!({"apiVersion": "example.com/v1", "kind": "Gadget", "metadata": {"name": "g"}})
+}
+
+#[tokio::test]
+async fn what_a_custom_object_owned_goes_with_it_though_its_kind_goes_too() {
+    let (host, definitions, definition) = with_gadgets().await;
+    let gadgets = host.resource("example.com", "v1", "Gadget");
+    host.create(&gadgets, "default", gadget()).await;
+    let key = Key::new(gadgets.group_resource(), "default", "g");
+    let uid = host.get(&key).expect("exists").meta.uid.as_ref().to_owned();
+    let owner = json!({"apiVersion": "example.com/v1", "kind": "Gadget", "name": "g", "uid": uid});
+    host.map("owned", json!({"metadata": {"ownerReferences": [owner]}})).await;
+    host.settle().await;
+    assert!(host.get(&map_key("owned")).is_some());
+    host.delete(&definitions, &definition, None).await;
+    host.settle().await;
+    assert!(host.get(&definition).is_none() && host.get(&key).is_none());
+    assert!(host.get(&map_key("owned")).is_none(), "its owner is gone");
+}
+
+#[tokio::test]
+async fn no_object_is_committed_after_its_kind_has_gone() {
+    let (host, definitions, definition) = with_gadgets().await;
+    let resource = host.resource("example.com", "v1", "Gadget");
+    let target = Target { resource, namespace: "default".into(), name: None, subresource: None };
+    let (options, actor) = (WriteOptions::default(), Actor::default());
+    let action = Action::Create(Body::from(gadget()));
+    let request = WriteRequest { target, action, options, actor };
+    let before = host.registry.store().snapshot();
+    let prepared = host.registry.prepare(&before, &request).expect("the kind is served");
+    host.delete(&definitions, &definition, None).await;
+    let cause = Cause::Request(RequestCause::default());
+    let (writes, requires) = (prepared.writes, prepared.requires);
+    let txn = Txn { writes, requires, reads: None, fence: None, cause: cause.clone() };
+    let committed = host.registry.commit(txn).await;
+    assert!(matches!(committed, Err(CommitError::Conflict(_))), "{committed:?}");
+    let late = host.registry.submit(&request, cause).await.expect_err("the kind is gone");
+    assert_eq!(late.reason, Reason::NotFound);
 }
 
 #[tokio::test]
