@@ -49,6 +49,7 @@ async fn keep_house(shared: Arc<Shared>, gauge: Arc<Gauge>) -> Result<(), Trigge
         shared.report(&gauge, after, house.pending(), house.causes());
         let mut changes = shared.registry.store().changes(ChangeFilter::default(), after);
         let ended = tokio::select! {
+            biased;
             () = shutdown.started() => return Ok(()),
             ended = house.follow(&shared, &gauge, &mut changes) => ended,
         };
@@ -85,6 +86,7 @@ impl House {
                 Ok(None) if idle => {
                     let wait = self.expiry.wait(shared.clock.now());
                     tokio::select! {
+                        biased;
                         batch = changes.next() => batch.map(Some),
                         () = shared.clock.sleep(wait) => Ok(None),
                     }

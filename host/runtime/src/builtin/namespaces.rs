@@ -81,11 +81,12 @@ impl Namespaces {
         }
     }
 
-    /// Furnishes what is bare.
+    /// Furnishes what is bare; what the store refuses is tried again.
     pub(super) async fn furnish(&mut self, shared: &Shared) {
         if self.bare.is_empty() {
             return;
         }
+        let mut bare = Vec::new();
         while let Some((name, mut causes)) = self.bare.pop_first() {
             causes.retain(|cause| *cause > Revision(0));
             match shared.registry.furnish(&name, &causes).await {
@@ -94,9 +95,18 @@ impl Namespaces {
                     tracing::debug!(namespace = %name, error = %status, "namespace not furnished");
                 }
                 Err(status) => {
-                    tracing::warn!(namespace = %name, error = %status, "namespace not furnished");
+                    tracing::warn!(namespace = %name, error = %status, "namespace not furnished yet");
+                    bare.push((name, causes));
                 }
             }
+        }
+        if !bare.is_empty() {
+            shared.clock.sleep(crate::trigger::RETRY).await;
+        }
+        for (name, causes) in bare {
+            // Without a cause it is what was there at the start.
+            let causes = if causes.is_empty() { vec![Revision(0)] } else { causes };
+            self.bare.insert_all(&name, &causes);
         }
         let mut state = shared.lock();
         state.last_commit = state.last_commit.max(shared.registry.store().revision());
