@@ -14,5 +14,6 @@ mod torture;
 mod world;
 
 pub use case::{Case, CaseRun};
+pub use native::native;
 pub use quadrille_insight::check::{Principle, ScoreCard, Verdict};
 pub use world::World;

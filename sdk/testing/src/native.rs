@@ -61,6 +61,13 @@ impl World {
     }
 }
 
+/// A plugin's controllers as they are added to a runtime, for simulations of a whole host. `plugin` makes the plugin
+/// anew for each run, as a host does; all that it asks for is granted.
+pub fn native(plugin: impl Fn() -> Plugin + Send + Sync + 'static) -> Code {
+    let make: Arc<Make> = Arc::new(plugin);
+    code(&make, &BTreeMap::new())
+}
+
 fn code(make: &Arc<Make>, config: &BTreeMap<String, String>) -> Code {
     let described = make().describe();
     let grant = drive::grant(&described.capabilities);
