@@ -39,6 +39,11 @@ impl Ground {
         Self { disk: base.copy(seed), config }
     }
 
+    /// A disk with a store that has its first objects, and the usual settings.
+    pub fn plain(base: &SimDisk) -> Self {
+        Self { disk: base.copy(1), config: Config::default() }
+    }
+
     /// The disk.
     pub fn disk(&self) -> &SimDisk {
         &self.disk
@@ -64,20 +69,21 @@ impl Ground {
 
     /// Plans that something goes wrong with the disk while it works; answers what.
     pub fn trouble(&self, random: &SeededRandom) -> &'static str {
-        let (after, calls) = (1 + random.below(40), 1 + random.below(12));
-        match random.below(3) {
-            0 => {
-                self.disk.plan(Plan::errors(after, calls));
-                "errors"
-            }
-            1 => {
-                self.disk.plan(Plan::full(after, calls));
-                "full"
-            }
-            _ => {
-                self.disk.plan(Plan::power_cut(after));
-                "power"
-            }
+        if random.below(3) < 2 {
+            return self.passing_trouble(random);
         }
+        self.disk.plan(Plan::power_cut(1 + random.below(40)));
+        "power"
+    }
+
+    /// The same, of what ends by itself.
+    pub fn passing_trouble(&self, random: &SeededRandom) -> &'static str {
+        let (after, calls) = (1 + random.below(40), 1 + random.below(12));
+        if random.below(2) == 0 {
+            self.disk.plan(Plan::errors(after, calls));
+            return "errors";
+        }
+        self.disk.plan(Plan::full(after, calls));
+        "full"
     }
 }

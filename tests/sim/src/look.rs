@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use quadrille_kit::{Clock, Random, SeededRandom};
 use quadrille_object::Meta;
+use quadrille_registry::Registry;
 use quadrille_store::{
     ChangesError, Object, Query, Range, Revision, Selection, Snapshot, Store, View,
 };
 use serde_json::Value;
 
+use crate::law::Rule;
 use crate::witness::{Told, Witness, sum_of};
 
 /// What indexes say is what a look at every object says; answers how many comparisons that took.
@@ -83,6 +85,38 @@ fn envelope(object: &Object) -> Result<(), String> {
     if holds { Ok(()) } else { Err(format!("{} is not as its bytes say", object.key)) }
 }
 
+/// What a registry serves is what `base` serves when it begins on the same store.
+///
+/// # Errors
+/// What differs.
+pub fn served(registry: &Registry, base: &Registry) -> Result<(), String> {
+    let (clock, random) = (Arc::clone(registry.clock()), Arc::clone(registry.random()));
+    let anew = base.fork(registry.store().clone(), clock, random);
+    let of = |registry: &Registry| -> Vec<String> {
+        let catalog = registry.catalog();
+        let all = catalog.resources.iter().map(|(gvr, resource)| {
+            let facts = resource.definition.as_deref();
+            let facts = facts.map(|facts| (&facts.incarnation, facts.terminating, facts.mixed));
+            format!("{gvr:?} {facts:?}")
+        });
+        all.collect()
+    };
+    let (is, should) = (of(registry), of(&anew));
+    let differs = is.iter().zip(&should).find(|(is, should)| is != should);
+    let catalog = registry.catalog();
+    let snapshot = registry.store().snapshot();
+    for resource in snapshot.resources() {
+        let count = snapshot.count(resource, None);
+        if count > 0 && catalog.by_group_resource(resource).is_none() {
+            return Err(format!("{count} {resource} are of a kind that nobody serves"));
+        }
+    }
+    if is == should {
+        return Ok(());
+    }
+    Err(format!("{} kinds are served instead of {}: {differs:?}", is.len(), should.len()))
+}
+
 /// What somebody saw, to be compared when all is over.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
@@ -91,16 +125,28 @@ pub struct Seen {
     whole: bool,
 }
 
+impl Seen {
+    /// The sum of what somebody had at a revision, between two transactions.
+    pub fn whole(revision: u64, sum: u64) -> Self {
+        Self { revision, sum, whole: true }
+    }
+}
+
 /// Looks until it is dropped, and leaves what it saw in `seen`.
 pub async fn keep_looking(
     store: Store,
     witness: Witness,
     (clock, seed): (Arc<dyn Clock>, u64),
+    rule: Option<Rule>,
     seen: Arc<std::sync::Mutex<Vec<Seen>>>,
 ) {
     let random = SeededRandom::new(seed);
     loop {
         clock.sleep(Duration::from_micros(1 + random.below(1_500))).await;
+        let snapshot = store.snapshot();
+        if let Some(Err(what)) = rule.map(|rule| rule(&snapshot)) {
+            witness.claim(false, || format!("a snapshot at {}: {what}", snapshot.revision()));
+        }
         let saw = look(&store, &witness, &random).await;
         seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(saw);
     }

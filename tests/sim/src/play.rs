@@ -3,10 +3,12 @@
 use quadrille_model::history::{History, Objects};
 use quadrille_model::world::objects_of;
 use quadrille_model::{Cast, check};
+use quadrille_object::GroupResource;
 use quadrille_registry::Registry;
 use quadrille_runtime::Runtime;
 use quadrille_store::{Snapshot, Store, View};
 
+use crate::law::{Law, Lodging, Rule};
 use crate::witness::Witness;
 
 /// One life of a host, as those who work there have it.
@@ -30,6 +32,27 @@ pub trait Play {
 
     /// Works; may be cut off at any moment.
     fn act(&self, life: &Life<'_>) -> impl Future<Output = ()>;
+
+    /// Ends what was begun, in the last life, when nothing goes wrong any more.
+    fn tidy(&self, _life: &Life<'_>) -> impl Future<Output = ()> {
+        async {}
+    }
+
+    /// Whose changes watchers follow.
+    fn resources(&self) -> Vec<GroupResource> {
+        let resources = [("", "configmaps"), ("", "pods"), ("apps", "replicasets")];
+        resources.map(|(group, name)| GroupResource::new(group, name)).into()
+    }
+
+    /// What must hold of every change.
+    fn laws(&self) -> Vec<Box<dyn Law>> {
+        vec![Box::new(Lodging)]
+    }
+
+    /// What must hold in every snapshot, and in the cache of whoever follows.
+    fn rule(&self) -> Option<Rule> {
+        None
+    }
 
     /// What is wrong with how it went, when the host has come to rest in its last life.
     fn judge(&self, end: &Snapshot, witness: &Witness, at_rest: bool) -> Vec<String>;

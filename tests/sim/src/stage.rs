@@ -12,7 +12,6 @@ use quadrille_disk::SimDisk;
 use quadrille_kit::clock::BoxFuture;
 use quadrille_kit::{Clock, ManualClock, Random as _, SeededRandom, Supervisor, VirtualTime};
 use quadrille_model::world::rest;
-use quadrille_object::GroupResource;
 use quadrille_registry::Registry;
 use quadrille_runtime::{Config, Runtime};
 use quadrille_store::{OpenError, Store, View};
@@ -20,6 +19,7 @@ use quadrille_store::{OpenError, Store, View};
 use crate::ground::{End, Ground};
 use crate::look::{self, Seen};
 use crate::play::{Life, Play};
+use crate::reflector::Reflector;
 use crate::watcher::Watcher;
 use crate::weather::Weather;
 use crate::witness::{Witness, sum_of};
@@ -28,6 +28,10 @@ use crate::witness::{Witness, sum_of};
 const QUIET: Duration = Duration::from_hours(6);
 /// How often a store is opened under trouble before the trouble ends.
 const OPENINGS_MAX: u32 = 4;
+/// How often rest is awaited for a second and more.
+const RESTS_MAX: u32 = 40;
+/// How often a start is tried again.
+const STARTS_MAX: u32 = 50;
 
 /// What one seed does.
 #[derive(Clone, Copy, Debug)]
@@ -135,6 +139,7 @@ struct Going<'a, P> {
     weather: Arc<Weather>,
     witness: Option<Witness>,
     watchers: Vec<Watcher>,
+    reflector: Option<Reflector>,
     seen: Arc<Mutex<Vec<Seen>>>,
     figures: Figures,
 }
@@ -163,6 +168,14 @@ impl Stage {
         built.expect("a thread is there")
     }
 
+    pub(crate) fn disk(&self) -> &SimDisk {
+        &self.disk
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// Runs one seed; answers what there was of it, or what is wrong.
     ///
     /// # Errors
@@ -182,6 +195,7 @@ impl Stage {
             clock,
             witness: None,
             watchers: Vec::new(),
+            reflector: None,
             seen: Arc::default(),
             figures: Figures { seeds: 1, ..Figures::default() },
         };
@@ -212,12 +226,20 @@ impl<P: Play> Going<'_, P> {
         let witness = self.witness.get_or_insert_with(|| Witness::new(&store.snapshot())).clone();
         self.greet(&store, &witness).await;
         let (registry, runtime) = self.build(number, &store, &supervisor);
+        // A host that cannot write at its start does not start; this one tries again until it can.
+        for _ in 0..STARTS_MAX {
+            if !self.plan.builtin || registry.bootstrap().await.is_ok() {
+                break;
+            }
+            self.clock.sleep(Duration::from_millis(1)).await;
+        }
         let life = Life { number, registry: &registry, runtime: &runtime };
         let first_run = runtime.next_run();
         if number == 0 {
+            witness.uphold(self.play.laws());
             self.play.begin(&life).await;
-            let resources = [("", "configmaps"), ("", "pods"), ("apps", "replicasets")];
-            let resources = resources.map(|(group, name)| GroupResource::new(group, name));
+            let resources = self.play.resources();
+            self.reflector = Some(Reflector::new(&store, self.plan.seed, self.play.rule()));
             let (seed, start) = (self.plan.seed, store.revision().0);
             let watchers =
                 (0..self.plan.watchers).map(|number| Watcher::new(seed, number, start, &resources));
@@ -225,8 +247,13 @@ impl<P: Play> Going<'_, P> {
         }
         self.play.enter(&life);
         let audience = self.attend(number, &store, &witness);
-        if self.plan.trouble && !is_last && self.random.below(2) == 0 {
-            self.ground.trouble(&self.random);
+        if self.plan.trouble && self.random.below(2) == 0 {
+            let _what = if is_last {
+                // What passes: whoever was refused has to try again by itself.
+                self.ground.passing_trouble(&self.random)
+            } else {
+                self.ground.trouble(&self.random)
+            };
         }
         let micros = u64::try_from(self.plan.life_max.as_micros()).unwrap_or(u64::MAX);
         let cut = Duration::from_micros(1 + self.random.below(micros));
@@ -311,7 +338,9 @@ impl<P: Play> Going<'_, P> {
         registry.set_supervisor(supervisor.clone());
         supervisor.spawn("roles", registry.clone().keep_access(supervisor.shutdown()));
         supervisor.spawn("quotas", registry.clone().keep_quotas(supervisor.shutdown()));
-        let config = Config { builtin: self.plan.builtin, slots: 3, ..Config::default() };
+        // Events are kept: that they expire is a timer, and not what is settled.
+        let config =
+            Config { builtin: self.plan.builtin, slots: 3, event_life: None, ..Config::default() };
         let runtime = Runtime::build(config, registry.clone(), supervisor.clone());
         runtime.start();
         (registry, runtime)
@@ -325,6 +354,7 @@ impl<P: Play> Going<'_, P> {
             let shutdown = audience.shutdown();
             audience.spawn_brief("audience", async move {
                 tokio::select! {
+                    biased;
                     () = work => {}
                     () = shutdown.started() => {}
                 }
@@ -336,8 +366,13 @@ impl<P: Play> Going<'_, P> {
             seat(Box::pin(watch));
         }
         let seed = self.plan.seed ^ (number << 32) ^ 0x100;
-        let (store, witness, seen) = (store.clone(), witness.clone(), Arc::clone(&self.seen));
-        seat(Box::pin(look::keep_looking(store, witness, (clock, seed), seen)));
+        let (store, witness) = (store.clone(), witness.clone());
+        if let Some(reflector) = self.reflector.clone() {
+            let (store, witness, seen) = (store.clone(), witness.clone(), Arc::clone(&self.seen));
+            seat(Box::pin(reflector.reflect(store, witness, Arc::clone(&clock), seen)));
+        }
+        let (rule, seen) = (self.play.rule(), Arc::clone(&self.seen));
+        seat(Box::pin(look::keep_looking(store, witness, (clock, seed), rule, seen)));
         if self.plan.jumps {
             let weather = Arc::clone(&self.weather);
             let random = SeededRandom::new(seed ^ 0x200);
@@ -355,9 +390,23 @@ impl<P: Play> Going<'_, P> {
     async fn stop(&mut self, life: &Life<'_>, store: &Store, supervisor: &Supervisor, last: bool) {
         self.ground.disk().heal();
         if last {
-            let at_rest = rest(life.runtime, life.registry).await;
+            self.play.tidy(life).await;
+            let mut at_rest = false;
+            for _ in 0..RESTS_MAX {
+                // Whoever failed often waits long.
+                at_rest = at_rest || rest(life.runtime, life.registry).await;
+                if !at_rest {
+                    self.clock.sleep(Duration::from_secs(30)).await;
+                }
+            }
+            if !at_rest {
+                let busy = life.runtime.stats(None).into_iter();
+                let busy = busy.filter(|stats| stats.failing + stats.timers + stats.queued > 0);
+                let busy: Vec<_> = busy.map(|stats| (stats.controller, stats.last_error)).collect();
+                self.say(format!("no rest: {busy:?}"));
+            }
             self.stay_quiet(life, store).await;
-            self.judge(store, at_rest).await;
+            self.judge(life, store, at_rest).await;
         }
         let sum = (store.revision(), sum_of(&store.snapshot()));
         supervisor.shutdown().start();
@@ -387,7 +436,7 @@ impl<P: Play> Going<'_, P> {
         self.figures.quiet_hours += QUIET.as_secs() / 3600;
     }
 
-    async fn judge(&mut self, store: &Store, at_rest: bool) {
+    async fn judge(&mut self, life: &Life<'_>, store: &Store, at_rest: bool) {
         let Some(witness) = self.witness.clone() else { return };
         witness.catch_up(store).await;
         let snapshot = store.snapshot();
@@ -402,6 +451,11 @@ impl<P: Play> Going<'_, P> {
             self.figures.resumes += resumes;
             self.figures.relists += relists;
         }
+        if let Some(reflector) = &self.reflector {
+            reflector.finish(store, &witness, &self.seen).await;
+        }
+        let served = look::served(life.registry, &self.stage.registry);
+        witness.claim(served.is_ok(), || format!("{served:?}"));
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.figures.looks += look::judge(&witness, &seen);
         for what in self.play.judge(&snapshot, &witness, at_rest) {

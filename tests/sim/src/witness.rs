@@ -18,6 +18,9 @@ use quadrille_store::{
     Revision, Snapshot, Store, View,
 };
 
+use crate::cache::Cache;
+use crate::law::Law;
+
 /// How many changes are looked at again when a store was opened again.
 const AGAIN: u64 = 24;
 
@@ -49,7 +52,7 @@ fn hash(of: &impl Hash) -> u64 {
 }
 
 /// What one object adds to the sum of everything.
-fn weight(object: &Object) -> u64 {
+pub(crate) fn weight(object: &Object) -> u64 {
     hash(&(&object.key, object.revision, &object.bytes))
 }
 
@@ -67,7 +70,9 @@ pub fn sum_of(snapshot: &Snapshot) -> u64 {
 struct Known {
     position: u64,
     told: Vec<Told>,
-    objects: BTreeMap<Key, Arc<Object>>,
+    cache: Cache,
+    /// What must hold of every change.
+    laws: Vec<Box<dyn Law>>,
     /// The sum of everything at each revision.
     sums: BTreeMap<u64, u64>,
     /// Where transactions end.
@@ -88,18 +93,19 @@ impl Witness {
     /// It begins with what a snapshot holds.
     pub fn new(start: &Snapshot) -> Self {
         let (position, sum) = (start.revision().0, sum_of(start));
-        let all = start
-            .resources()
-            .flat_map(|resource| start.list(&Query::whole(Range::all(resource.clone()))));
-        let objects = all.map(|object| (object.key.clone(), object)).collect();
         let known = Known {
             position,
-            objects,
+            cache: Cache::of(start),
             sums: BTreeMap::from([(position, sum)]),
             ends: BTreeSet::from([position]),
             ..Known::default()
         };
         Self(Arc::new(Mutex::new(known)))
+    }
+
+    /// From now on it holds every change to these laws.
+    pub fn uphold(&self, laws: impl IntoIterator<Item = Box<dyn Law>>) {
+        self.known().laws.extend(laws);
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -259,7 +265,7 @@ impl Witness {
 
     /// The state of an object now.
     pub fn object(&self, key: &Key) -> Option<Arc<Object>> {
-        self.known().objects.get(key).cloned()
+        self.known().cache.get(key)
     }
 }
 
@@ -280,22 +286,17 @@ impl Known {
         let expected = self.position + 1;
         self.claim(revision == expected, || format!("{revision} came where {expected} was next"));
         self.position = revision;
-        let before = self.objects.get(change.key()).cloned();
+        let mut laws = std::mem::take(&mut self.laws);
+        self.wrong.extend(laws.iter_mut().flat_map(|law| law.hear(change, &self.cache)));
+        let before = self.cache.apply(change);
         self.check_before(change, before.as_ref());
-        let mut sum = self.sums.values().next_back().copied().unwrap_or_default();
-        if let Some(before) = &before {
-            sum = sum.wrapping_sub(weight(before));
-        }
-        if let Some(after) = change.after() {
-            sum = sum.wrapping_add(weight(after));
-            self.objects.insert(change.key().clone(), Arc::clone(after));
-        } else {
-            self.objects.remove(change.key());
-        }
+        let sum = self.cache.sum();
         self.sums.insert(revision, sum);
         if change.txn.1 == change.revision {
             self.ends.insert(revision);
+            self.wrong.extend(laws.iter_mut().flat_map(|law| law.settle(&self.cache)));
         }
+        self.laws = laws;
         self.told.push(Told::of(change));
         note_change(&mut self.txns, change);
     }
