@@ -58,6 +58,8 @@ pub struct Crowd {
 pub struct Waits {
     /// For each change of another's key, from the change to the end of a run that saw it.
     pub others: Vec<Duration>,
+    /// The same of the keys that belong to the hot key's controller, which counts as greedy with all its keys.
+    pub beside: Vec<Duration>,
     /// The changes that no run saw.
     pub unseen: usize,
     /// The runs of each key of slow controllers.
@@ -275,7 +277,8 @@ fn judge(notes: &Notes, from: Duration) -> Waits {
         };
         let meanwhile = ran.iter().filter(|run| run.0 == "burning" && run.2 > *at && run.2 <= *end);
         waits.hot_meanwhile = waits.hot_meanwhile.max(meanwhile.count());
-        waits.others.push(end.saturating_sub(*at));
+        let waited = if key.starts_with("hot") { &mut waits.beside } else { &mut waits.others };
+        waited.push(end.saturating_sub(*at));
     }
     for (key, _, _) in ran.iter() {
         if key.starts_with("slow") {

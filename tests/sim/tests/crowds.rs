@@ -37,6 +37,11 @@ fn a_hot_key_and_slow_controllers_starve_nobody() {
             waits.unseen
         );
         assert!(longest_here <= bound(&crowd), "{crowd:?}: one waited {longest_here:?}");
+        let beside = waits.beside.iter().max().copied().unwrap_or_default();
+        assert!(
+            beside <= SLOW + bound(&crowd),
+            "{crowd:?}: one beside the hot key waited {beside:?}"
+        );
         let all_slow = crowd.slow * KEYS;
         assert_eq!(waits.slow.len() as u64, all_slow, "{crowd:?}: {:?}", waits.slow);
         // The slow ones share what is left to them, one slot at least.
