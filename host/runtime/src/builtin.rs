@@ -10,9 +10,11 @@ mod expiry;
 mod namespaces;
 mod pending;
 mod protection;
+mod refused;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quadrille_registry::Consultation;
 use quadrille_store::{ChangeFilter, ChangeStream, ChangesError, Revision};
@@ -25,6 +27,7 @@ use expiry::Expiry;
 use namespaces::Namespaces;
 use pending::Pending;
 use protection::Protection;
+use refused::Refused;
 
 /// Starts them.
 pub(crate) fn start(runtime: &Runtime) {
@@ -43,6 +46,7 @@ async fn keep_house(shared: Arc<Shared>, gauge: Arc<Gauge>) -> Result<(), Trigge
             namespaces: Namespaces::of(&snapshot),
             protection: Protection::of(&snapshot),
             expiry: Expiry::of(&snapshot, shared.config.event_life),
+            refused: Refused::default(),
             answers: None,
         };
         let after = quadrille_store::View::revision(&snapshot);
@@ -69,6 +73,7 @@ struct House {
     namespaces: Namespaces,
     protection: Protection,
     expiry: Expiry,
+    refused: Refused,
     /// What admission webhooks said about a batch that is to be made again.
     answers: Option<Consultation>,
 }
@@ -85,6 +90,8 @@ impl House {
             let batch = match changes.try_next() {
                 Ok(None) if idle => {
                     let wait = self.expiry.wait(shared.clock.now());
+                    let refused = self.refused.wait(shared.clock.monotonic());
+                    let wait = refused.map_or(wait, |refused| refused.min(wait));
                     tokio::select! {
                         biased;
                         batch = changes.next() => batch.map(Some),
@@ -108,6 +115,7 @@ impl House {
                     shared.report(gauge, batch.through, self.pending(), self.causes());
                 }
                 Ok(None) => {
+                    self.look_again(shared.clock.monotonic());
                     let (batch, part) = self.work(shared);
                     self.commit(shared, batch, part).await;
                     self.namespaces.furnish(shared).await;
@@ -148,9 +156,20 @@ impl House {
         namespaces.chain(rest).collect()
     }
 
-    async fn commit(&mut self, shared: &Arc<Shared>, batch: Batch, part: &'static str) {
+    /// What was refused a while ago is pending again with the part that it may be of.
+    fn look_again(&mut self, now: Duration) {
+        while let Some(key) = self.refused.pop_due(now) {
+            self.namespaces.look_again(&key);
+            self.protection.look_again(&key);
+            self.collector.look_again(&key);
+        }
+    }
+
+    async fn commit(&mut self, shared: &Arc<Shared>, mut batch: Batch, part: &'static str) {
+        let refused = batch.take_refused();
         let Err(answers) = batch.commit(shared, part).await else {
             self.collector.settle();
+            self.refused.note(refused, shared.clock.monotonic());
             return;
         };
         self.answers = answers;

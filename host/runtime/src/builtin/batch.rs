@@ -8,7 +8,7 @@ use quadrille_registry::{
     Action, Body, Catalog, Consultation, DeleteOptions, PatchFormat, Preconditions, Propagation,
     Reason, Status, Target, WriteOptions,
 };
-use quadrille_store::{Cause, Object, Revision, SystemCause};
+use quadrille_store::{Cause, Key, Object, Revision, SystemCause};
 use serde_json::Value;
 
 use crate::overlay::write::host;
@@ -30,6 +30,8 @@ pub(super) struct Batch {
     /// What the next writes follow from.
     acting_on: Vec<Revision>,
     count: usize,
+    /// What could not be written, and would not be at once.
+    refused: BTreeSet<Key>,
 }
 
 impl Batch {
@@ -50,7 +52,14 @@ impl Batch {
         let overlay = Overlay::new(snapshot, registry.clone(), grant).limited(limits);
         let overlay = overlay.answered(answers.or_else(begin));
         let catalog = shared.registry.catalog();
-        Self { overlay, catalog, because: BTreeSet::new(), acting_on: Vec::new(), count: 0 }
+        Self {
+            overlay,
+            catalog,
+            because: BTreeSet::new(),
+            acting_on: Vec::new(),
+            count: 0,
+            refused: BTreeSet::new(),
+        }
     }
 
     /// The view with the writes so far.
@@ -100,6 +109,7 @@ impl Batch {
             && !matches!(status.reason, Reason::NotFound | Reason::Conflict)
         {
             tracing::warn!(object = %object.key, error = %status, "housekeeping write refused");
+            self.refused.insert(object.key.clone());
         }
     }
 
@@ -125,6 +135,11 @@ impl Batch {
         }
         self.because.extend(&self.acting_on);
         Ok(())
+    }
+
+    /// What could not be written, to be tried again later.
+    pub(super) fn take_refused(&mut self) -> BTreeSet<Key> {
+        std::mem::take(&mut self.refused)
     }
 
     /// Commits what there is.

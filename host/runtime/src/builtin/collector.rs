@@ -111,6 +111,11 @@ impl Collector {
         }
     }
 
+    /// Looks at a key again that could not be written.
+    pub(super) fn look_again(&mut self, key: &Key) {
+        self.pending.insert(key.clone(), Revision(0));
+    }
+
     /// Looks at the next keys.
     pub(super) fn work(&mut self, batch: &mut Batch) {
         while self.looking.len() < self.size && batch.len() < BATCH_MAX {

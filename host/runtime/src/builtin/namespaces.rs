@@ -70,6 +70,14 @@ impl Namespaces {
         }
     }
 
+    /// Looks at a namespace again, or at the one of an object, that could not be written.
+    pub(super) fn look_again(&mut self, key: &Key) {
+        let name = if key.resource == namespaces() { &key.name } else { &key.namespace };
+        if self.terminating.contains(name) {
+            self.pending.insert(Arc::clone(name), Revision(0));
+        }
+    }
+
     fn note(&mut self, namespace: &Object, cause: Revision) {
         let name = &namespace.key.name;
         if namespace.meta.deleted_at.is_some() {

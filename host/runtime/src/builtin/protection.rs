@@ -76,6 +76,13 @@ impl Protection {
         }
     }
 
+    /// Looks at an object again that could not be written.
+    pub(super) fn look_again(&mut self, key: &Key) {
+        if finalizer(key).is_some() {
+            self.pending.insert(key.clone(), Revision(0));
+        }
+    }
+
     /// Lets go of what nobody uses.
     pub(super) fn work(&mut self, batch: &mut Batch) {
         self.looking.clear();

@@ -83,6 +83,54 @@ async fn an_object_of_two_owners_goes_with_the_last_and_an_absent_owner_does_not
     assert!(host.get(&map_key("both")).is_none());
 }
 
+/// Lets nobody delete `ConfigMap`s; answers the key of the binding, without which anybody may.
+async fn forbid_deletion(host: &Host) -> Key {
+    const GROUP: &str = "admissionregistration.k8s.io";
+    let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"],
+        "operations": ["DELETE"]});
+    let spec = json!({"matchConstraints": {"resourceRules": [rule]},
+        "validations": [{"expression": "false"}]});
+    let policy = host.resource(GROUP, "v1", "ValidatingAdmissionPolicy");
+    host.create(&policy, "", json!({"metadata": {"name": "p"}, "spec": spec})).await;
+    let binding = host.resource(GROUP, "v1", "ValidatingAdmissionPolicyBinding");
+    let spec = json!({"policyName": "p", "validationActions": ["Deny"]});
+    host.create(&binding, "", json!({"metadata": {"name": "p"}, "spec": spec})).await;
+    Key::new(binding.group_resource(), "", "p")
+}
+
+/// Until the object has gone; only time passes.
+async fn wait_without(host: &Host, key: &Key) {
+    for _ in 0..600 {
+        if host.get(key).is_none() {
+            return;
+        }
+        host.clock.advance(Duration::from_secs(1));
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert!(host.get(key).is_none(), "it is tried again");
+}
+
+#[tokio::test]
+async fn what_a_policy_kept_from_going_goes_once_the_policy_has_gone() {
+    let host = Host::new(true).await;
+    let namespaces = host.resource("", "v1", "Namespace");
+    host.create(&namespaces, "", json!({"metadata": {"name": "w"}})).await;
+    host.create(&host.maps(), "w", json!({"metadata": {"name": "kept"}})).await;
+    let binding = forbid_deletion(&host).await;
+    owned(&host, "kept", &[("a", "no-such-uid")], false).await;
+    let namespace = Key::new(namespaces.group_resource(), "", "w");
+    host.delete(&namespaces, &namespace, None).await;
+    host.settle().await;
+    assert!(host.get(&map_key("kept")).is_some() && host.get(&namespace).is_some());
+    let bindings = host.resource(&binding.resource.group, "v1", "ValidatingAdmissionPolicyBinding");
+    host.delete(&bindings, &binding, None).await;
+    host.settle().await;
+    wait_without(&host, &map_key("kept")).await;
+    wait_without(&host, &namespace).await;
+}
+
 #[tokio::test]
 async fn a_namespace_is_furnished_emptied_and_goes() {
     let host = Host::new(true).await;
