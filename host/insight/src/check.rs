@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quadrille_kit::Clock;
+use quadrille_object::Timestamp;
 use quadrille_registry::{
     Action, Actor, DeleteOptions, PatchFormat, Target, WriteOptions, WriteRequest,
 };
@@ -344,6 +345,7 @@ impl Trials<'_> {
             ..Bounds::default()
         };
         rehearse(self.live, self.wall, (cast, SEED), async |fork| {
+            let whole = whole(fork.registry().clock().now());
             if mode != Mode::Missed {
                 enter(fork, &stage);
             }
@@ -359,7 +361,7 @@ impl Trials<'_> {
             }
             // Only what comes early is disturbed, so that there is time left to come to the end in spite of it.
             stage.mark();
-            let long = Bounds { virtual_max: WHOLE, ..bounds };
+            let long = Bounds { virtual_max: whole, ..bounds };
             complete = complete && fork.until_quiet(&long).await.is_complete();
             let changes = changes_of(fork, fork.base);
             let end = End::of(fork, &changes);
@@ -374,8 +376,14 @@ impl Trials<'_> {
     }
 }
 
-/// The virtual time of a way: long enough for periodic work to come round after something went wrong.
-const WHOLE: Duration = Duration::from_mins(1);
+/// The virtual time of a way that begins now: a minute, long enough for periodic work to come round after something went
+/// wrong, and on to the middle of the next one. Ways begin one after the other, and what is due on the minute must not
+/// be within one of them and just behind the end of another.
+fn whole(now: Timestamp) -> Duration {
+    const MINUTE: i64 = 60_000_000;
+    let left = (MINUTE / 2 - now.0).rem_euclid(MINUTE);
+    Duration::from_micros((MINUTE + left).unsigned_abs())
+}
 
 /// All ways have the same chance, so that they differ by what went wrong alone.
 const SEED: u64 = 0x5eed;

@@ -279,3 +279,17 @@ fn without_an_object_nothing_is_known() {
     let card = checked(&nobody);
     assert!(card.scores.iter().all(|s| s.verdict == Verdict::Unknown), "{}", card.text());
 }
+
+#[test]
+fn ways_that_begin_about_the_same_time_end_together_far_from_any_minute() {
+    let minute = 60_000_000;
+    for begin in [0, 1, 29_999_999, 30_000_000, 59_900_000, 60_100_000] {
+        let end = begin + i64::try_from(whole(Timestamp(begin)).as_micros()).expect("small");
+        assert_eq!(end % minute, minute / 2, "from {begin}");
+        assert!((minute..2 * minute).contains(&(end - begin)), "from {begin} to {end}");
+    }
+    assert_eq!(
+        whole(Timestamp(59_900_000)),
+        whole(Timestamp(60_100_000)) + Duration::from_millis(200)
+    );
+}

@@ -501,6 +501,10 @@ proptest! {
             if object.get("spec").is_some() {
                 check_invariants(object)?;
             }
+            // Where everything owned has gone, nobody is tracked from there on, as in kube-apiserver.
+            if entries(object).is_empty() {
+                live = None;
+            }
         }
     }
 
