@@ -22,6 +22,7 @@ use crate::access::Access;
 use crate::admission::{Hooks, Reinvocation};
 use crate::catalog::{Catalog, Resource};
 use crate::conversion::{self, Conversion, Kept};
+use crate::definition::follow::Endings;
 use crate::request::WriteRequest;
 use crate::status::{Reason, Status};
 use crate::webhooks::{Consultation, Question, Webhooks};
@@ -181,6 +182,7 @@ struct Inner {
     kept: Arc<Kept>,
     /// Who runs what must not end with the request that it belongs to.
     supervisor: OnceLock<Supervisor>,
+    endings: Endings,
     /// Commits share it; a [`crate::Turn`] has it alone.
     commits: RwLock<()>,
 }
@@ -209,6 +211,7 @@ impl Registry {
             webhooks: OnceLock::new(),
             kept: Arc::default(),
             supervisor: OnceLock::new(),
+            endings: Endings::default(),
             commits,
         };
         let registry = Self { inner: Arc::new(inner) };
@@ -233,6 +236,7 @@ impl Registry {
             webhooks: OnceLock::new(),
             kept: Arc::clone(&self.inner.kept),
             supervisor: OnceLock::new(),
+            endings: Endings::default(),
             commits: RwLock::new(()),
         };
         let fork = Self { inner: Arc::new(inner) };
@@ -285,6 +289,10 @@ impl Registry {
 
     pub(crate) fn supervisor(&self) -> Option<&Supervisor> {
         self.inner.supervisor.get()
+    }
+
+    pub(crate) fn endings(&self) -> &Endings {
+        &self.inner.endings
     }
 
     pub(crate) fn kept(&self) -> &Kept {

@@ -5,7 +5,7 @@
 //! definition. All of it happens behind [`Registry::commit`], so that runs and requests need not know.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quadrille_object::GroupResource;
@@ -26,6 +26,35 @@ use crate::request::{
 };
 use crate::status::{Reason, Status};
 use crate::write::parse;
+
+/// Definitions whose end is tried again: each by one task, however many changes lead to it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Endings(Arc<Mutex<BTreeSet<Key>>>);
+
+/// The one task of a definition.
+#[derive(Debug)]
+struct Ending {
+    of: Endings,
+    key: Key,
+}
+
+impl Endings {
+    /// `None` when there is a task already.
+    fn begin(&self, key: &Key) -> Option<Ending> {
+        let is_first = self.lock().insert(key.clone());
+        is_first.then(|| Ending { of: self.clone(), key: key.clone() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Key>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.of.lock().remove(&self.key);
+    }
+}
 
 /// How many objects of a dying definition are looked at together.
 const PAGE: usize = 500;
@@ -130,8 +159,10 @@ impl Registry {
     /// deletion and at the next start.
     fn end_definition_later(&self, key: Key) {
         let Some(supervisor) = self.supervisor() else { return };
+        let Some(turn) = self.endings().begin(&key) else { return };
         let (this, shutdown) = (self.clone(), supervisor.shutdown());
         let work = async move {
+            let _turn = turn;
             loop {
                 this.clock().sleep(RETRY).await;
                 let definition = this.store().snapshot().get(&key);
@@ -308,4 +339,20 @@ fn is_new_namespace(write: &Write) -> bool {
 /// A write by the host itself.
 pub(crate) fn host_request(target: Target, action: Action) -> WriteRequest {
     WriteRequest { target, action, options: WriteOptions::default(), actor: Actor::registry() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_definition_is_ended_by_one_task_at_a_time() {
+        let (endings, of) = (Endings::default(), |name: &str| Key::new(resource(), "", name));
+        let first = endings.begin(&of("a"));
+        assert!(first.is_some() && endings.begin(&of("b")).is_some());
+        assert!(endings.begin(&of("a")).is_none());
+        drop(first);
+        assert!(endings.begin(&of("a")).is_some());
+        assert!(endings.lock().is_empty());
+    }
 }
