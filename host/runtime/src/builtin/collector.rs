@@ -93,6 +93,9 @@ impl Collector {
                 self.pending.insert(key.clone(), change.revision);
             }
         }
+        if after.is_none() {
+            self.unjudged.remove(key);
+        }
         if after.is_none_or(|after| after.meta.uid != last.meta.uid) {
             self.remember(&key.resource, &last.meta.uid, catalog);
             self.owner_is_gone(&last.meta.uid, change.revision);
@@ -305,4 +308,30 @@ fn drop_finalizer(object: &Object, finalizer: &str, batch: &mut Batch) {
     let kept = object.meta.finalizers.iter().filter(|f| ***f != *finalizer);
     let kept: Vec<&str> = kept.map(AsRef::as_ref).collect();
     batch.patch(object, json!({"metadata": {"finalizers": kept}}));
+}
+
+#[cfg(test)]
+mod tests {
+    use quadrille_store::ChangeFilter;
+
+    use super::*;
+    use crate::testing::{Host, map_key};
+
+    #[tokio::test]
+    async fn what_waits_for_its_owners_kind_is_forgotten_when_it_goes() {
+        let host = Host::new(false).await;
+        let ghost =
+            json!({"apiVersion": "example.com/v1", "kind": "Ghost", "name": "g", "uid": "u"});
+        host.map("owned", json!({"metadata": {"ownerReferences": [ghost]}})).await;
+        let (store, catalog) = (host.registry.store(), host.registry.catalog());
+        let snapshot = store.snapshot();
+        let mut collector = Collector::of(&snapshot, &catalog);
+        collector.work(&mut Batch::new(&host.runtime.shared, None));
+        assert!(collector.unjudged.contains(&map_key("owned")));
+        host.delete(&host.maps(), &map_key("owned"), None).await;
+        let mut changes = store.changes(ChangeFilter::default(), snapshot.revision());
+        let batch = changes.try_next().expect("kept").expect("a deletion");
+        batch.changes.iter().for_each(|change| collector.look_at(change, &catalog));
+        assert!(collector.unjudged.is_empty());
+    }
 }
