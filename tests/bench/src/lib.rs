@@ -21,6 +21,18 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// Waits: a benchmark paces its load.
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// A thread of the load.
+pub fn spawn<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::thread::JoinHandle<T> {
+    std::thread::spawn(work)
+}
+
 /// A time that a share of the sorted times does not exceed; `share` is between 0 and 1. Zero for no times.
 pub fn percentile(sorted: &[Duration], share: f64) -> Duration {
     #[expect(

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use quadrille_bench::{now, percentile, processor_time, say};
+use quadrille_bench::{now, pause, percentile, processor_time, say, spawn};
 use quadrille_guests::crowd;
 use quadrille_tests::{Client, TestHost, guest, relabelled};
 use serde_json::{Value, json};
@@ -240,16 +240,4 @@ fn figures(mut times: Vec<Duration>) -> String {
         millis(percentile(&times, 0.99)),
         millis(longest)
     )
-}
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark paces its load")]
-fn pause(time: Duration) {
-    std::thread::sleep(time);
-}
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark has no supervisor")]
-fn spawn<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> std::thread::JoinHandle<T> {
-    std::thread::spawn(work)
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use quadrille_bench::say;
+use quadrille_bench::{now, pause, say, spawn};
 use quadrille_tests::{Client, TestHost, guest, relabelled};
 use serde_json::{Value, json};
 
@@ -149,21 +149,4 @@ fn report(
         millis(waits.last()),
     ));
     Ok(())
-}
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark paces its load")]
-fn pause(time: Duration) {
-    std::thread::sleep(time);
-}
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark has no supervisor")]
-fn spawn<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> std::thread::JoinHandle<T> {
-    std::thread::spawn(work)
 }
