@@ -10,8 +10,8 @@ use super::Text;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
-    /// Open connections; default 16384 (ten thousand watchers, and room for others), and never more than the process may have files, less what the host needs itself.
-    /// Connections on which nobody has been recognised make room for new ones.
+    /// Open connections; default 16384 (ten thousand watchers, and room for others), and never more than the process may
+    /// have files, less what the host needs itself. Connections on which nobody has been recognised make room for new ones.
     pub(crate) connections_max: usize,
     /// Requests that are worked on at once; default 256.
     pub(crate) requests_max: usize,

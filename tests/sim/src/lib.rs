@@ -3,8 +3,9 @@
 //!
 //! [`stage`] runs lives one after the other in one thread and in virtual time; a [`play`] is who works there.
 //! [`witness`] sees every change once, holds it to the [`law`]s and is what all others are compared with; [`watcher`] is
-//! a client that watches, stops, is slow and resumes; [`reflector`] one that keeps a copy ([`cache`]); [`look`] compares snapshots and indexes with what they should hold. [`weather`] is the
-//! clock that jumps, [`ground`] where the store lies. Everything follows from the seed: a seed that fails, fails again.
+//! a client that watches, stops, is slow and resumes; [`reflector`] one that keeps a copy ([`cache`]); [`look`] compares
+//! snapshots and indexes with what they should hold. [`weather`] is the clock that jumps, [`ground`] where the store lies.
+//! Everything follows from the seed: a seed that fails, fails again.
 
 pub mod brawl;
 pub mod cache;
