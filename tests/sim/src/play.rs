@@ -1,11 +1,17 @@
 //! Who works on a host over its lives.
 
+use std::fmt;
+use std::sync::Arc;
+
+use quadrille_kit::clock::BoxFuture;
 use quadrille_model::history::{History, Objects};
 use quadrille_model::world::objects_of;
 use quadrille_model::{Cast, check};
 use quadrille_object::GroupResource;
-use quadrille_registry::Registry;
-use quadrille_runtime::Runtime;
+use quadrille_registry::{Registry, Status};
+use quadrille_runtime::{
+    Failure, Outcome, Overlay, ReconcileRequest, Reconciled, Reconciler, Runtime,
+};
 use quadrille_store::{Snapshot, Store, View};
 
 use crate::law::{Law, Lodging, Rule};
@@ -122,5 +128,35 @@ impl Play for Random {
 
     fn acknowledged(&self) -> usize {
         self.cast().deeds().len()
+    }
+}
+
+/// A controller of one function, without pauses; what is refused is tried again.
+pub(crate) fn simple(
+    work: impl Fn(&ReconcileRequest, &mut Overlay) -> Result<Outcome, Status> + Send + Sync + 'static,
+) -> Arc<dyn Reconciler> {
+    Arc::new(Simple(work))
+}
+
+struct Simple<W>(W);
+
+impl<W> fmt::Debug for Simple<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Simple")
+    }
+}
+
+impl<W> Reconciler for Simple<W>
+where
+    W: Fn(&ReconcileRequest, &mut Overlay) -> Result<Outcome, Status> + Send + Sync,
+{
+    fn reconcile(
+        &self,
+        request: ReconcileRequest,
+        mut overlay: Overlay,
+    ) -> BoxFuture<'_, Reconciled> {
+        let result = (self.0)(&request, &mut overlay);
+        let result = result.map_err(|status| Failure::Transient(status.message));
+        Box::pin(std::future::ready(Reconciled { overlay, result, memory_bytes: 0 }))
     }
 }

@@ -17,6 +17,7 @@ use quadrille_runtime::{
 use quadrille_store::{Key, Object, Query, Range, Selection};
 use serde_json::{Value, json};
 
+use crate::play::simple;
 use crate::town;
 
 /// Controllers and what they work on.
@@ -240,29 +241,7 @@ fn small(
         field_manager: name.into(),
         grant: Grant { unlimited: true, ..Grant::default() },
     };
-    (spec, Arc::new(Small(craft)))
-}
-
-struct Small(Craft);
-
-impl fmt::Debug for Small {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Small").finish_non_exhaustive()
-    }
-}
-
-impl Reconciler for Small {
-    fn reconcile(
-        &self,
-        request: ReconcileRequest,
-        mut overlay: Overlay,
-    ) -> BoxFuture<'_, Reconciled> {
-        Box::pin(async move {
-            let result = (self.0)(&request, &mut overlay);
-            let result = result.map_err(|status| Failure::Transient(status.message));
-            Reconciled { overlay, result, memory_bytes: 0 }
-        })
-    }
+    (spec, simple(craft))
 }
 
 fn maps_resource() -> GroupResource {

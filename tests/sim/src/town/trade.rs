@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::kinds::{Kind, delete, merge, text, value, write};
 use super::{Budget, Notes, lock, pause};
+use crate::play::simple;
 
 /// Where the colour of a part stands.
 pub(super) const COLOR: &str = "/metadata/annotations/color";
@@ -33,32 +34,8 @@ pub(super) fn worker(trade: Trade, notes: Arc<Notes>) -> Arc<dyn Reconciler> {
 
 /// The same without pauses, stumbling and notes.
 pub(super) fn plain(trade: Trade) -> Arc<dyn Reconciler> {
-    Arc::new(Plain { trade, notes: Notes::new(0) })
-}
-
-struct Plain {
-    trade: Trade,
-    notes: Notes,
-}
-
-impl fmt::Debug for Plain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Plain").finish_non_exhaustive()
-    }
-}
-
-impl Reconciler for Plain {
-    fn reconcile(
-        &self,
-        request: ReconcileRequest,
-        mut overlay: Overlay,
-    ) -> BoxFuture<'_, Reconciled> {
-        Box::pin(async move {
-            let result = (self.trade)(&self.notes, &request, &mut overlay);
-            let result = result.map_err(|status| Failure::Transient(status.message));
-            Reconciled { overlay, result, memory_bytes: 0 }
-        })
-    }
+    let notes = Notes::new(0);
+    simple(move |request, overlay| trade(&notes, request, overlay))
 }
 
 struct Worker {
