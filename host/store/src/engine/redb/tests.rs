@@ -1,13 +1,16 @@
 //! The redb engine on a failing disk, on damaged files and in a second process.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use proptest::prelude::*;
 
+use super::tables::META;
 use super::*;
+use crate::change::ChangeKind;
 use crate::engine::conformance::{EVERYTHING, entry, revisions, story};
+use crate::record::{self, FORMAT};
 
 /// A disk in memory that can be told to fail, shared by every opening of the "file". What was written and
 /// not synced is kept, as a page cache would: the hard case, in which a refused batch reaches the file.
