@@ -10,25 +10,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quadrille_object::Timestamp;
-use quadrille_registry::{RecordedAnswer, Turn};
-use quadrille_store::{
-    Cause, Change, ChangeFilter, CommitError, Committed, Conflict, FenceTicket, Key, ReadSet,
-    Revision, RunCause, Snapshot, View,
-};
+use quadrille_registry::Turn;
+use quadrille_store::{Cause, ChangeFilter, FenceTicket, Revision, RunCause, Snapshot, View};
 
-use crate::budget::Spent;
-use crate::canary::Counted;
-use crate::controller::{ControllerName, Version};
-use crate::overlay::{Overlay, OverlayUse};
-use crate::queue::{End, Taken};
-use crate::reconciler::{Failure, Outcome, ReconcileRequest, Reconciled, WokenBy};
-use crate::record::{EmptyReads, RunEnd, RunRecord, RunWake, RunWrite};
+pub(crate) use self::ended::{Bad, Ended};
+use self::guard::Guard;
+use crate::controller::Version;
+use crate::overlay::Overlay;
+use crate::queue::Taken;
+use crate::reconciler::{ReconcileRequest, Reconciled, WokenBy};
+use crate::record::{RunWake, RunWrite};
 use crate::runtime::Shared;
 use crate::state::State;
 use crate::subscription::lies_in;
-use crate::tell::Telling;
-use crate::wakes::Occasion;
 use crate::work::Work;
+
+mod ended;
+mod guard;
 
 /// How far a run looks behind the trigger for changes that it read; beyond it they are counted as one.
 const UNLOOKED_MAX: usize = 8192;
@@ -49,36 +47,6 @@ pub(crate) struct Start {
     snapshot: Snapshot,
     started: Duration,
     now: Timestamp,
-}
-
-/// What a run came to.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) result: Result<Outcome, Bad>,
-    /// What it read; `None` when the reconciler did not give its overlay back.
-    reads: Option<ReadSet>,
-    /// Which of that was not there.
-    empty: EmptyReads,
-    /// Everything that was read is as it was up to here.
-    seen: Revision,
-    /// What it wrote, or would have written.
-    writes: Vec<RunWrite>,
-    /// The changes that it was shown.
-    wakes: Vec<RunWake>,
-    /// What webhooks answered.
-    answers: Vec<RecordedAnswer>,
-    seed: u64,
-    memory_bytes: u64,
-    /// What it used of its limits.
-    used: OverlayUse,
-    reconcile_time: Duration,
-}
-
-#[derive(Debug)]
-pub(crate) enum Bad {
-    Failure(Failure),
-    Conflict(Option<Key>),
-    Fenced,
 }
 
 impl Shared {
@@ -141,28 +109,8 @@ impl Shared {
     }
 }
 
-/// Ends the run as a trap when its task ends early, by a panic in a native reconciler: a key is never left running.
-struct Guard {
-    shared: Arc<Shared>,
-    start: Start,
-    in_slot: bool,
-    had_turn: bool,
-    ended: bool,
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        if !self.ended {
-            let failure = Failure::Trap("the reconciler panicked".to_owned());
-            let ended = Ended::bad(Bad::Failure(failure), self.start.snapshot.revision());
-            self.end(ended);
-        }
-    }
-}
-
 async fn drive(shared: Arc<Shared>, start: Start) {
-    let mut guard =
-        Guard { shared: Arc::clone(&shared), start, in_slot: true, had_turn: false, ended: false };
+    let mut guard = Guard::of(Arc::clone(&shared), start);
     let length = shared.turn_of(&guard.start);
     guard.had_turn = length.is_some();
     let mut turn = match length {
@@ -281,7 +229,7 @@ async fn conclude(
     };
     match committed {
         Ok(committed) => ended.commit(&committed),
-        Err(error) => ended.result = Err(refused(error)),
+        Err(error) => ended.result = Err(error.into()),
     }
     ended
 }
@@ -302,19 +250,6 @@ pub(crate) fn cause_of(shared: &Shared, start: &Start, snapshot: Revision) -> Ru
         snapshot,
         started: start.now,
         duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-    }
-}
-
-fn refused(error: CommitError) -> Bad {
-    match error {
-        CommitError::Conflict(Conflict::Key { key, .. } | Conflict::Read { key, .. }) => {
-            Bad::Conflict(Some(key))
-        }
-        CommitError::Conflict(Conflict::TooOld) => Bad::Conflict(None),
-        CommitError::Fenced => Bad::Fenced,
-        CommitError::Invalid(_) | CommitError::Unavailable(_) | CommitError::Closed => {
-            Bad::Failure(Failure::Host(error.to_string()))
-        }
     }
 }
 
@@ -350,255 +285,5 @@ impl Start {
     fn has_queue(&self, state: &State) -> bool {
         let generation = self.version.generation;
         state.controllers.get(&self.id).is_some_and(|c| c.queue_since <= generation)
-    }
-}
-
-impl Ended {
-    fn bad(bad: Bad, seen: Revision) -> Self {
-        Self {
-            result: Err(bad),
-            reads: None,
-            empty: EmptyReads::default(),
-            seen,
-            writes: Vec::new(),
-            wakes: Vec::new(),
-            answers: Vec::new(),
-            seed: 0,
-            memory_bytes: 0,
-            used: OverlayUse::default(),
-            reconcile_time: Duration::ZERO,
-        }
-    }
-
-    fn has_committed(&self) -> bool {
-        self.writes.iter().any(|write| write.revision.is_some())
-    }
-
-    fn counted(&self, duration: Duration) -> Counted<'_> {
-        let written = if self.has_committed() { self.writes.as_slice() } else { &[] };
-        Counted {
-            bad: self.result.as_ref().err(),
-            duration,
-            written: written.iter().map(|w| &w.key),
-        }
-    }
-
-    fn commit(&mut self, committed: &Committed) {
-        self.seen = committed.revision;
-        for (write, object) in self.writes.iter_mut().zip(&committed.objects) {
-            write.revision = Some(object.revision);
-        }
-    }
-}
-
-impl Guard {
-    fn leave_slot(&mut self) {
-        if std::mem::take(&mut self.in_slot) {
-            let now = self.shared.clock.monotonic();
-            self.shared.lock().leave_slot(self.start.id, self.start.started, now);
-            self.shared.pump();
-        }
-    }
-
-    /// There is no object, or it is none of the controller's: the key is forgotten until the object changes.
-    fn end_unwanted(&mut self, seen: Revision) {
-        let shared = Arc::clone(&self.shared);
-        let (id, taken) = (self.start.id, &self.start.taken);
-        let mut state = shared.lock();
-        if self.start.has_queue(&state) {
-            let reads = ReadSet { at: seen, keys: vec![taken.key.clone()], ..ReadSet::default() };
-            let missed = state.missed(&reads, seen);
-            state.subscriptions.remove(id, &taken.key);
-            finish(&mut state, id, taken, missed, End::Done);
-        }
-        self.release(state);
-    }
-
-    /// Books how the run ended, and lets go of its key.
-    fn end(&mut self, ended: Ended) {
-        let shared = Arc::clone(&self.shared);
-        let (id, key) = (self.start.id, &self.start.taken.key);
-        let mut state = shared.lock();
-        if ended.has_committed() {
-            // What follows from a commit in the registry is committed by now too.
-            state.last_commit = state.last_commit.max(shared.registry.store().revision());
-        }
-        let telling = Telling::of(&shared, &mut state, &self.start, &ended);
-        if self.start.has_queue(&state) {
-            let missed = match &ended.reads {
-                Some(reads) => state.missed(reads, ended.seen),
-                None => Some(Vec::new()),
-            };
-            if let Some(reads) = &ended.reads
-                && !matches!(ended.result, Err(Bad::Fenced | Bad::Conflict(_)))
-            {
-                state.subscriptions.replace(id, key, reads, ended.seen);
-            }
-            self.book(&mut state, &ended, missed);
-            self.record(&mut state, ended);
-        }
-        self.release(state);
-        if let Some(telling) = telling {
-            shared.supervisor.spawn_brief("event", telling.tell());
-        }
-    }
-
-    fn book(&self, state: &mut State, ended: &Ended, missed: Option<Vec<Arc<Change>>>) {
-        let (shared, start) = (&self.shared, &self.start);
-        let (now, id) = (shared.clock.monotonic(), start.id);
-        let duration = now.saturating_sub(start.started);
-        if let Some(controller) = state.controllers.get_mut(&id) {
-            let numbers = &mut controller.numbers;
-            numbers.runs += 1;
-            numbers.commits += u64::from(ended.has_committed());
-            numbers.retries += u64::from(start.taken.conflicts + start.taken.failures > 0);
-            numbers.turns += u64::from(self.had_turn);
-            numbers.conflicts += u64::from(matches!(ended.result, Err(Bad::Conflict(_))));
-            numbers.fenced += u64::from(matches!(ended.result, Err(Bad::Fenced)));
-            if matches!(ended.result, Err(Bad::Conflict(_) | Bad::Fenced)) {
-                numbers.thrown_away += duration;
-            }
-            numbers.memory_bytes_max = numbers.memory_bytes_max.max(ended.memory_bytes);
-            numbers.durations.add(duration);
-            numbers.last_run = Some(shared.clock.now());
-            if matches!(ended.result, Err(Bad::Conflict(_))) {
-                controller.lost_run = ended.reconcile_time;
-            }
-            if let Some(candidate) = &mut controller.candidate {
-                candidate.count(start.is_candidate, &ended.counted(duration));
-            }
-            if let Err(Bad::Failure(failure)) = &ended.result {
-                controller.note_failure(&start.taken.key, failure, shared.clock.now());
-                if let Failure::Permanent(message) = failure {
-                    controller.halt(&start.taken.key, message, &start.taken.wakes);
-                }
-            } else if ended.result.is_ok() {
-                controller.failed.remove(&start.taken.key);
-            }
-        }
-        let taken = &start.taken;
-        state.budgets.spend(&start.version.spec.plugin, &self.spent(ended), now);
-        match &ended.result {
-            Ok(Outcome::Done) | Err(Bad::Failure(Failure::Permanent(_))) => {
-                finish(state, id, taken, missed, End::Done);
-            }
-            Ok(Outcome::DoneUntil(wait)) => {
-                let due = now.saturating_add(*wait);
-                finish(state, id, taken, missed, |missed| End::DoneUntil(due, missed));
-                shared.set_timer(state, due);
-            }
-            Err(Bad::Failure(_)) => {
-                let draw = shared.random.next_u64();
-                let due = now + shared.config.backoff.wait(taken.failures.saturating_add(1), draw);
-                finish_failed(state, id, taken, missed, due);
-                shared.set_timer(state, due);
-            }
-            Err(Bad::Conflict(_)) => finish(state, id, taken, Some(Vec::new()), |_| End::Conflict),
-            Err(Bad::Fenced) => finish(state, id, taken, Some(Vec::new()), |_| End::Fenced),
-        }
-    }
-
-    fn spent(&self, ended: &Ended) -> Spent {
-        let wakes = &self.start.taken.wakes;
-        let failure = match &ended.result {
-            Err(Bad::Failure(failure)) => failure.event_reason(),
-            _ => None,
-        };
-        Spent {
-            used: ended.used,
-            has_committed: ended.has_committed(),
-            is_told: failure.is_some(),
-            asked_for_itself: wakes.occasion() == Some(Occasion::Requeue)
-                && wakes.changes().is_empty(),
-        }
-    }
-
-    fn release(&mut self, mut state: std::sync::MutexGuard<'_, State>) {
-        let start = &self.start;
-        if std::mem::take(&mut self.in_slot) {
-            state.leave_slot(start.id, start.started, self.shared.clock.monotonic());
-        }
-        let name = ControllerName::of(&start.version.spec);
-        state.end_run(start.id, &name, start.version.generation, start.snapshot.revision());
-        state.line_up(start.id);
-        drop(state);
-        self.ended = true;
-        self.shared.pump();
-        self.shared.progress.notify_waiters();
-    }
-
-    /// Keeps the run's record, in memory and in the journal.
-    fn record(&self, state: &mut State, ended: Ended) {
-        let (shared, start) = (&self.shared, &self.start);
-        let (wakes, reads) = (&start.taken.wakes, ended.reads.unwrap_or_default());
-        let record = RunRecord {
-            run: start.run,
-            code: Arc::clone(&start.version.code),
-            object: start.taken.key.clone(),
-            snapshot: reads.at,
-            wakes: ended.wakes,
-            woken_by: wakes.revisions().to_vec(),
-            wakes_dropped: wakes.dropped(),
-            occasion: wakes.occasion().map(Occasion::as_str),
-            attempt: start.taken.failures,
-            conflicts: start.taken.conflicts,
-            now: start.now,
-            seed: ended.seed,
-            answers: ended.answers,
-            reads,
-            empty: ended.empty,
-            writes: ended.writes,
-            end: end_of(ended.result),
-            reconcile_time: ended.reconcile_time,
-            duration: shared.clock.monotonic().saturating_sub(start.started),
-        };
-        let record = Arc::new(record);
-        state.records.add(&record);
-        if let Some(journal) = &shared.config.journal {
-            journal.append(record);
-        }
-    }
-}
-
-fn end_of(result: Result<Outcome, Bad>) -> RunEnd {
-    match result {
-        Ok(Outcome::Done) => RunEnd::Done { requeue: None },
-        Ok(Outcome::DoneUntil(wait)) => RunEnd::Done { requeue: Some(wait) },
-        Err(Bad::Failure(failure)) => {
-            RunEnd::Failed { kind: failure.kind(), message: failure.message().to_owned() }
-        }
-        Err(Bad::Conflict(key)) => RunEnd::Conflict { key },
-        Err(Bad::Fenced) => RunEnd::Fenced,
-    }
-}
-
-/// Gives the key back to its queue. Without knowledge of what was missed it is run again behind new work.
-fn finish(
-    state: &mut State,
-    id: u32,
-    taken: &Taken,
-    missed: Option<Vec<Arc<Change>>>,
-    end: impl FnOnce(Vec<Arc<Change>>) -> End,
-) {
-    let Some(controller) = state.controllers.get_mut(&id) else { return };
-    let unknown = missed.is_none();
-    controller.queue.finish(taken, end(missed.unwrap_or_default()));
-    if unknown {
-        controller.queue.resync(&taken.key, Some(state.position));
-    }
-}
-
-/// The same after a failure: what was missed wakes the key before its backoff is over.
-fn finish_failed(
-    state: &mut State,
-    id: u32,
-    taken: &Taken,
-    missed: Option<Vec<Arc<Change>>>,
-    due: Duration,
-) {
-    let Some(controller) = state.controllers.get_mut(&id) else { return };
-    controller.queue.finish(taken, End::Failed(due));
-    for change in missed.unwrap_or_default() {
-        controller.queue.wake(&taken.key, &change);
     }
 }
