@@ -46,7 +46,7 @@ pub struct OverlayLimits {
     pub ranges_read_max: usize,
     /// Writes, in all. Default 2,000: one transaction of that size is still a few milliseconds.
     pub writes_max: usize,
-    /// Bytes written, in all. Default 16 MiB.
+    /// Bytes written, in all, with the last states of what is deleted. Default 16 MiB.
     pub bytes_written_max: usize,
     /// Events recorded. Default 16.
     pub events_max: usize,

@@ -20,6 +20,10 @@ use crate::runtime::Shared;
 /// other commits wait for a few milliseconds only.
 pub(super) const BATCH_MAX: usize = 512;
 
+/// How many bytes go into one transaction, with the last states of what is deleted: every follower holds a transaction
+/// whole. One write is always taken, however large it is.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+
 /// Writes on one view, to be committed together.
 #[derive(Debug)]
 pub(super) struct Batch {
@@ -71,8 +75,9 @@ impl Batch {
         &self.catalog
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.count
+    /// Whether the next write has to wait for another transaction.
+    pub(super) fn is_full(&self) -> bool {
+        self.count >= BATCH_MAX || self.overlay.used().bytes_written >= BATCH_BYTES_MAX
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -121,7 +121,7 @@ impl Collector {
 
     /// Looks at the next keys.
     pub(super) fn work(&mut self, batch: &mut Batch) {
-        while self.looking.len() < self.size && batch.len() < BATCH_MAX {
+        while self.looking.len() < self.size && !batch.is_full() {
             let Some((key, causes)) = self.pending.pop_first() else { break };
             batch.act_on(&causes);
             self.look(&key, &causes, batch);

@@ -10,7 +10,7 @@ use quadrille_object::{GroupResource, Timestamp};
 use quadrille_store::{Change, Key, Object, Query, Range, Snapshot, View};
 use serde_json::Value;
 
-use super::batch::{BATCH_MAX, Batch};
+use super::batch::Batch;
 
 /// Expired Events wait this long for others, so that a sweep finds more than one.
 const GATHER: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ impl Expiry {
     pub(super) fn work(&mut self, batch: &mut Batch, now: Timestamp) {
         self.looking.clear();
         batch.act_on(&[]);
-        while batch.len() < BATCH_MAX && self.due.first().is_some_and(|(at, _)| *at <= now) {
+        while !batch.is_full() && self.due.first().is_some_and(|(at, _)| *at <= now) {
             let Some((at, key)) = self.due.pop_first() else { break };
             self.by_key.remove(&key);
             if let Some(event) = batch.view().get(&key) {

@@ -8,7 +8,7 @@ use quadrille_registry::Reason;
 use quadrille_store::{Change, Key, Object, Query, Range, Revision, Selection, Snapshot, View};
 use serde_json::{Value, json};
 
-use super::batch::{BATCH_MAX, Batch};
+use super::batch::Batch;
 use super::pending::{Causes, Pending};
 use crate::runtime::Shared;
 
@@ -123,7 +123,7 @@ impl Namespaces {
     /// Moves the next terminating namespaces on.
     pub(super) fn work(&mut self, batch: &mut Batch) {
         self.looking.clear();
-        while batch.len() < BATCH_MAX {
+        while !batch.is_full() {
             let Some((name, causes)) = self.pending.pop_first() else { break };
             batch.act_on(&causes);
             if empty(&name, batch) {
@@ -164,11 +164,13 @@ fn empty(name: &Arc<str>, batch: &mut Batch) -> bool {
     }
     // Owners first, so that their controllers find nothing to repair.
     living.sort_by_key(|object| object.meta.owners.len());
-    let room = BATCH_MAX.saturating_sub(batch.len()).max(1);
-    for object in living.iter().take(room) {
+    for object in &living {
+        if batch.is_full() {
+            return true;
+        }
         batch.delete(object, None);
     }
-    living.len() > room
+    false
 }
 
 fn content_of(name: &Arc<str>, batch: &Batch) -> Vec<Arc<Object>> {

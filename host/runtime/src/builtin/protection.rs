@@ -10,7 +10,7 @@ use quadrille_object::GroupResource;
 use quadrille_store::{Change, Key, Object, Query, Range, Revision, Selection, Snapshot, View};
 use serde_json::{Value, json};
 
-use super::batch::{BATCH_MAX, Batch};
+use super::batch::Batch;
 use super::pending::{Causes, Pending};
 
 const VOLUME: &str = "kubernetes.io/pv-protection";
@@ -86,7 +86,7 @@ impl Protection {
     /// Lets go of what nobody uses.
     pub(super) fn work(&mut self, batch: &mut Batch) {
         self.looking.clear();
-        while batch.len() < BATCH_MAX {
+        while !batch.is_full() {
             let Some((key, causes)) = self.pending.pop_first() else { break };
             batch.act_on(&causes);
             self.look(&key, batch);

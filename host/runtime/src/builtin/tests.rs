@@ -1,5 +1,6 @@
 //! Garbage collection and the namespace life-cycle, on the real registry and a store in memory.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,10 +8,10 @@ use quadrille_object::GroupResource;
 use quadrille_registry::{
     Action, Actor, Body, Propagation, Reason, Resource, Target, WriteOptions, WriteRequest,
 };
-use quadrille_store::{Cause, CommitError, Key, RequestCause, Txn, View};
+use quadrille_store::{Cause, ChangeFilter, CommitError, Key, RequestCause, Revision, Txn, View};
 use serde_json::{Value, json};
 
-use crate::testing::{Host, map_key};
+use crate::testing::{Host, map_key, merge};
 
 async fn owned(host: &Host, name: &str, owners: &[(&str, &str)], blocks: bool) {
     let owners: Vec<Value> = owners
@@ -160,6 +161,42 @@ async fn a_namespace_is_furnished_emptied_and_goes() {
     host.patch(&host.maps(), &held, json!({"metadata": {"finalizers": null}})).await;
     host.settle().await;
     assert!(host.get(&key).is_none() && host.registry.store().snapshot().get(&held).is_none());
+}
+
+/// A `ConfigMap` of about a mebibyte.
+fn large(name: &str, metadata: Value) -> Value {
+    let mut object = json!({"metadata": {"name": name}, "data": {"a": "x".repeat(1_000_000)}});
+    merge(&mut object, json!({"metadata": metadata}));
+    object
+}
+
+/// The bytes of the largest transaction after a revision.
+fn largest_transaction(host: &Host, after: Revision) -> usize {
+    let mut changes = host.registry.store().changes(ChangeFilter::default(), after);
+    let mut bytes: BTreeMap<Revision, usize> = BTreeMap::new();
+    while let Some(batch) = changes.try_next().expect("the history is kept") {
+        for change in batch.changes {
+            *bytes.entry(change.txn.0).or_default() += change.object.bytes.len();
+        }
+    }
+    bytes.into_values().max().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn what_is_deleted_weighs_what_its_last_state_does() {
+    let host = Host::new(true).await;
+    let namespaces = host.resource("", "v1", "Namespace");
+    host.create(&namespaces, "", json!({"metadata": {"name": "w"}})).await;
+    for number in 0..10 {
+        host.create(&host.maps(), "w", large(&format!("m{number}"), json!({}))).await;
+    }
+    let before = host.registry.store().revision();
+    let key = Key::new(namespaces.group_resource(), "", "w");
+    host.delete(&namespaces, &key, None).await;
+    host.settle().await;
+    assert!(host.get(&key).is_none());
+    let largest = largest_transaction(&host, before);
+    assert!(largest < 6_000_000, "{largest} bytes in one transaction");
 }
 
 /// A host with a custom kind.

@@ -73,3 +73,16 @@ async fn an_event_said_again_is_counted_and_holds_nobody_up() {
     assert_eq!((&event["count"], &event["type"]), (&json!(3), &json!("Warning")));
     assert_eq!(event["involvedObject"]["kind"], "ConfigMap");
 }
+
+#[tokio::test]
+async fn a_deletion_draws_what_it_deletes_on_the_budget() {
+    let host = Host::new(false).await;
+    host.map("a", json!({"data": {"a": "x".repeat(2_000)}})).await;
+    let limits = OverlayLimits { bytes_written_max: 1_000, ..OverlayLimits::default() };
+    let mut overlay = overlay(&host).limited(limits);
+    let delete = Action::Delete(DeleteOptions::default());
+    let target = target(&host.maps(), "default", Some("a"));
+    let stopped = overlay.write(target, delete, WriteOptions::default()).expect_err("too large");
+    assert_eq!(Refusal::of(&stopped), Some(Refusal::LimitReached));
+    assert!(overlay.used().bytes_written > 2_000);
+}

@@ -117,7 +117,7 @@ impl Overlay {
         options.field_manager = options.field_manager.or_else(manager);
         let request = WriteRequest { target, action, options, actor };
         let prepared = self.prepare(&request)?;
-        let bytes: usize = prepared.writes.iter().map(bytes_of).sum();
+        let bytes: usize = prepared.writes.iter().map(|write| self.bytes_of(write)).sum();
         // A write that changes nothing still costs the host its work.
         self.count_write(prepared.writes.len().max(1), bytes)?;
         Ok(self.keep(prepared, tracked))
@@ -143,6 +143,14 @@ impl Overlay {
         match assumed {
             Some(prepared) => Ok(*prepared),
             None => Err(self.stop_waiting()),
+        }
+    }
+
+    /// How much the store has to keep of a write: of a deletion it is the last state.
+    fn bytes_of(&self, write: &Write) -> usize {
+        match write {
+            Write::Put { object, .. } => object.unrevised().len(),
+            Write::Delete { key, .. } => self.snapshot.get(key).map_or(0, |o| o.bytes.len()),
         }
     }
 
@@ -202,13 +210,6 @@ fn verb_of(action: &Action) -> &'static str {
         Action::Update(_) => "update",
         Action::Patch(..) | Action::Apply(_) => "patch",
         Action::Delete(_) => "delete",
-    }
-}
-
-fn bytes_of(write: &Write) -> usize {
-    match write {
-        Write::Put { object, .. } => object.unrevised().len(),
-        Write::Delete { .. } => 0,
     }
 }
 
