@@ -95,6 +95,25 @@ impl Meta {
         serde_json::from_slice::<Envelope<'_>>(bytes).map(|envelope| envelope.metadata.into())
     }
 
+    /// The same for an object that is stored already: fields of the wrong type count as absent, so that one odd object
+    /// never keeps the others from being read.
+    ///
+    /// # Errors
+    /// When `bytes` are not a JSON object.
+    pub fn parse_stored(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        Self::parse(bytes)
+            .or_else(|_| serde_json::from_slice(bytes).map(|map| Self::from_object(&map)))
+    }
+
+    /// The same from a decoded object that is about to be stored; what it accepts, [`Self::parse`] accepts.
+    ///
+    /// # Errors
+    /// When the metadata has a field of the wrong type.
+    pub fn of(object: &Map<String, Value>) -> Result<Self, serde_json::Error> {
+        let Some(metadata) = object.get("metadata") else { return Ok(Self::default()) };
+        RawMeta::deserialize(metadata).map(Into::into)
+    }
+
     /// The same from a decoded object; fields of the wrong type count as absent.
     pub fn from_object(object: &Map<String, Value>) -> Self {
         let metadata = object.get("metadata");
@@ -179,6 +198,28 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn what_may_be_stored_can_be_read_and_what_is_odd_is_refused() {
+        for (metadata, is_sound) in [
+            (json!({"uid": "u", "labels": {"a": "b"}, "finalizers": ["x/y"]}), true),
+            (json!({"labels": null, "finalizers": null, "ownerReferences": null}), true),
+            (json!({"finalizers": [null]}), false),
+            (json!({"finalizers": ["x/y", 1]}), false),
+            (json!({"labels": {"a": null}}), false),
+            (json!({"labels": {"a": {}}}), false),
+            (json!({"ownerReferences": [null]}), false),
+            (json!({"generation": "1"}), false),
+        ] {
+            let object = json!({"metadata": metadata});
+            let map = object.as_object().expect("a map");
+            let bytes = object.to_string();
+            assert_eq!(Meta::of(map).is_ok(), is_sound, "{object}");
+            assert_eq!(Meta::parse(bytes.as_bytes()).is_ok(), is_sound, "{object}");
+            let stored = Meta::parse_stored(bytes.as_bytes()).expect("it can be read");
+            assert_eq!(stored, Meta::from_object(map), "{object}");
+        }
+    }
+
+    #[test]
     fn parsing_bytes_and_reading_a_value_agree() {
         let object = json!({"kind": "A", "metadata": {
             "name": "x", "uid": "u-1", "generation": 3, "labels": {"b": "2", "a": "quo\"ted"},
@@ -186,7 +227,9 @@ mod tests {
             "ownerReferences": [{"apiVersion": "v1", "kind": "B", "name": "o", "uid": "u-0", "controller": true}],
         }, "spec": {"big": [1, 2, 3]}});
         let parsed = Meta::parse(object.to_string().as_bytes()).expect("valid");
-        assert_eq!(parsed, Meta::from_object(object.as_object().expect("a map")));
+        let map = object.as_object().expect("a map");
+        assert_eq!(parsed, Meta::from_object(map));
+        assert_eq!(parsed, Meta::of(map).expect("sound"));
         assert_eq!(parsed.label("a"), Some("quo\"ted"));
         assert_eq!(parsed.controller().map(|o| o.uid.as_ref()), Some("u-0"));
     }

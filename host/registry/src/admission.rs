@@ -309,7 +309,7 @@ fn accept(
 }
 
 /// The resource as which the body of a write has its shape: that of the subresource's own kind, where it has one.
-fn body_resource<'a>(attempt: &Attempt<'a>, resource: &'a Resource) -> &'a Resource {
+pub(crate) fn body_resource<'a>(attempt: &Attempt<'a>, resource: &'a Resource) -> &'a Resource {
     let sub = attempt.subresource().and_then(|name| resource.subresource(name));
     let own = sub.filter(|sub| sub.kind != resource.kind);
     own.and_then(|sub| attempt.catalog.by_kind(&sub.kind)).map_or(resource, AsRef::as_ref)

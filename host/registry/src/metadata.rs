@@ -75,13 +75,39 @@ pub(crate) fn carry(object: &mut Object, before: &Object) {
     tidy(metadata);
 }
 
-/// Drops what says nothing: nulls, empty maps, lists and texts. A label or annotation of null is empty.
-fn tidy(metadata: &mut Object) {
+/// Puts the zero value of its type where an entry or an item is null, as Go's decoder does, for kinds of every sort.
+pub(crate) fn settle_nulls(object: &mut Object) {
+    let Some(Value::Object(metadata)) = object.get_mut("metadata") else { return };
+    let settle = |value: &mut Value, zero: Value| {
+        if value.is_null() {
+            *value = zero;
+        }
+    };
     for key in ["labels", "annotations"] {
         if let Some(Value::Object(entries)) = metadata.get_mut(key) {
-            entries.values_mut().filter(|v| v.is_null()).for_each(|v| *v = Value::from(""));
+            for entry in entries.values_mut() {
+                settle(entry, Value::from(""));
+            }
         }
     }
+    let list = |metadata: &mut Object, key: &str, zero: Value| {
+        if let Some(Value::Array(items)) = metadata.get_mut(key) {
+            for item in items {
+                settle(item, zero.clone());
+            }
+        }
+    };
+    list(metadata, "finalizers", Value::from(""));
+    list(metadata, "managedFields", Value::Object(Object::new()));
+    list(metadata, "ownerReferences", Value::Object(Object::new()));
+    let owners = metadata.get_mut("ownerReferences").and_then(Value::as_array_mut);
+    for owner in owners.into_iter().flatten().filter_map(Value::as_object_mut) {
+        owner.retain(|_, value| !value.is_null());
+    }
+}
+
+/// Drops what says nothing: nulls, empty maps, lists and texts.
+fn tidy(metadata: &mut Object) {
     metadata.retain(|_, value| match value {
         Value::Null => false,
         Value::String(text) => !text.is_empty(),

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::catalog::Resource;
 use crate::convert;
 use crate::field::{Errors, Object};
+use crate::metadata;
 use crate::request::PatchFormat;
 use crate::status::{Reason, Status, StatusCause};
 use crate::write::Attempt;
@@ -32,6 +33,7 @@ pub(crate) fn prune(resource: &Resource, object: &mut Object) -> Vec<String> {
 
 /// Fills in defaults.
 pub(crate) fn defaults(resource: &Resource, object: &mut Object, nulls: Nulls) {
+    metadata::settle_nulls(object);
     if resource.custom {
         resource.schema.fill_defaults(object, nulls);
     } else if !has_empty_form(resource) {
@@ -226,7 +228,7 @@ pub(crate) fn manage(attempt: &Attempt<'_>, object: &mut Object, before: Option<
     let resource = attempt.working_resource();
     if attempt.lost_in_storage.get() && before.is_some_and(|b| is_managed_as_stored(resource, b)) {
         // Its fields cannot be told in the version that other managers speak: kube-apiserver forgets them all.
-        crate::metadata::of_mut(object).remove("managedFields");
+        metadata::of_mut(object).remove("managedFields");
         return;
     }
     let versions = served_versions(attempt);

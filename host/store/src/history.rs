@@ -200,7 +200,7 @@ pub(crate) fn object(
     parts: &Parts<'_>,
     key: Key,
 ) -> Result<Object, EngineError> {
-    let meta = Meta::parse(parts.value).map_err(|error| unreadable(revision, &error))?;
+    let meta = Meta::parse_stored(parts.value).map_err(|error| unreadable(revision, &error))?;
     Ok(Object { key, revision, meta, bytes: Bytes::copy_from_slice(parts.value) })
 }
 

@@ -128,10 +128,24 @@ fn below(schema: &Schema, node: &Node, value: &mut Value) {
             let Some(item) = node.items else { return };
             let item = schema.node(item);
             for value in items.iter_mut() {
+                if value.is_null() {
+                    *value = zero_of(item);
+                }
                 below(schema, item, value);
             }
         }
         _ => {}
+    }
+}
+
+/// What Go's decoder makes of a null in a list.
+fn zero_of(item: &Node) -> Value {
+    match item.kind {
+        Kind::String => "".into(),
+        Kind::Integer | Kind::Number | Kind::IntOrString => 0.into(),
+        Kind::Boolean => false.into(),
+        Kind::Object => Map::new().into(),
+        Kind::Array | Kind::Any => Value::Null,
     }
 }
 

@@ -3,6 +3,7 @@
 use quadrille_object::schema::Nulls;
 use serde_json::Value;
 
+use crate::catalog::Resource;
 use crate::convert;
 use crate::field::{self, Object};
 use crate::metadata;
@@ -176,14 +177,14 @@ impl Attempt<'_> {
     }
 
     /// The resource in the version in which the write path works.
-    pub(crate) fn working_resource(&self) -> &'_ crate::catalog::Resource {
+    pub(crate) fn working_resource(&self) -> &'_ Resource {
         let stored = self.catalog.by_group_resource(&self.resource.stored_as);
         let stored = stored.filter(|_| self.resource.converter().is_none());
         stored.map_or(self.resource, AsRef::as_ref)
     }
 
     /// The resource in its storage version, where a custom resource's request speaks another one.
-    pub(crate) fn storage_resource(&self) -> Option<&'_ crate::catalog::Resource> {
+    pub(crate) fn storage_resource(&self) -> Option<&'_ Resource> {
         let resource = self.resource;
         if resource.is_storage_version() || !resource.custom || resource.converter().is_some() {
             return None;
@@ -207,11 +208,14 @@ impl Attempt<'_> {
     }
 
     pub(crate) fn cannot_handle(&self, why: &str) -> Status {
-        let (kind, version) = (&self.resource.kind.kind, &self.resource.gvr.version);
-        bad_request(&format!(
-            "{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"
-        ))
+        cannot_handle(self.resource, why)
     }
+}
+
+/// The refusal of a body that does not decode as what it says it is.
+pub(crate) fn cannot_handle(resource: &Resource, why: &str) -> Status {
+    let (kind, version) = (&resource.kind.kind, &resource.kind.version);
+    bad_request(&format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
 }
 
 /// Problems in one line; those of YAML, which name their lines, stand together.

@@ -14,6 +14,7 @@ use crate::registry::{OpenQuestions, Prepared, Received, Unprepared};
 use crate::request::{Action, Body};
 use crate::shape;
 use crate::status::{Reason, Status, StatusCause};
+use crate::write::body::cannot_handle;
 use crate::write::finish::Outcome;
 use crate::write::{Attempt, bad_request};
 
@@ -53,6 +54,9 @@ impl Attempt<'_> {
             return Err(bad_request("the body of the request must be an object"));
         };
         let mut object = object.clone();
+        let of = admission::body_resource(self, self.resource);
+        shape::check_types(of, &object).map_err(|why| cannot_handle(of, &why))?;
+        metadata::settle_nulls(&mut object);
         let sub = self.subresource().and_then(|name| self.resource.subresource(name));
         let kind = sub.map_or(&self.resource.kind, |sub| &sub.kind);
         let group = if kind.group.is_empty() { "" } else { "/" };

@@ -8,8 +8,8 @@ use crate::field::{Errors, Object};
 use crate::metadata;
 use crate::registry::Prepared;
 use crate::status::{Reason, Status};
-use crate::write::Attempt;
 use crate::write::change::Before;
+use crate::write::{Attempt, bad_request};
 
 /// What a write does to the stored object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,12 +120,9 @@ impl Attempt<'_> {
             let text = format!("the object takes {bytes} bytes; at most {bytes_max} are stored");
             return Err(Status::new(Reason::RequestEntityTooLarge, text));
         }
-        Ok(Write::Put {
-            key: key.clone(),
-            meta: Meta::from_object(object),
-            object: template,
-            expect,
-        })
+        // What was decoded has the right types; this is for what a step between has made of it.
+        let meta = Meta::of(object).map_err(|why| bad_request(&format!("metadata: {why}")))?;
+        Ok(Write::Put { key: key.clone(), meta, object: template, expect })
     }
 
     /// Who manages the fields: the `fieldManager` parameter, else the start of the client's name.

@@ -344,3 +344,23 @@ async fn a_strategic_patch_merges_containers_by_name() {
         (&json!("img:2"), &json!("IfNotPresent"))
     );
 }
+
+/// Kubernetes' decoder takes a null in a list or map for the zero value of its type.
+#[tokio::test]
+async fn what_is_null_in_metadata_is_empty_and_never_stored_as_it_came() {
+    let host = Host::start().await;
+    let body = json!({"metadata": {"name": "a", "finalizers": [null]}});
+    let status = host.create(CONFIG, body).await.expect_err("refused");
+    assert_eq!(status.reason, Reason::Invalid);
+    assert!(status.message.contains("metadata.finalizers[0]"), "{}", status.message);
+    let body = json!({"metadata": {"name": "a", "ownerReferences": [null, {"uid": null}]}});
+    assert_eq!(host.create(CONFIG, body).await.expect_err("refused").reason, Reason::Invalid);
+    let body =
+        json!({"metadata": {"name": "a", "labels": {"l": null}, "annotations": {"n": null}}});
+    let made = host.create(CONFIG, body).await.expect("created");
+    assert_eq!(
+        (&made["metadata"]["labels"]["l"], &made["metadata"]["annotations"]["n"]),
+        (&json!(""), &json!(""))
+    );
+    assert_eq!(host.get(CONFIG), Some(made));
+}

@@ -163,10 +163,22 @@ async fn a_pod_is_bound_once() {
     host.create(POD, pod("p", &json!({}))).await.expect("created");
     let to =
         |node: &str| json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": node}});
-    let bound = post(&host, ("v1", "Pod", "default", "p/binding"), to("n1")).await.expect("bound");
+    let mut odd = to("n1");
+    odd["metadata"]["labels"] = json!({"a": {}});
+    refused(
+        post(&host, ("v1", "Pod", "default", "p/binding"), odd).await,
+        "Binding in version \"v1\" cannot be handled as a Binding: json: cannot unmarshal object into Go struct \
+         field ObjectMeta.metadata.labels of type string",
+    );
+    let mut labelled = to("n1");
+    labelled["metadata"]["labels"] = json!({"a": null});
+    let bound = post(&host, ("v1", "Pod", "default", "p/binding"), labelled).await.expect("bound");
     assert!(bound.created);
     let stored = host.get(POD).expect("exists");
-    assert_eq!(stored["spec"]["nodeName"], "n1");
+    assert_eq!(
+        (&stored["spec"]["nodeName"], &stored["metadata"]["labels"]["a"]),
+        (&json!("n1"), &json!(""))
+    );
     assert_eq!(stored["status"]["conditions"][0]["type"], "PodScheduled");
     refused(
         post(&host, ("v1", "Pod", "default", "p/binding"), to("n2")).await,
