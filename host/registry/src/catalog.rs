@@ -155,6 +155,12 @@ impl Resource {
         self.definition.as_ref().map(|definition| definition.selectable_fields.as_slice())
     }
 
+    /// Whether a `CustomResourceDefinition` in the store made it. All others are the host's own, and stay what they are
+    /// whatever definition asks for their name.
+    pub(crate) fn is_defined(&self) -> bool {
+        self.definition.as_deref().is_some_and(|of| !of.incarnation.0.is_empty())
+    }
+
     /// The verbs that discovery shows.
     pub fn shown_verbs(&self) -> Vec<&'static str> {
         let ends = self.definition.as_ref().is_some_and(|definition| definition.terminating);
@@ -236,6 +242,11 @@ impl Catalog {
     /// Any version of a resource, the storage version first.
     pub fn by_group_resource(&self, resource: &GroupResource) -> Option<&Arc<Resource>> {
         self.storage.get(resource)
+    }
+
+    /// Whether a resource is the host's own, which no definition makes or takes away.
+    pub(crate) fn is_own(&self, resource: &GroupResource) -> bool {
+        self.by_group_resource(resource).is_some_and(|of| !of.is_defined())
     }
 
     /// Every served version of the resource at an endpoint.

@@ -68,6 +68,9 @@ impl Registry {
         let definitions = self.store().snapshot().list(&query);
         self.update_catalog(|catalog| {
             for definition in definitions.iter().filter_map(|d| parse(d).ok()).filter(is_served) {
+                if custom::group_resource(&definition).is_none_or(|of| catalog.is_own(&of)) {
+                    continue;
+                }
                 for resource in custom::resources(&definition) {
                     catalog.insert(resource);
                 }
@@ -79,10 +82,7 @@ impl Registry {
     /// not compiled again.
     pub(crate) fn follow_definitions(&self) {
         let catalog = self.catalog();
-        // The host's own custom kind has a definition without a uid, which is in no store.
-        let stored = |of: &Definition| !of.incarnation.0.is_empty();
-        let served = catalog.resources.values();
-        let served = served.filter(|of| of.definition.as_deref().is_some_and(stored));
+        let served = catalog.resources.values().filter(|of| of.is_defined());
         let served = served.map(|of| Key::new(resource(), "", of.group_resource().to_string()));
         let stored = self.store().snapshot().list(&Query::whole(Range::all(resource())));
         let keys: BTreeSet<Key> =
@@ -202,6 +202,9 @@ impl Registry {
         self.update_catalog(|catalog| {
             // Read inside, so that of two racing changes the later one is what stays.
             let definition = self.store().snapshot().get(key).and_then(|d| parse(&d).ok());
+            if catalog.is_own(&group_resource) {
+                return;
+            }
             let known = catalog.remove(&group_resource);
             let Some(definition) = definition.filter(is_served) else { return };
             for resource in unchanged(&definition, &known).unwrap_or_else(|| {
@@ -260,6 +263,10 @@ impl Registry {
             act: format!("delete the objects of {}", definition.key.name),
             because: vec![definition.revision],
         });
+        if self.catalog().is_own(&of) {
+            // It never got its names, and none of the objects is its own.
+            return self.release_definition(definition, cause).await;
+        }
         let served = self.catalog().by_group_resource(&of).cloned();
         let resource = served.or_else(|| custom::resources(&tree).into_iter().next().map(Arc::new));
         if let Some(resource) = resource {

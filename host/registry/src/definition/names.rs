@@ -69,7 +69,7 @@ fn conflicts(catalog: &Catalog, object: &Object) -> Vec<Taken> {
         .resources
         .values()
         .map(AsRef::as_ref)
-        .filter(|r| *r.gvr.group == *group && *r.gvr.resource != *plural)
+        .filter(|r| *r.gvr.group == *group && (*r.gvr.resource != *plural || !r.is_defined()))
         .collect();
     let resource_names = |name: &str| {
         others.iter().any(|r| {

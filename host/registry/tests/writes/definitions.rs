@@ -1,5 +1,6 @@
 //! `CustomResourceDefinitions`: served at once, several versions, conflicts, and the end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::{DEFINITION, Host, Place, version, widgets};
@@ -180,4 +181,41 @@ async fn what_was_stored_in_the_old_storage_version_is_shown_in_the_one_that_is_
     assert_ne!(revision(&before), revision(&after), "now it is stored in v2");
     let again = host.merge(place, json!({})).await.expect("nothing to do");
     assert_eq!(revision(&again), revision(&after));
+}
+
+/// kube-apiserver stores the objects of such a definition elsewhere; here its names are refused.
+#[tokio::test]
+async fn no_definition_takes_the_place_or_the_objects_of_a_kind_of_the_host() {
+    let host = Host::start().await;
+    for (group, plural, kind) in [
+        ("rbac.authorization.k8s.io", "clusterrolebindings", "ClusterRoleBinding"),
+        ("apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition"),
+        ("quadrille.dev", "plugins", "Plugin"),
+    ] {
+        let name = format!("{plural}.{group}");
+        let body = json!({
+            "metadata": {"name": name, "annotations": {"api-approved.kubernetes.io": "unapproved, x"}},
+            "spec": {
+                "group": group, "scope": "Cluster", "versions": [version("v1", true)],
+                "names": {"plural": plural, "singular": kind.to_lowercase(), "kind": kind, "listKind": format!("{kind}List")},
+            },
+        });
+        let served = Gvk::new(group, "v1", kind);
+        let (before, place) =
+            (host.registry.resource_of(&served), (DEFINITION.0, DEFINITION.1, "", name.as_str()));
+        let made = host.create(place, body).await.expect("it waits for its names");
+        assert_eq!(made["status"]["conditions"][0]["reason"], "ListKindConflict", "{name}");
+        assert_eq!(made["status"]["conditions"][1]["status"], "False", "{name}");
+        let same = |now: Option<Arc<_>>| {
+            Arc::ptr_eq(&now.expect("served"), before.as_ref().expect("served"))
+        };
+        assert!(same(host.registry.resource_of(&served)), "{name}");
+        host.registry.bootstrap().await.expect("starts again");
+        assert!(same(host.registry.resource_of(&served)), "{name}");
+        host.delete(place).await.expect("deleted");
+        assert_eq!(host.get(place), None, "it has no objects to wait for");
+        assert!(same(host.registry.resource_of(&served)), "{name}");
+    }
+    const ROLES: &str = "rbac.authorization.k8s.io/v1";
+    assert!(host.get((ROLES, "ClusterRoleBinding", "", "cluster-admin")).is_some());
 }
