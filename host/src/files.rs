@@ -3,23 +3,32 @@
 //! Whatever is secret is readable by its owner only. The CA, the admin's token and the key of service accounts' tokens are made once and kept;
 //! the server's certificate and the kubeconfig are written at each start.
 
+use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use quadrille_kit::{Clock, Random};
 use quadrille_server::AccountTokens;
 use quadrille_server::identity::{self, PemPair};
 
-/// The layout of a data directory.
+/// The name of an empty file that stays, and that a host holds the lock on while it lives.
+const LOCK: &str = "lock";
+
+/// A data directory, which nobody else has as long as this is there.
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
     dir: PathBuf,
+    /// `None` where no file can be locked: the store has a lock of its own.
+    #[expect(dead_code, reason = "what counts is that it is held")]
+    lock: Option<Arc<File>>,
 }
 
 impl Files {
-    /// Opens a data directory; makes it (mode 0700) where it does not exist.
+    /// Opens a data directory; makes it (mode 0700) where it does not exist. It is this process's from then on, before a key
+    /// or a certificate is made in it.
     pub(crate) fn open(dir: &Path) -> anyhow::Result<Self> {
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
@@ -27,7 +36,10 @@ impl Files {
             .create(dir)
             .with_context(|| format!("cannot make data directory {}", dir.display()))?;
         let dir = dir.canonicalize().with_context(|| format!("cannot open {}", dir.display()))?;
-        Ok(Self { dir })
+        let lock = take(&dir)?.map(Arc::new);
+        let files = Self { dir, lock };
+        files.write_pid();
+        Ok(files)
     }
 
     /// A file or folder in it.
@@ -75,21 +87,43 @@ impl Files {
 
     /// Writes down which process serves from here. Nothing but a better message depends on it, so a full disk is no reason
     /// not to start.
-    pub(crate) fn write_pid(&self) {
+    fn write_pid(&self) {
         let written = write(&self.path("pid"), &format!("{}\n", std::process::id()));
         if let Err(error) = written {
             tracing::warn!(error = format!("{error:#}"), "nobody can see which process this is");
         }
     }
 
-    /// Which process serves from here, or did last.
-    pub(crate) fn pid(&self) -> Option<u32> {
-        std::fs::read_to_string(self.path("pid")).ok()?.trim().parse().ok()
-    }
-
     /// Writes the kubeconfig for a server.
     pub(crate) fn write_kubeconfig(&self, url: &str, ca: &str, token: &str) -> anyhow::Result<()> {
         write_secret(&self.path("kubeconfig"), &identity::kubeconfig(url, ca, token))
+    }
+}
+
+/// Locks a data directory; nothing where files cannot be locked.
+fn take(dir: &Path) -> anyhow::Result<Option<File>> {
+    let path = dir.join(LOCK);
+    let mut options = File::options();
+    let opened = options.write(true).create(true).truncate(false).mode(0o600).open(&path);
+    match opened.map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file)) {
+        Ok(file) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => {
+            let used = anyhow!(
+                "data directory {} is in use by another process; stop that one, or choose another directory",
+                dir.display()
+            );
+            let pid = std::fs::read_to_string(dir.join("pid")).ok();
+            let pid = pid.and_then(|pid| pid.trim().parse::<u32>().ok());
+            Err(match pid {
+                Some(pid) => used.context(format!("process {pid} serves from this directory")),
+                None => used,
+            })
+        }
+        Err(TryLockError::Error(error)) => {
+            let path = path.display();
+            tracing::warn!(%path, %error, "cannot be locked; the store's own lock has to do");
+            Ok(None)
+        }
     }
 }
 
@@ -150,6 +184,17 @@ mod tests {
         assert_eq!(files.admin_token(&random).expect("kept"), token);
         let mode = files.path("admin-token").metadata().expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_directory_is_one_hosts_before_anything_is_made_in_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let files = Files::open(dir.path()).expect("opened");
+        let refused = format!("{:#}", Files::open(dir.path()).expect_err("in use"));
+        let named = refused.contains(&format!("process {}", std::process::id()));
+        assert!(named && refused.contains("is in use by another process"), "{refused}");
+        drop(files);
+        Files::open(dir.path()).expect("it is free again");
     }
 
     #[test]

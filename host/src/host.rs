@@ -11,7 +11,7 @@ use quadrille_kit::{Clock, Random, Supervisor, SystemClock, SystemRandom};
 use quadrille_registry::Registry;
 use quadrille_runtime::Runtime;
 use quadrille_server::{Parts, Server, Signer, Tokens, User, identity};
-use quadrille_store::{Journal, JournalConfig, OpenError, Store};
+use quadrille_store::{Journal, JournalConfig, Store};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
@@ -141,15 +141,7 @@ async fn open_store(
         history_age_max: config.history.age_max.0,
         ..quadrille_store::Config::default()
     };
-    let opened = Store::open(config, Arc::clone(clock), supervisor).await;
-    if opened.is_ok() {
-        files.write_pid();
-    }
-    let in_use = matches!(opened, Err(OpenError::InUse { .. }));
-    match files.pid().filter(|_| in_use) {
-        Some(pid) => opened.with_context(|| format!("process {pid} serves from this directory")),
-        None => opened.context("cannot open the store"),
-    }
+    Store::open(config, Arc::clone(clock), supervisor).await.context("cannot open the store")
 }
 
 /// The journal of runs; `None` when none is to be kept.

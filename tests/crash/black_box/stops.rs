@@ -1,12 +1,13 @@
-//! Starts that cannot be: a second host on the same directory, and a port that is taken. They say what is wrong, end, and
-//! disturb nobody.
+//! Starts that cannot be: a second host on the same directory, two at the same time, and a port that is taken. They say
+//! what is wrong, end, and disturb nobody.
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use quadrille_tests::TestHost;
+use quadrille_tests::{Client, TestHost};
 
 use crate::program;
 
@@ -63,4 +64,60 @@ fn a_port_that_is_taken_is_said_and_the_directory_is_free_again() {
     let said = refused(&address, host.dir());
     assert!(said.contains(&format!("cannot listen on {address}")), "{said}");
     host.spawn().expect("it starts on the same directory");
+}
+
+/// Starts a host and does not wait for it.
+fn launched(dir: &Path) -> Child {
+    let mut command = Command::new(program());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(dir);
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.spawn().expect("it starts")
+}
+
+/// Where a host serves; `None` when it ends instead.
+fn served(child: &mut Child) -> Option<String> {
+    let mut line = String::new();
+    let stdout = child.stdout.take().expect("piped");
+    BufReader::new(stdout).read_line(&mut line).expect("readable");
+    let url = line.strip_prefix("ready url=")?.split(' ').next()?;
+    Some(url.to_owned())
+}
+
+fn admin(url: &str, dir: &Path) -> Client {
+    let token = std::fs::read_to_string(dir.join("admin-token")).expect("readable");
+    Client::new(url, &dir.join("ca.crt"), Some(token.trim())).expect("a client")
+}
+
+#[test]
+fn of_two_hosts_that_start_together_on_a_new_directory_one_serves_and_keeps_what_it_acknowledged() {
+    for apart in [50, 150, 300].map(Duration::from_millis) {
+        let parent = tempfile::tempdir().expect("a directory");
+        let dir = parent.path().join("data");
+        let first = launched(&dir);
+        std::thread::sleep(apart);
+        let mut hosts = [first, launched(&dir)];
+        let urls = hosts.each_mut().map(served);
+        let object = serde_json::json!({"metadata": {"name": "kept"}});
+        let mut wrote = 0;
+        for (host, url) in hosts.iter_mut().zip(&urls) {
+            let Some(url) = url else {
+                assert_eq!(host.wait().expect("it ends").code(), Some(1), "{apart:?} apart");
+                continue;
+            };
+            let maps = "/api/v1/namespaces/default/configmaps";
+            let answer = admin(url, &dir).post(maps, &object).expect("answered");
+            assert_eq!(answer.code, 201, "{apart:?} apart: {}", answer.body);
+            wrote += 1;
+            host.kill().expect("it was running");
+            host.wait().expect("it ends");
+        }
+        assert_eq!(wrote, 1, "{apart:?} apart: one serves");
+        let mut again = launched(&dir);
+        let url = served(&mut again).expect("it serves");
+        let kept = "/api/v1/namespaces/default/configmaps/kept";
+        let answer = admin(&url, &dir).get(kept).expect("answered");
+        again.kill().expect("it was running");
+        again.wait().expect("it ends");
+        assert_eq!(answer.code, 200, "{apart:?} apart: {}", answer.body);
+    }
 }

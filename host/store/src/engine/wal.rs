@@ -29,7 +29,7 @@ use self::frame::Frame;
 use self::medium::{Medium, OnDisk, SEGMENT_BYTES, SEGMENTS, Segment};
 use super::redb::RedbEngine;
 use super::{Budget, Compacted, Engine, EngineError, Entry, Loaded, ReadLimit, Size};
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::key::Revision;
 use crate::record::IndexEntry;
 
@@ -52,6 +52,9 @@ pub(crate) struct WalEngine {
     /// Flushed here and not yet known to be below, in order.
     ahead: RwLock<VecDeque<Batch>>,
     checkpointing: Mutex<()>,
+    /// The lock on the store; let go last.
+    #[expect(dead_code, reason = "what counts is that it is held")]
+    lock: Option<Arc<dyn DiskFile>>,
 }
 
 #[derive(Debug)]
@@ -94,7 +97,13 @@ impl WalEngine {
         };
         writer.next_segment(medium.as_ref())?;
         let (writer, ahead) = (Mutex::new(writer), RwLock::default());
-        Ok(Self { below, id, medium, writer, ahead, checkpointing: Mutex::default() })
+        let checkpointing = Mutex::default();
+        Ok(Self { below, id, medium, writer, ahead, checkpointing, lock: None })
+    }
+
+    /// Keeps the lock on its files for as long as it is open.
+    pub(crate) fn holding(self, lock: Option<Arc<dyn DiskFile>>) -> Self {
+        Self { lock, ..self }
     }
 
     /// The engine that changes are moved to.
