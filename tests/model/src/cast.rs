@@ -22,7 +22,7 @@ use crate::history::{Deed, Read, Run};
 use crate::program::{
     NAMES, Program, change_of, choice_of, found_of, key, name_of, query_of, state_of,
 };
-use crate::world::{Plan, Plant};
+use crate::world::Plan;
 
 /// How many old snapshots are kept for controllers that shall read stale.
 const OLD_MAX: usize = 4;
@@ -286,7 +286,7 @@ async fn look(registry: &Registry, notes: &Notes, random: &SeededRandom) -> Deed
     Deed::Looked { acknowledged, at: snapshot.revision().0, reads }
 }
 
-/// A write; none when it was refused, because somebody else was first, or the disk failed.
+/// A write; none when nobody can say what came of it: the client went away, or the disk failed.
 async fn write(registry: &Registry, notes: &Notes, random: &SeededRandom) -> Option<Deed> {
     let acknowledged = notes.acknowledged();
     let number = notes.next_write.fetch_add(1, Ordering::SeqCst);
@@ -298,23 +298,22 @@ async fn write(registry: &Registry, notes: &Notes, random: &SeededRandom) -> Opt
     let user = format!("client-{number}");
     let cause = Cause::Request(RequestCause { user, ..RequestCause::default() });
     let submitted = registry.submit(&request, cause);
-    let revision = if random.below(8) == 0 {
+    let answer = if random.below(8) == 0 {
         // A client that goes away: what it asked for may happen, or not.
         tokio::select! {
-            written = submitted => written.ok()?.revision.0,
+            answer = submitted => answer,
             () = notes.sleep(Duration::from_micros(random.below(500))) => return None,
         }
     } else {
-        submitted.await.ok()?.revision.0
+        submitted.await
     };
-    notes.acknowledge(revision);
-    Some(Deed::Wrote { number, acknowledged, revision, name, tag })
-}
-
-/// Whether the experiment runs without anything broken on purpose.
-impl Plan {
-    /// Nothing is broken on purpose.
-    pub fn is_sound(&self) -> bool {
-        self.plant == Plant::None
+    match answer {
+        Ok(written) => {
+            let revision = written.revision.0;
+            notes.acknowledge(revision);
+            Some(Deed::Wrote { number, acknowledged, revision, name, tag })
+        }
+        Err(status) if status.reason == Reason::ServiceUnavailable => None,
+        Err(status) => Some(Deed::Refused { number, why: status.message }),
     }
 }

@@ -160,24 +160,33 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// No wake-up is lost: at rest, everything that the last run of a key read is still so, but for what it wrote.
+    /// No wake-up and no run is lost: at rest, the last run of a key was committed, and everything that it read or wrote
+    /// is still so.
     fn check_wakes(&mut self) {
         let history = self.history;
         self.claim(history.at_rest, || "it did not come to rest".to_owned());
         for ((controller, of), numbers) in by_key(history) {
             let last = numbers.last().and_then(|number| Some((number, history.runs.get(number)?)));
-            let Some((number, run)) = last else { continue };
-            if !run.writes.is_empty() {
-                continue;
-            }
+            let Some((number, run)) = last.filter(|_| history.at_rest) else { continue };
+            self.claim(run.ended_well, || {
+                format!("{controller} sleeps for {of} though its last run {number} failed")
+            });
+            let committed = self.committed.contains_key(&Maker::Run(*number));
+            self.claim(run.writes.is_empty() || committed, || {
+                format!("{controller} sleeps for {of} though its last run {number} was thrown away")
+            });
             for read in &run.reads {
-                self.claim(!history.at_rest || read.is_true(&history.end), || {
+                self.claim(read.is_true_beside(&history.end, &run.writes), || {
                     format!("{controller} sleeps for {of} since run {number} and was not woken: {read:?}")
                 });
             }
-            self.claim(!history.at_rest || run.ended_well, || {
-                format!("{controller} sleeps for {of} though its last run {number} failed")
-            });
+            // It looked at each before it wrote there, so that it is woken when somebody else writes there later.
+            for (name, tag) in &run.writes {
+                let stands = history.end.get(name).map(|state| &state.tag);
+                self.claim(stands == tag.as_ref(), || {
+                    format!("{controller} sleeps for {of} since run {number} wrote {name}, which is {stands:?} now")
+                });
+            }
         }
     }
 
@@ -200,6 +209,12 @@ impl<'a> Judge<'a> {
                         })
                     });
                     self.claim(there, || format!("write {number} was acknowledged and is lost"));
+                }
+                Deed::Refused { number, why } => {
+                    let happened = self.committed.contains_key(&Maker::Client(*number));
+                    self.claim(!happened, || {
+                        format!("write {number} was refused, and happened: {why}")
+                    });
                 }
                 Deed::Looked { acknowledged, at, .. } => {
                     self.claim(acknowledged <= at, || {

@@ -75,6 +75,22 @@ impl Read {
             Self::List { choice, found } => choice.find(objects) == *found,
         }
     }
+
+    /// The same, but for what whoever read it then wrote: that stands as it was left.
+    pub fn is_true_beside(
+        &self,
+        objects: &Objects,
+        own: &BTreeMap<String, Option<String>>,
+    ) -> bool {
+        match self {
+            Self::Get { name, .. } => own.contains_key(name) || self.is_true(objects),
+            Self::List { choice, found } => {
+                let standing = choice.find(objects);
+                let others = |(name, ..): &&(String, u64, String)| !own.contains_key(name);
+                found.iter().filter(others).eq(standing.iter().filter(others))
+            }
+        }
+    }
 }
 
 /// What a run noted.
@@ -113,6 +129,13 @@ pub enum Deed {
         name: String,
         /// The tag; none for a deletion.
         tag: Option<String>,
+    },
+    /// A write that was refused, for another reason than that nobody could say what came of it.
+    Refused {
+        /// The write's number.
+        number: u64,
+        /// What was answered.
+        why: String,
     },
     /// Reads of one snapshot.
     Looked {

@@ -125,7 +125,7 @@ fn every_kind_of_wrong_history_is_found() {
     must_be_found("an acknowledged write is lost", |history| {
         let number = history.deeds.iter().find_map(|deed| match deed {
             Deed::Wrote { number, .. } => Some(*number),
-            Deed::Looked { .. } => None,
+            Deed::Refused { .. } | Deed::Looked { .. } => None,
         });
         let maker = Maker::Client(number.expect("a client wrote"));
         history.txns.retain(|txn| txn.maker != maker);
@@ -159,6 +159,18 @@ fn every_kind_of_wrong_history_is_found() {
     });
     must_be_found("a run that failed is committed", |history| {
         history.runs.values_mut().for_each(|run| run.ended_well = false);
+    });
+    must_be_found("a write that was refused is there", |history| {
+        let made = history.txns.iter().find_map(|txn| match txn.maker {
+            Maker::Client(number) => Some(number),
+            Maker::Run(_) | Maker::Other(_) => None,
+        });
+        let (number, why) = (made.expect("a client wrote"), "conflict".to_owned());
+        history.deeds.push(Deed::Refused { number, why });
+    });
+    must_be_found("the last run of a key was thrown away, and none came after it", |history| {
+        let last = history.runs.iter_mut().max_by_key(|(_, run)| run.start).expect("some ran").1;
+        last.writes.insert("k0".to_owned(), history.end.get("k0").map(|state| state.tag.clone()));
     });
     must_be_found("a run committed on what it did not read", |history| {
         let numbers: Vec<u64> = history
