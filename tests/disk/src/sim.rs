@@ -93,6 +93,7 @@ impl SimDisk {
             lie: Lie::Never,
             locked: BTreeMap::new(),
             power_cuts: 0,
+            faults: 0,
         };
         Self { inside: Arc::new(Mutex::new(inside)) }
     }
@@ -200,6 +201,11 @@ impl SimDisk {
     /// How often the power went.
     pub fn power_cuts(&self) -> u64 {
         self.lock().power_cuts
+    }
+
+    /// How many calls failed because that was planned, the cuts of the power aside.
+    pub fn faults(&self) -> u64 {
+        self.lock().faults
     }
 
     /// The files that are there.

@@ -198,6 +198,7 @@ impl Going<'_> {
         self.course.runs = self.befallen.runs.load(Ordering::SeqCst);
         self.course.befell = match self.mishap {
             Mishap::PowerCut(_) => self.ground.disk().power_cuts() > 0,
+            Mishap::DiskError(_) => self.ground.disk().faults() > 0,
             _ => self.befallen.befell.load(Ordering::SeqCst) > 0,
         };
         self.course.end = end_of(&snapshot, &self.stage.registry().store().snapshot());

@@ -4,6 +4,7 @@
 //!
 //! `QUADRILLE_ORDEALS=1` tries every place; otherwise some are passed over.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use quadrille_sim::ordeal::works::{Crafts, Planted, Rollout, Workload};
@@ -42,19 +43,36 @@ fn mishaps(clean: &Course, all: bool) -> Vec<Mishap> {
     kinds.iter().flat_map(places).collect()
 }
 
-/// Those after which the end is another one, and how many were tried and befell.
-fn other_ends(work: &dyn Workload, all: bool) -> (Vec<(Mishap, Course)>, usize, usize) {
+/// What kind of mishap it is.
+fn kind_of(mishap: Mishap) -> &'static str {
+    match mishap {
+        Mishap::None => "none",
+        Mishap::PowerCut(_) => "power cuts",
+        Mishap::DiskError(_) => "errors of the disk",
+        Mishap::Thrown(_) => "runs thrown away",
+        Mishap::Killed(_) => "runs killed",
+        Mishap::Stale(_) => "old states read",
+        Mishap::Missed(_) => "wake-ups lost",
+    }
+}
+
+/// Those after which the end is another one, how many were tried, and how many of each kind befell.
+fn other_ends(
+    work: &dyn Workload,
+    all: bool,
+) -> (Vec<(Mishap, Course)>, usize, BTreeMap<&'static str, usize>) {
     let clean = stage().undergo(work, Mishap::None);
     assert!(clean.wrong.is_empty() && clean.end.len() > 2, "{clean:?}");
     let mishaps = mishaps(&clean, all);
-    let (mut others, mut befell) = (Vec::new(), 0);
+    let (mut others, mut befell) = (Vec::new(), BTreeMap::new());
     for mishap in &mishaps {
         let course = stage().undergo(work, *mishap);
-        befell += usize::from(course.befell);
+        *befell.entry(kind_of(*mishap)).or_default() += usize::from(course.befell);
         if course.end != clean.end || !course.wrong.is_empty() {
             others.push((*mishap, course));
         }
     }
+    assert!(befell.len() == 6 && befell.values().all(|of_kind| *of_kind > 0), "{befell:?}");
     (others, mishaps.len(), befell)
 }
 
@@ -75,7 +93,7 @@ fn keeps_its_end(work: &dyn Workload) -> String {
         others.len(),
         first.unwrap_or_default()
     );
-    format!("D3 {work:?}: {tried} mishaps, {befell} befell, 0 other ends")
+    format!("D3: {work:?}: {tried} mishaps, befallen {befell:?}, 0 other ends")
 }
 
 #[test]
@@ -92,7 +110,7 @@ fn a_mishap_anywhere_leaves_a_rollout_at_the_same_end() {
 fn a_controller_that_remembers_or_counts_is_caught() {
     for planted in [Planted::Remembers, Planted::Counts] {
         let (others, tried, _) = other_ends(&planted, true);
-        println!("D3 {planted:?}: caught by {} of {tried} mishaps", others.len());
+        println!("D3: {planted:?}: caught by {} of {tried} mishaps", others.len());
         assert!(!others.is_empty(), "{planted:?} is not caught");
     }
 }

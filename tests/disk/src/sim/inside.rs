@@ -25,6 +25,8 @@ pub(super) struct Inside {
     pub(super) lie: Lie,
     pub(super) locked: BTreeMap<u64, u64>,
     pub(super) power_cuts: u64,
+    /// Calls that failed because it was planned so.
+    pub(super) faults: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -79,12 +81,14 @@ impl Inside {
         if !hits {
             return Ok(Verdict::Well);
         }
-        Ok(match (plan.what, act) {
+        let verdict = match (plan.what, act) {
             (Fault::Power, _) => Verdict::PowerGoes,
             (Fault::Errors, _) => Verdict::Fails(io::Error::from_raw_os_error(EIO)),
             (Fault::Full, Act::Write) => Verdict::Fails(io::ErrorKind::StorageFull.into()),
             (Fault::Full, Act::Look | Act::Flush) => Verdict::Well,
-        })
+        };
+        self.faults += u64::from(matches!(verdict, Verdict::Fails(_)));
+        Ok(verdict)
     }
 
     pub(super) fn cut_power(&mut self) {
