@@ -67,23 +67,18 @@ impl Ground {
         Store::open(config, clock, supervisor).await
     }
 
-    /// Plans that something goes wrong with the disk while it works; answers what.
-    pub fn trouble(&self, random: &SeededRandom) -> &'static str {
+    /// Plans that something goes wrong with the disk while it works.
+    pub fn trouble(&self, random: &SeededRandom) {
         if random.below(3) < 2 {
             return self.passing_trouble(random);
         }
         self.disk.plan(Plan::power_cut(1 + random.below(40)));
-        "power"
     }
 
     /// The same, of what ends by itself.
-    pub fn passing_trouble(&self, random: &SeededRandom) -> &'static str {
+    pub fn passing_trouble(&self, random: &SeededRandom) {
         let (after, calls) = (1 + random.below(40), 1 + random.below(12));
-        if random.below(2) == 0 {
-            self.disk.plan(Plan::errors(after, calls));
-            return "errors";
-        }
-        self.disk.plan(Plan::full(after, calls));
-        "full"
+        let plan = if random.below(2) == 0 { Plan::errors } else { Plan::full };
+        self.disk.plan(plan(after, calls));
     }
 }

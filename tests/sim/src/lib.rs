@@ -2,14 +2,17 @@
 //! over several lives that end in crashes.
 //!
 //! [`stage`] runs lives one after the other in one thread and in virtual time; a [`play`] is who works there.
+//! `audience` are those who see it, [`figures`] what there was of it all.
 //! [`witness`] sees every change once, holds it to the [`law`]s and is what all others are compared with; [`watcher`] is
 //! a client that watches, stops, is slow and resumes; [`reflector`] one that keeps a copy ([`cache`]); [`look`] compares
 //! snapshots and indexes with what they should hold. [`weather`] is the clock that jumps, [`ground`] where the store lies.
 //! Everything follows from the seed: a seed that fails, fails again.
 
+mod audience;
 pub mod brawl;
 pub mod cache;
 pub mod crowd;
+pub mod figures;
 pub mod ground;
 pub mod law;
 pub mod look;
@@ -23,8 +26,9 @@ pub mod weather;
 pub mod witness;
 
 pub use crowd::Crowd;
+pub use figures::Figures;
 pub use ground::Ground;
 pub use ordeal::{Course, Mishap};
 pub use play::{Play, Random};
-pub use stage::{Figures, Plan, Stage};
+pub use stage::{Plan, Stage};
 pub use town::Town;

@@ -12,7 +12,7 @@ use quadrille_registry::{Registry, Status};
 use quadrille_runtime::{
     Failure, Outcome, Overlay, ReconcileRequest, Reconciled, Reconciler, Runtime,
 };
-use quadrille_store::{Snapshot, Store, View};
+use quadrille_store::{Snapshot, View};
 
 use crate::law::{Law, Lodging, Rule};
 use crate::witness::Witness;
@@ -85,11 +85,6 @@ impl Random {
 
     fn cast(&self) -> &Cast {
         self.cast.as_ref().expect("a play begins first")
-    }
-
-    /// Whoever asks the store for its newest revision knows that what came before is there.
-    pub fn acknowledge(&self, store: &Store) {
-        self.cast().notes().acknowledge(store.revision().0);
     }
 }
 

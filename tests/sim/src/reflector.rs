@@ -3,6 +3,7 @@
 //! Whatever it has at a position must be what the store had there, and what every transaction keeps must hold in it: a
 //! watch is never between two halves of a transaction.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,17 +21,24 @@ pub struct Reflector {
     cache: Arc<Mutex<Cache>>,
     random: Arc<SeededRandom>,
     rule: Option<Rule>,
+    relists: Arc<AtomicU64>,
 }
 
 impl Reflector {
     /// It begins with what is there.
     pub fn new(store: &Store, seed: u64, rule: Option<Rule>) -> Self {
         let cache = Arc::new(Mutex::new(Cache::of(&store.snapshot())));
-        Self { cache, random: Arc::new(SeededRandom::new(seed ^ 0x4ef1)), rule }
+        let random = Arc::new(SeededRandom::new(seed ^ 0x4ef1));
+        Self { cache, random, rule, relists: Arc::default() }
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often its place was gone.
+    pub fn relists(&self) -> u64 {
+        self.relists.load(Ordering::SeqCst)
     }
 
     /// Follows one life of a host, and leaves what it saw in `seen`.
@@ -56,7 +64,16 @@ impl Reflector {
             match error {
                 ChangesError::Closed => return,
                 ChangesError::Unavailable(_) => clock.sleep(Duration::from_millis(1)).await,
-                ChangesError::Expired { .. } => *self.cache() = Cache::of(&store.snapshot()),
+                ChangesError::Expired { oldest } => {
+                    let from = self.cache().revision();
+                    witness.claim(from < oldest, || {
+                        format!("a cache asked from {from}, and was told of {oldest}")
+                    });
+                    self.relists.fetch_add(1, Ordering::SeqCst);
+                    let mut cache = self.cache();
+                    *cache = Cache::of(&store.snapshot());
+                    self.look(&cache, &witness, &seen);
+                }
             }
         }
     }
@@ -78,6 +95,14 @@ impl Reflector {
         seen.lock().unwrap_or_else(PoisonError::into_inner).push(Seen::whole(at, sum));
     }
 
+    /// It has come to the newest revision, though it only waited: it follows everything.
+    pub fn check_told(&self, store: &Store, witness: &Witness) {
+        let (position, newest) = (self.cache().revision(), store.revision());
+        witness.claim(position == newest, || {
+            format!("a cache waits at {position} and is not told of what came up to {newest}")
+        });
+    }
+
     /// What it has in the end is what the store has.
     pub async fn finish(&self, store: &Store, witness: &Witness, seen: &Mutex<Vec<Seen>>) {
         let position = self.cache().revision();
@@ -86,7 +111,11 @@ impl Reflector {
             match stream.catch_up().await {
                 Ok(Some(batch)) => self.follow(&batch, witness, seen),
                 Err(ChangesError::Unavailable(_)) => tokio::task::yield_now().await,
-                Ok(None) | Err(ChangesError::Closed | ChangesError::Expired { .. }) => return,
+                end @ (Ok(None) | Err(ChangesError::Closed | ChangesError::Expired { .. })) => {
+                    let (at, newest) = (stream.position(), store.revision());
+                    return witness
+                        .claim(false, || format!("a cache reads after {at} of {newest}: {end:?}"));
+                }
             }
         }
     }

@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quadrille_disk::SimDisk;
-use quadrille_kit::clock::BoxFuture;
 use quadrille_kit::{Clock, ManualClock, Random as _, SeededRandom, Supervisor, VirtualTime};
 use quadrille_model::world::rest;
 use quadrille_registry::Registry;
 use quadrille_runtime::{Config, Runtime};
 use quadrille_store::{OpenError, Store, View};
 
+use crate::audience::{Audience, seat};
+use crate::figures::Figures;
 use crate::ground::{End, Ground};
 use crate::look::{self, Seen};
 use crate::play::{Life, Play};
@@ -65,59 +66,6 @@ impl Plan {
             builtin: false,
             life_max: Duration::from_millis(15),
         }
-    }
-}
-
-/// What there was of it, to be added up.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Figures {
-    /// Seeds.
-    pub seeds: u64,
-    /// Seeds of which nothing can be said, because their history was too short for the witness.
-    pub unseen: u64,
-    /// Lives.
-    pub lives: u64,
-    /// Kills.
-    pub kills: u64,
-    /// Power cuts.
-    pub power_cuts: u64,
-    /// Openings that failed because of trouble, and were tried again.
-    pub openings: u64,
-    /// Changes committed.
-    pub changes: usize,
-    /// Runs begun.
-    pub runs: u64,
-    /// Writes and looks that clients noted.
-    pub deeds: usize,
-    /// Changes that watchers were told of.
-    pub events: usize,
-    /// Times that a watcher began to read.
-    pub resumes: u64,
-    /// Times that a watcher found its place gone, rightly.
-    pub relists: u64,
-    /// Snapshots compared with everything.
-    pub looks: usize,
-    /// Hours in which nothing happened.
-    pub quiet_hours: u64,
-}
-
-impl Figures {
-    /// Adds those of another seed.
-    pub fn add(&mut self, other: Self) {
-        self.seeds += other.seeds;
-        self.unseen += other.unseen;
-        self.lives += other.lives;
-        self.kills += other.kills;
-        self.power_cuts += other.power_cuts;
-        self.openings += other.openings;
-        self.changes += other.changes;
-        self.runs += other.runs;
-        self.deeds += other.deeds;
-        self.events += other.events;
-        self.resumes += other.resumes;
-        self.relists += other.relists;
-        self.looks += other.looks;
-        self.quiet_hours += other.quiet_hours;
     }
 }
 
@@ -210,15 +158,30 @@ impl Stage {
             let lived = VirtualTime::run(clock, async |_| going.live(number, end).await);
             lived.expect("a thread is there");
         }
-        if going.ground.forgets() && going.witness.as_ref().is_some_and(Witness::missed) {
-            return Ok(Figures { seeds: 1, unseen: 1, ..Figures::default() });
-        }
-        let wrong = going.witness.as_ref().map(Witness::wrong).unwrap_or_default();
-        if wrong.is_empty() { Ok(going.figures) } else { Err(wrong) }
+        going.verdict()
     }
 }
 
 impl<P: Play> Going<'_, P> {
+    /// What is wrong; of what came after history went without being heard, nothing can be said.
+    fn verdict(mut self) -> Result<Figures, Vec<String>> {
+        let witness = self.witness.take().unwrap_or_default();
+        let (wrong, missed) = match witness.wrong_before_miss() {
+            Some(mut wrong) => {
+                if !self.ground.forgets() {
+                    wrong.push("the witness found history gone that is kept".to_owned());
+                }
+                (wrong, true)
+            }
+            None => (witness.wrong(), false),
+        };
+        match (wrong.is_empty(), missed) {
+            (false, _) => Err(wrong),
+            (true, true) => Ok(Figures { seeds: 1, unseen: 1, ..Figures::default() }),
+            (true, false) => Ok(self.figures),
+        }
+    }
+
     async fn live(&mut self, number: u64, end: End) {
         let supervisor = Supervisor::default();
         let is_last = number + 1 == self.plan.lives;
@@ -248,12 +211,12 @@ impl<P: Play> Going<'_, P> {
         self.play.enter(&life);
         let audience = self.attend(number, &store, &witness);
         if self.plan.trouble && self.random.below(2) == 0 {
-            let _what = if is_last {
+            if is_last {
                 // What passes: whoever was refused has to try again by itself.
-                self.ground.passing_trouble(&self.random)
+                self.ground.passing_trouble(&self.random);
             } else {
-                self.ground.trouble(&self.random)
-            };
+                self.ground.trouble(&self.random);
+            }
         }
         let micros = u64::try_from(self.plan.life_max.as_micros()).unwrap_or(u64::MAX);
         let cut = Duration::from_micros(1 + self.random.below(micros));
@@ -272,8 +235,12 @@ impl<P: Play> Going<'_, P> {
         self.figures.runs += runtime.next_run() - first_run;
         match end {
             End::Stop => {
-                audience.shutdown().start();
-                self.stop(&life, &store, &supervisor, is_last).await;
+                audience.lookers.shutdown().start();
+                if is_last {
+                    self.settle(&life, &store, &audience).await;
+                }
+                audience.leave();
+                self.stop(&store, &supervisor, is_last).await;
             }
             End::Kill => {
                 // Whoever has the disk now has it no more.
@@ -285,7 +252,7 @@ impl<P: Play> Going<'_, P> {
                 self.figures.power_cuts += u64::from(was_cut);
             }
         }
-        audience.shutdown().start();
+        audience.leave();
         supervisor.shutdown().start();
     }
 
@@ -346,68 +313,85 @@ impl<P: Play> Going<'_, P> {
         (registry, runtime)
     }
 
-    /// Those who watch and look, and the weather, until the shutdown that is answered.
-    fn attend(&self, number: u64, store: &Store, witness: &Witness) -> Supervisor {
-        let audience = Supervisor::default();
+    /// Those who watch and look, and the weather.
+    fn attend(&self, number: u64, store: &Store, witness: &Witness) -> Audience {
+        let (lookers, listeners) = (Supervisor::default(), Supervisor::default());
         let clock: Arc<dyn Clock> = Arc::<Weather>::clone(&self.weather);
-        let seat = |work: BoxFuture<'static, ()>| {
-            let shutdown = audience.shutdown();
-            audience.spawn_brief("audience", async move {
-                tokio::select! {
-                    biased;
-                    () = work => {}
-                    () = shutdown.started() => {}
-                }
-            });
-        };
-        seat(Box::pin(witness.clone().follow(store.clone(), Arc::clone(&clock))));
+        let follow = witness.clone().follow(store.clone(), Arc::clone(&clock));
+        seat(&listeners, Box::pin(follow));
         for watcher in &self.watchers {
-            let watch = watcher.clone().watch(store.clone(), witness.clone(), Arc::clone(&clock));
-            seat(Box::pin(watch));
+            let of = (store.clone(), witness.clone());
+            let (calm, seen) = (lookers.shutdown(), Arc::clone(&self.seen));
+            let watch = watcher.clone().watch(of, Arc::clone(&clock), calm, seen);
+            seat(&listeners, Box::pin(watch));
         }
         let seed = self.plan.seed ^ (number << 32) ^ 0x100;
         let (store, witness) = (store.clone(), witness.clone());
         if let Some(reflector) = self.reflector.clone() {
             let (store, witness, seen) = (store.clone(), witness.clone(), Arc::clone(&self.seen));
-            seat(Box::pin(reflector.reflect(store, witness, Arc::clone(&clock), seen)));
+            let reflect = Box::pin(reflector.reflect(store, witness, Arc::clone(&clock), seen));
+            seat(&listeners, reflect);
         }
         let (rule, seen) = (self.play.rule(), Arc::clone(&self.seen));
-        seat(Box::pin(look::keep_looking(store, witness, (clock, seed), rule, seen)));
+        let looking = look::keep_looking(store, witness, (clock, seed), rule, seen);
+        seat(&lookers, Box::pin(looking));
         if self.plan.jumps {
             let weather = Arc::clone(&self.weather);
             let random = SeededRandom::new(seed ^ 0x200);
-            seat(Box::pin(async move {
+            let jumping = async move {
                 for _ in 0..4 {
                     weather.sleep(Duration::from_micros(random.below(8_000))).await;
                     weather.jump(&random);
                 }
-            }));
+            };
+            seat(&lookers, Box::pin(jumping));
         }
-        audience
+        Audience { lookers, listeners }
     }
 
-    /// A life that ends as it should; the last one is judged.
-    async fn stop(&mut self, life: &Life<'_>, store: &Store, supervisor: &Supervisor, last: bool) {
+    /// The end of the last life: everything heals, comes to rest and is judged.
+    async fn settle(&mut self, life: &Life<'_>, store: &Store, audience: &Audience) {
+        self.figures.faults = self.ground.disk().faults();
         self.ground.disk().heal();
-        if last {
-            self.play.tidy(life).await;
-            let mut at_rest = false;
-            for _ in 0..RESTS_MAX {
-                // Whoever failed often waits long.
-                at_rest = at_rest || rest(life.runtime, life.registry).await;
-                if !at_rest {
-                    self.clock.sleep(Duration::from_secs(30)).await;
-                }
-            }
+        self.play.tidy(life).await;
+        let mut at_rest = false;
+        for _ in 0..RESTS_MAX {
+            // Whoever failed often waits long.
+            at_rest = at_rest || rest(life.runtime, life.registry).await;
             if !at_rest {
-                let busy = life.runtime.stats(None).into_iter();
-                let busy = busy.filter(|stats| stats.failing + stats.timers + stats.queued > 0);
-                let busy: Vec<_> = busy.map(|stats| (stats.controller, stats.last_error)).collect();
-                self.say(format!("no rest: {busy:?}"));
+                self.clock.sleep(Duration::from_secs(30)).await;
             }
-            self.stay_quiet(life, store).await;
-            self.judge(life, store, at_rest).await;
         }
+        if !at_rest {
+            let busy = life.runtime.stats(None).into_iter();
+            let busy = busy.filter(|stats| stats.failing + stats.timers + stats.queued > 0);
+            let busy: Vec<_> = busy.map(|stats| (stats.controller, stats.last_error)).collect();
+            self.say(format!("no rest: {busy:?}"));
+        }
+        self.stay_quiet(life, store).await;
+        audience.leave();
+        self.check_told(store);
+        self.judge(life, store, at_rest).await;
+    }
+
+    /// Whoever only waited has been told everything: nobody opens a stream anew for that.
+    fn check_told(&self, store: &Store) {
+        let Some(witness) = &self.witness else { return };
+        let (heard, newest) = (witness.position(), store.revision().0);
+        witness.claim(heard == newest, || {
+            format!("the witness waits at {heard} and is not told of what came up to {newest}")
+        });
+        for watcher in &self.watchers {
+            watcher.check_told(witness);
+        }
+        if let Some(reflector) = &self.reflector {
+            reflector.check_told(store, witness);
+        }
+    }
+
+    /// A life that ends as it should; after the last one the store is opened once more.
+    async fn stop(&mut self, store: &Store, supervisor: &Supervisor, last: bool) {
+        self.ground.disk().heal();
         let sum = (store.revision(), sum_of(&store.snapshot()));
         supervisor.shutdown().start();
         store.close().await;
@@ -442,7 +426,7 @@ impl<P: Play> Going<'_, P> {
         let snapshot = store.snapshot();
         witness.check_sum("the end", snapshot.revision().0, sum_of(&snapshot), true);
         for watcher in &self.watchers {
-            watcher.finish(store, &witness).await;
+            watcher.finish(store, &witness, &self.seen).await;
             let (events, resumes, relists) = watcher.check(&witness);
             if relists > 0 && !self.ground.forgets() {
                 self.say(format!("history was gone that is kept: {watcher:?}"));
@@ -453,6 +437,9 @@ impl<P: Play> Going<'_, P> {
         }
         if let Some(reflector) = &self.reflector {
             reflector.finish(store, &witness, &self.seen).await;
+            if reflector.relists() > 0 && !self.ground.forgets() {
+                self.say(format!("a cache found history gone that is kept: {reflector:?}"));
+            }
         }
         let served = look::served(life.registry, &self.stage.registry);
         witness.claim(served.is_ok(), || format!("{served:?}"));

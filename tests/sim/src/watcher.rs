@@ -6,12 +6,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use quadrille_kit::{Clock, Random, SeededRandom};
+use quadrille_kit::{Clock, Random, SeededRandom, Shutdown};
 use quadrille_object::GroupResource;
 use quadrille_store::{
     ChangeBatch, ChangeFilter, ChangeStream, ChangesError, Revision, Store, View,
 };
 
+use crate::look::Seen;
 use crate::witness::{Told, Witness, sum_of};
 
 /// A stretch without a gap.
@@ -74,14 +75,21 @@ impl Watcher {
         self.book().stretches.last().map_or(0, |stretch| stretch.through)
     }
 
-    /// Watches one life of a host, from where it was.
-    pub async fn watch(self, store: Store, witness: Witness, clock: Arc<dyn Clock>) {
+    /// Watches one life of a host, from where it was, and leaves in `seen` what it listed; from `calm` on it only waits
+    /// for what comes.
+    pub async fn watch(
+        self,
+        (store, witness): (Store, Witness),
+        clock: Arc<dyn Clock>,
+        calm: Shutdown,
+        seen: Arc<Mutex<Vec<Seen>>>,
+    ) {
         let filter = ChangeFilter { resource: self.resource.clone() };
         loop {
             let position = self.position();
             let mut stream = store.changes(filter.clone(), Revision(position));
             self.book().resumes += 1;
-            let ended = self.read(&mut stream, clock.as_ref()).await;
+            let ended = self.read(&mut stream, clock.as_ref(), &calm).await;
             match ended {
                 Ok(()) => self.pause(clock.as_ref()).await,
                 Err(ChangesError::Closed) => return,
@@ -90,7 +98,7 @@ impl Watcher {
                     witness.claim(from < oldest.0, || {
                         format!("{} asked from {from}, and was told of {oldest}", self.name)
                     });
-                    self.list(&store, &witness);
+                    self.list(&store, &seen);
                 }
                 Err(ChangesError::Unavailable(_)) => clock.sleep(Duration::from_millis(1)).await,
             }
@@ -98,9 +106,15 @@ impl Watcher {
     }
 
     /// Reads some batches, and goes away.
-    async fn read(&self, stream: &mut ChangeStream, clock: &dyn Clock) -> Result<(), ChangesError> {
+    async fn read(
+        &self,
+        stream: &mut ChangeStream,
+        clock: &dyn Clock,
+        calm: &Shutdown,
+    ) -> Result<(), ChangesError> {
         for _ in 0..=self.random.below(6) {
             let batch = match (self.manner, self.random.below(3)) {
+                _ if calm.is_started() => Some(stream.next().await?),
                 (Manner::Nervous, _) => {
                     let patience = Duration::from_micros(self.random.below(800));
                     tokio::select! {
@@ -143,11 +157,12 @@ impl Watcher {
     }
 
     /// What it missed is gone: it begins anew with what is there.
-    fn list(&self, store: &Store, witness: &Witness) {
+    fn list(&self, store: &Store, seen: &Mutex<Vec<Seen>>) {
         let snapshot = store.snapshot();
         let at = snapshot.revision().0;
         // Whoever hears of a revision here may be ahead of the witness, who is asked at the end.
-        let _sum = (witness, sum_of(&snapshot));
+        let listed = Seen::whole(at, sum_of(&snapshot));
+        seen.lock().unwrap_or_else(PoisonError::into_inner).push(listed);
         let mut book = self.book();
         book.relists += 1;
         book.stretches.push(Stretch { after: at, through: at, told: Vec::new() });
@@ -174,16 +189,34 @@ impl Watcher {
         (events, book.resumes, book.relists)
     }
 
+    /// Nothing is left that it was not told of, though it only waited.
+    pub fn check_told(&self, witness: &Witness) {
+        let position = self.position();
+        let left = witness.between(self.resource.as_ref(), position, u64::MAX);
+        witness.claim(left.is_empty(), || {
+            let (of, first) = (left.len(), left.first());
+            format!(
+                "{} ({:?}) waits at {position} and is not told of {of} changes: {first:?}",
+                self.name, self.resource
+            )
+        });
+    }
+
     /// Reads to the end of what is there.
-    pub async fn finish(&self, store: &Store, witness: &Witness) {
+    pub async fn finish(&self, store: &Store, witness: &Witness, seen: &Mutex<Vec<Seen>>) {
         let filter = ChangeFilter { resource: self.resource.clone() };
         while self.position() < store.revision().0 {
-            let mut stream = store.changes(filter.clone(), Revision(self.position()));
+            let (position, newest) = (self.position(), store.revision());
+            let mut stream = store.changes(filter.clone(), Revision(position));
             match stream.catch_up().await {
                 Ok(Some(batch)) => self.note(&batch),
-                Err(ChangesError::Expired { .. }) => self.list(store, witness),
+                Err(ChangesError::Expired { .. }) => self.list(store, seen),
                 Err(ChangesError::Unavailable(_)) => tokio::task::yield_now().await,
-                Ok(None) | Err(ChangesError::Closed) => break,
+                end @ (Ok(None) | Err(ChangesError::Closed)) => {
+                    return witness.claim(false, || {
+                        format!("{} reads after {position} of {newest}: {end:?}", self.name)
+                    });
+                }
             }
         }
     }

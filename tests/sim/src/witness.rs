@@ -81,12 +81,12 @@ struct Known {
     /// The revisions that were heard of only when a store was opened again.
     late: BTreeSet<u64>,
     wrong: Vec<String>,
-    /// Whether history went before it was heard.
-    missed: bool,
+    /// How much was wrong when history first went before it was heard.
+    missed: Option<usize>,
 }
 
 /// The witness; cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Witness(Arc<Mutex<Known>>);
 
 impl Witness {
@@ -124,9 +124,12 @@ impl Witness {
         self.known().wrong.clone()
     }
 
-    /// Whether history went before it was heard, which a short one may: then nothing can be said.
-    pub fn missed(&self) -> bool {
-        self.known().missed
+    /// What could not be before history first went without being heard, which a short one may: of what comes after it
+    /// nothing can be said. None when it heard everything.
+    pub fn wrong_before_miss(&self) -> Option<Vec<String>> {
+        let known = self.known();
+        let sure = known.missed?;
+        Some(known.wrong[..sure].to_vec())
     }
 
     /// Where it began.
@@ -178,10 +181,7 @@ impl Witness {
             match error {
                 ChangesError::Closed => return,
                 ChangesError::Unavailable(_) => clock.sleep(Duration::from_millis(1)).await,
-                ChangesError::Expired { .. } => {
-                    self.known().missed = true;
-                    return;
-                }
+                ChangesError::Expired { .. } => return self.known().miss(),
             }
         }
     }
@@ -192,12 +192,12 @@ impl Witness {
         while stream.position() < store.revision() {
             match stream.catch_up().await {
                 Ok(Some(batch)) => self.hear(&batch),
-                Ok(None) => break,
-                Err(ChangesError::Unavailable(_)) => tokio::task::yield_now().await,
-                Err(ChangesError::Expired { .. }) => {
-                    self.known().missed = true;
-                    return;
+                Ok(None) => {
+                    let (at, newest) = (stream.position(), store.revision());
+                    return self.claim(false, || format!("nothing comes after {at} of {newest}"));
                 }
+                Err(ChangesError::Unavailable(_)) => tokio::task::yield_now().await,
+                Err(ChangesError::Expired { .. }) => return self.known().miss(),
                 Err(error) => return self.claim(false, || format!("the witness hears: {error}")),
             }
         }
@@ -262,11 +262,6 @@ impl Witness {
     pub fn find(&self, revision: u64) -> Option<Told> {
         self.known().find(revision)
     }
-
-    /// The state of an object now.
-    pub fn object(&self, key: &Key) -> Option<Arc<Object>> {
-        self.known().cache.get(key)
-    }
 }
 
 impl Known {
@@ -274,6 +269,10 @@ impl Known {
         if !holds {
             self.wrong.push(what());
         }
+    }
+
+    fn miss(&mut self) {
+        self.missed.get_or_insert(self.wrong.len());
     }
 
     fn find(&self, revision: u64) -> Option<Told> {

@@ -43,6 +43,6 @@ fn every_fight_is_found_by_its_names_and_nothing_else_is_told() {
         }
     }
     println!(
-        "D4 {fights} fights, all found, in round {latest} at the latest; {quiet} others, 0 told"
+        "D4: {fights} fights, all found, in round {latest} at the latest; {quiet} others, 0 told"
     );
 }

@@ -54,7 +54,7 @@ fn a_hot_key_and_slow_controllers_starve_nobody() {
         overtaken = overtaken.max(waits.hot_meanwhile);
     }
     println!(
-        "D6 {} crowds: {changes} changes of others' keys, longest wait {longest:?} beside runs of {SLOW:?}, the hot key \
+        "D6: {} crowds: {changes} changes of others' keys, longest wait {longest:?} beside runs of {SLOW:?}, the hot key \
          ran {overtaken} times at most meanwhile",
         seeds()
     );

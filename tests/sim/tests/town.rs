@@ -56,12 +56,13 @@ fn a_town_of_several_kinds_keeps_its_promises() {
             *counts.entry(what).or_default() += count;
         }
     }
-    println!("B5 {} seeds: {figures:?} {counts:?}", figures.seeds);
+    println!("B5: {} seeds: {figures:?} {counts:?}", figures.seeds);
+    assert!(figures.unseen * 10 <= figures.seeds, "{figures:?}");
     let happened = ["collected", "denied", "permitted", "swaps", "transfers", "namespaces closed"];
     for what in happened {
         assert!(counts.get(what).is_some_and(|count| *count > 0), "nothing {what}: {counts:?}");
     }
-    assert!(figures.kills > 0 && figures.power_cuts > 0, "{figures:?}");
+    assert!(figures.kills > 0 && figures.power_cuts > 0 && figures.faults > 0, "{figures:?}");
 }
 
 #[test]

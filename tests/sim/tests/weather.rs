@@ -45,9 +45,12 @@ fn no_seed_breaks_a_promise() {
     for seed in 0..setting("QUADRILLE_SIM_SEEDS").unwrap_or(SEEDS) {
         figures.add(run(Plan::of(seed)));
     }
-    println!("I4 {} seeds: {figures:?}", figures.seeds);
+    println!("I4: {} seeds: {figures:?}", figures.seeds);
     assert!(figures.unseen * 10 <= figures.seeds, "{figures:?}");
-    assert!(figures.kills > 0 && figures.power_cuts > 0 && figures.relists > 0, "{figures:?}");
+    assert!(
+        figures.kills > 0 && figures.power_cuts > 0 && figures.faults > 0 && figures.relists > 0,
+        "{figures:?}"
+    );
 }
 
 #[test]
