@@ -58,6 +58,8 @@ pub struct Found {
     pub unknown: (usize, usize),
     /// Reads of one object that were checked for being up to date.
     pub reads: usize,
+    /// Answers that an object is not there, which were checked the same way.
+    pub absences: usize,
     /// Watch events that were compared.
     pub events: usize,
     /// Streams that were resumed.

@@ -83,7 +83,7 @@ impl std::fmt::Display for Report {
         write!(
             f,
             "{ends} ends ({} of them while starting); {} changes; {} writes acknowledged, {} unknown of which {} \
-             happened; {} reads; {} lists; {} watch events, {} resumed streams, {} bookmarks, {} backups, {} places lost, {} journeys too far; ready again \
+             happened; {} reads, {} not found; {} lists; {} watch events, {} resumed streams, {} bookmarks, {} backups, {} places lost, {} journeys too far; ready again \
              after p50 {:?}, p99 {:?}; {} violations",
             self.killed_at_start,
             found.changes,
@@ -91,6 +91,7 @@ impl std::fmt::Display for Report {
             found.unknown.0,
             found.unknown.1,
             found.reads,
+            found.absences,
             found.lists,
             found.events,
             found.resumed,

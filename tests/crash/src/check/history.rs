@@ -96,6 +96,12 @@ impl History {
         self.changes.values()
     }
 
+    /// All changes of an object.
+    pub(crate) fn of(&self, key: &str) -> impl Iterator<Item = &Change> {
+        let lives = self.objects.get(key).map(Vec::as_slice).unwrap_or_default();
+        lives.iter().filter_map(|revision| self.changes.get(revision))
+    }
+
     /// The revision at which the object with a uid was deleted.
     pub(crate) fn deleted(&self, uid: &str) -> Option<u64> {
         self.deletions.get(uid).copied()

@@ -127,6 +127,23 @@ fn an_order_that_cannot_be_is_told() {
 }
 
 #[test]
+fn an_object_that_is_there_and_is_not_found_is_told() {
+    // It is deleted by whoever asked for that at 60.
+    told("done 58 3 u1 v1-2", "refused 58 404", "UNSEEN: Read of a/x from 56 to 58");
+    told(
+        "asked 56 a/x - read\ndone 58 3 u1 v1-2",
+        "asked 56 a/x v2-9 patch\nrefused 58 404",
+        "UNSEEN",
+    );
+    told("refused 55 409", "refused 55 409\nasked 46 a/y - read\nrefused 90 404", "UNSEEN");
+    let overlaps = judged("done 58 3 u1 v1-2", "refused 60 404");
+    assert_eq!((overlaps.violations, overlaps.absences), (Vec::new(), 1));
+    let before = "asked 1 a/x - read\nrefused 15 404\nasked 10 a/x v1-1 create\n";
+    let before = judged("asked 10 a/x v1-1 create\n", before);
+    assert_eq!(before.violations, Vec::<String>::new());
+}
+
+#[test]
 fn a_stream_that_skips_repeats_or_reorders_is_told() {
     told("MODIFIED 3 a/x u1 v1-2 blue\ncut\nbegun 3", "cut\nbegun 2", "expected Some(\"MODIFIED 3");
     told("cut\nbegun 3", "cut\nbegun 3\nMODIFIED 3 a/x u1 v1-2 blue", "expected Some(\"ADDED 4");

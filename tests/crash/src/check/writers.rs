@@ -1,10 +1,14 @@
 //! What writers were told, against what happened: nothing acknowledged is lost, nothing refused happened, nothing happened
-//! that nobody asked for or happened twice, and whatever was over before something else began comes before it.
+//! that nobody asked for or happened twice, and whatever was over before something else began comes before it. Whoever
+//! read an object, or was told that it is not there, was told what was so at some moment between question and answer.
 
 use std::collections::BTreeMap;
 
 use crate::check::{Found, History};
-use crate::journal::{Act, Item, Kind, Outcome, Said, Text};
+use crate::journal::{Act, Change, Item, Kind, Outcome, Said, Text};
+
+/// What is answered about an object that is not there.
+const NOT_FOUND: u16 = 404;
 
 /// A request and what came of it.
 struct Request<'a> {
@@ -39,7 +43,9 @@ pub(super) fn check(journals: &[Vec<Said>], history: &History, found: &mut Found
         }
     }
     check_order(&made, found);
-    check_reads(&requests, &made, history, found);
+    let times = Times::new(&made);
+    check_reads(&requests, &times, history, found);
+    check_absences(&requests, &times, history, found);
     check_phantoms(&requests, history, found);
 }
 
@@ -114,15 +120,43 @@ fn check_order(made: &[(&Request<'_>, u64)], found: &mut Found) {
     }
 }
 
+/// Between what moments a revision came about, as far as acknowledged writes tell.
+struct Times {
+    /// By the revision of each acknowledged write: the latest question of those up to it, since none came about before
+    /// it was asked for.
+    begun: BTreeMap<u64, u64>,
+    /// The same: the earliest answer of those from it on, since whatever comes before an answered one is there too.
+    over: BTreeMap<u64, u64>,
+}
+
+impl Times {
+    fn new(made: &[(&Request<'_>, u64)]) -> Self {
+        let mut times: Vec<_> = made.iter().map(|(of, at)| (*at, of.asked, of.heard)).collect();
+        times.sort_unstable();
+        let latest = times.iter().scan(0, |latest: &mut u64, (at, asked, _)| {
+            *latest = (*latest).max(*asked);
+            Some((*at, *latest))
+        });
+        let earliest = times.iter().rev().scan(u64::MAX, |earliest: &mut u64, (at, _, heard)| {
+            *earliest = (*earliest).min(*heard);
+            Some((*at, *earliest))
+        });
+        Self { begun: latest.collect(), over: earliest.collect() }
+    }
+
+    /// It came about after this.
+    fn begun(&self, revision: u64) -> u64 {
+        self.begun.range(..=revision).next_back().map_or(0, |(_, asked)| *asked)
+    }
+
+    /// Everybody sees it who asks after this.
+    fn over(&self, revision: u64) -> u64 {
+        self.over.range(revision..).next().map_or(u64::MAX, |(_, heard)| *heard)
+    }
+}
+
 /// A read shows a state that was there, and none that it was known to be over before the read began.
-fn check_reads(
-    requests: &[Request<'_>],
-    made: &[(&Request<'_>, u64)],
-    history: &History,
-    found: &mut Found,
-) {
-    let heard: BTreeMap<u64, u64> =
-        made.iter().map(|(request, revision)| (*revision, request.heard)).collect();
+fn check_reads(requests: &[Request<'_>], times: &Times, history: &History, found: &mut Found) {
     for request in requests.iter().filter(|request| request.act == Act::Read) {
         let Outcome::Done { revision, uid, value } = request.outcome else { continue };
         found.reads += 1;
@@ -134,9 +168,32 @@ fn check_reads(
             found.violate(format!("a read of {} saw {value} at {revision}", request.key));
         }
         let next = history.after(request.key, *revision);
-        let over = next.and_then(|next| heard.get(&next.item.revision));
-        if over.is_some_and(|over| *over < request.asked) {
+        if next.is_some_and(|next| times.over(next.item.revision) < request.asked) {
             found.violate(format!("STALE: a read of {} saw {revision}", request.key));
+        }
+    }
+}
+
+/// Whoever was told that an object is not there asked at a moment at which it may not have been.
+fn check_absences(requests: &[Request<'_>], times: &Times, history: &History, found: &mut Found) {
+    let told = |request: &&Request<'_>| {
+        request.act != Act::Create && matches!(request.outcome, Outcome::Refused(NOT_FOUND))
+    };
+    for request in requests.iter().filter(told) {
+        found.absences += 1;
+        let ended = |next: Option<&Change>| {
+            next.is_some_and(|next| times.over(next.item.revision) < request.asked)
+        };
+        let mut gone = history.of(request.key).filter(|change| change.kind == Kind::Deleted);
+        let absent = !ended(history.after(request.key, 0))
+            || gone.any(|change| {
+                let revision = change.item.revision;
+                times.begun(revision) <= request.heard
+                    && !ended(history.after(request.key, revision))
+            });
+        if !absent {
+            let Request { act, key, asked, heard, .. } = request;
+            found.violate(format!("UNSEEN: {act:?} of {key} from {asked} to {heard} was answered {NOT_FOUND}, and it was there"));
         }
     }
 }
