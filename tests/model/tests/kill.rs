@@ -144,22 +144,27 @@ async fn run_forever(dir: &Path) {
 async fn never_half_a_run() {
     let dir = tempfile::tempdir().expect("a directory");
     let random = SystemRandom::default();
-    let mut runs = 0;
+    let (mut runs, mut told_of) = (0, 0);
     for round in 0..ROUNDS {
-        run_and_kill(dir.path(), usize::try_from(1 + random.below(60)).expect("small"));
+        let lines = usize::try_from(1 + random.below(60)).expect("small");
+        let told = run_and_kill(dir.path(), lines);
         let store = open(dir.path()).await;
         let whole = check_history(&store, round).await;
-        assert!(whole >= runs, "what was committed stays: {whole} after {runs}");
+        assert!(
+            whole >= runs + told,
+            "{told} runs were told of after {runs}, and {whole} are there"
+        );
+        told_of += told;
         runs = whole;
         check_objects(&store, round);
         store.close().await;
     }
-    assert!(runs > ROUNDS, "runs were committed: {runs}");
+    assert!(told_of > ROUNDS, "runs were told of: {told_of}");
     println!("test never_half_a_run ... ok ({runs} runs of {WRITES} writes, {ROUNDS} kills)");
 }
 
-/// Starts a child and kills it after so many lines.
-fn run_and_kill(dir: &Path, lines: usize) {
+/// Starts a child and kills it after so many lines; answers how many runs it said had committed.
+fn run_and_kill(dir: &Path, lines: usize) -> usize {
     let mut child = Command::new(std::env::current_exe().expect("this program"))
         .arg("child")
         .arg(dir)
@@ -169,11 +174,13 @@ fn run_and_kill(dir: &Path, lines: usize) {
     let mut output = BufReader::new(child.stdout.take().expect("piped"));
     let mut line = String::new();
     for _ in 0..lines {
+        line.clear();
         let read = output.read_line(&mut line).expect("readable");
         assert!(read > 0, "the child ended by itself");
     }
     child.kill().expect("the child was running");
     child.wait().expect("the child has ended");
+    line.trim().parse().expect("the number of runs")
 }
 
 /// Every run that is in the history is there whole, in one transaction; answers how many there are.
