@@ -32,10 +32,10 @@ type Wish = fn(&Value, &ReconcileRequest) -> Option<Value>;
 pub struct Brawl {
     /// What it is about.
     pub name: &'static str,
-    /// Whether it is a fight.
-    pub is_fight: bool,
     /// How often a client changes the object meanwhile.
     pub changes: u64,
+    /// Who fights.
+    pub fighters: &'static [&'static str],
     wishes: &'static [Wish],
 }
 
@@ -61,9 +61,10 @@ fn set(object: &Value, name: &str, value: &str) -> Option<Value> {
 
 /// Fights, and what looks like one.
 pub const BRAWLS: [Brawl; 12] = [
-    fight("two set one field", &[|o, _| set(o, "n", "5"), |o, _| set(o, "n", "3")]),
+    fight("two set one field", TWO, &[|o, _| set(o, "n", "5"), |o, _| set(o, "n", "3")]),
     fight(
         "three in a circle",
+        THREE,
         &[
             |o, _| {
                 (at(o, "/data/n") != "2" && at(o, "/data/n") != "3")
@@ -75,6 +76,7 @@ pub const BRAWLS: [Brawl; 12] = [
     ),
     fight(
         "two set one label",
+        TWO,
         &[
             |o, _| {
                 (at(o, "/metadata/labels/l") != "a")
@@ -88,6 +90,7 @@ pub const BRAWLS: [Brawl; 12] = [
     ),
     fight(
         "one sets what the other takes away",
+        TWO,
         &[
             |o, _| {
                 at(o, "/metadata/annotations/x")
@@ -102,6 +105,7 @@ pub const BRAWLS: [Brawl; 12] = [
     ),
     fight(
         "each wants one more than the other",
+        TWO,
         &[
             |o, _| set(o, "a", &(number(o, "/data/b") + 1).to_string()),
             |o, _| set(o, "b", &(number(o, "/data/a") + 1).to_string()),
@@ -109,6 +113,7 @@ pub const BRAWLS: [Brawl; 12] = [
     ),
     fight(
         "one writes the time, the other copies it",
+        TWO,
         &[
             |o, r| {
                 (at(o, "/data/t") == at(o, "/data/copy"))
@@ -154,12 +159,19 @@ pub const BRAWLS: [Brawl; 12] = [
     ),
 ];
 
-const fn fight(name: &'static str, wishes: &'static [Wish]) -> Brawl {
-    Brawl { name, is_fight: true, changes: 0, wishes }
+const TWO: &[&str] = &["w0", "w1"];
+const THREE: &[&str] = &["w0", "w1", "w2"];
+
+const fn fight(
+    name: &'static str,
+    fighters: &'static [&'static str],
+    wishes: &'static [Wish],
+) -> Brawl {
+    Brawl { name, changes: 0, fighters, wishes }
 }
 
 const fn peace(name: &'static str, changes: u64, wishes: &'static [Wish]) -> Brawl {
-    Brawl { name, is_fight: false, changes, wishes }
+    Brawl { name, changes, fighters: &[], wishes }
 }
 
 struct Wishing {
