@@ -2,12 +2,15 @@
 //! and the expiry of Events.
 //!
 //! They are one loop over the changes, apart from the runs: their work is many small deletions, which they put into
-//! few large transactions. What they write has a system cause, and they count for `settled` as every controller.
+//! few large transactions, one part after the other. A transaction that cannot be committed is tried with less in it, then
+//! while nobody else commits, and holds up neither the other parts nor, in the end, anything but the one write in it. What
+//! they write has a system cause, and they count for `settled` as every controller.
 
 mod batch;
 mod collector;
 mod expiry;
 mod namespaces;
+mod part;
 mod pending;
 mod protection;
 mod refused;
@@ -17,14 +20,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quadrille_registry::Consultation;
-use quadrille_store::{ChangeFilter, ChangeStream, ChangesError, Revision};
+use quadrille_store::{ChangeFilter, ChangeStream, ChangesError, Revision, Snapshot};
 
 use crate::runtime::{Gauge, Runtime, Shared};
 use crate::trigger::TriggerError;
-use batch::Batch;
+use batch::{Batch, Ending};
 use collector::Collector;
 use expiry::Expiry;
 use namespaces::Namespaces;
+use part::{Pace, Part};
 use pending::Pending;
 use protection::Protection;
 use refused::Refused;
@@ -40,15 +44,7 @@ async fn keep_house(shared: Arc<Shared>, gauge: Arc<Gauge>) -> Result<(), Trigge
     let shutdown = shared.supervisor.shutdown();
     loop {
         let snapshot = shared.registry.store().snapshot();
-        let catalog = shared.registry.catalog();
-        let mut house = House {
-            collector: Collector::of(&snapshot, &catalog),
-            namespaces: Namespaces::of(&snapshot),
-            protection: Protection::of(&snapshot),
-            expiry: Expiry::of(&snapshot, shared.config.event_life),
-            refused: Refused::default(),
-            answers: None,
-        };
+        let mut house = House::of(&shared, &snapshot);
         let after = quadrille_store::View::revision(&snapshot);
         shared.report(&gauge, after, house.pending(), house.causes());
         let mut changes = shared.registry.store().changes(ChangeFilter::default(), after);
@@ -67,18 +63,51 @@ async fn keep_house(shared: Arc<Shared>, gauge: Arc<Gauge>) -> Result<(), Trigge
     }
 }
 
+/// All parts.
 #[derive(Debug)]
-struct House {
+struct Parts {
     collector: Collector,
     namespaces: Namespaces,
     protection: Protection,
     expiry: Expiry,
+}
+
+/// How many there are.
+const PARTS: usize = 4;
+
+/// The place of the one that waits for the clock.
+const EXPIRY: usize = 3;
+
+impl Parts {
+    /// In the order of their turns.
+    fn all(&mut self) -> [&mut dyn Part; PARTS] {
+        [&mut self.namespaces, &mut self.protection, &mut self.collector, &mut self.expiry]
+    }
+}
+
+#[derive(Debug)]
+struct House {
+    parts: Parts,
+    paces: [Pace; PARTS],
+    /// Whose turn it is.
+    next: usize,
     refused: Refused,
-    /// What admission webhooks said about a batch that is to be made again.
-    answers: Option<Consultation>,
+    /// What admission webhooks said about a batch that is to be made again, and whose it is.
+    answers: Option<(usize, Consultation)>,
 }
 
 impl House {
+    fn of(shared: &Shared, snapshot: &Snapshot) -> Self {
+        let parts = Parts {
+            collector: Collector::of(snapshot, &shared.registry.catalog()),
+            namespaces: Namespaces::of(snapshot),
+            protection: Protection::of(snapshot),
+            expiry: Expiry::of(snapshot, shared.config.event_life),
+        };
+        let (paces, refused) = ([Pace::default(); PARTS], Refused::default());
+        Self { parts, paces, next: 0, refused, answers: None }
+    }
+
     async fn follow(
         &mut self,
         shared: &Arc<Shared>,
@@ -86,19 +115,13 @@ impl House {
         changes: &mut ChangeStream,
     ) -> ChangesError {
         loop {
-            let idle = self.pending() == 0;
-            let batch = match changes.try_next() {
-                Ok(None) if idle => {
-                    let wait = self.expiry.wait(shared.clock.now());
-                    let refused = self.refused.wait(shared.clock.monotonic());
-                    let wait = refused.map_or(wait, |refused| refused.min(wait));
-                    tokio::select! {
-                        biased;
-                        batch = changes.next() => batch.map(Some),
-                        () = shared.clock.sleep(wait) => Ok(None),
-                    }
-                }
-                other => other,
+            let batch = match (changes.try_next(), self.wait(shared)) {
+                (Ok(None), Some(wait)) => tokio::select! {
+                    biased;
+                    batch = changes.next() => batch.map(Some),
+                    () = shared.clock.sleep(wait) => Ok(None),
+                },
+                (other, _) => other,
             };
             match batch {
                 Err(error) => return error,
@@ -107,76 +130,122 @@ impl House {
                     shared.report(gauge, gauge_position(gauge), 1, self.causes());
                     let catalog = shared.registry.catalog();
                     for change in &batch.changes {
-                        self.collector.look_at(change, &catalog);
-                        self.namespaces.look_at(change);
-                        self.protection.look_at(change);
-                        self.expiry.look_at(change);
+                        self.parts.collector.look_at(change, &catalog);
+                        self.parts.namespaces.look_at(change);
+                        self.parts.protection.look_at(change);
+                        self.parts.expiry.look_at(change);
                     }
                     shared.report(gauge, batch.through, self.pending(), self.causes());
                 }
                 Ok(None) => {
-                    self.look_again(shared.clock.monotonic());
-                    let (batch, part) = self.work(shared);
-                    self.commit(shared, batch, part).await;
-                    self.namespaces.furnish(shared).await;
+                    let now = shared.clock.monotonic();
+                    self.look_again(now);
+                    self.work(shared, now).await;
+                    let refused = self.parts.namespaces.furnish(shared).await;
+                    self.refused.note(refused, shared.clock.monotonic());
+                    if self.pending() == 0 {
+                        self.refused.settle();
+                    }
                     shared.report(gauge, gauge_position(gauge), self.pending(), self.causes());
                 }
             }
         }
     }
 
-    /// The next batch: of the first part that has something to do.
-    fn work(&mut self, shared: &Shared) -> (Batch, &'static str) {
-        let mut batch = Batch::new(shared, self.answers.take());
-        self.namespaces.work(&mut batch);
-        if !batch.is_empty() {
-            return (batch, "namespace-lifecycle");
+    /// How long nothing can be done, unless something changes; `None` when there is something to do.
+    fn wait(&mut self, shared: &Shared) -> Option<Duration> {
+        let (now, wall) = (shared.clock.monotonic(), shared.clock.now());
+        if self.parts.namespaces.is_bare() {
+            return None;
         }
-        self.protection.work(&mut batch);
-        if !batch.is_empty() {
-            return (batch, "volume-protection");
+        // Events that are due wait a little for others.
+        let gathers = self.parts.expiry.wait(wall);
+        let mut wait = self.refused.wait(now).unwrap_or(Duration::MAX);
+        for (place, part) in self.parts.all().into_iter().enumerate() {
+            let closed = self.paces[place].opens_at.saturating_sub(now);
+            match part.is_busy(wall) {
+                true if place == EXPIRY => wait = wait.min(closed.max(gathers)),
+                true => wait = wait.min(closed),
+                false if place == EXPIRY => wait = wait.min(gathers),
+                false => {}
+            }
         }
-        self.collector.work(&mut batch);
-        if !batch.is_empty() {
-            return (batch, "garbage-collector");
+        (!wait.is_zero()).then_some(wait)
+    }
+
+    /// One batch: of the first part from the one whose turn it is that has something to do.
+    async fn work(&mut self, shared: &Shared, now: Duration) {
+        let (first, mut answers) = match self.answers.take() {
+            Some((part, answers)) => (part, Some(answers)),
+            None => (self.next, None),
+        };
+        for place in (first..first + PARTS).map(|place| place % PARTS) {
+            let wall = shared.clock.now();
+            let (part, pace) = (&mut *self.parts.all()[place], self.paces[place]);
+            if now < pace.opens_at || !part.is_busy(wall) {
+                continue;
+            }
+            let turn = if pace.wants_turn() { Some(shared.registry.turn().await) } else { None };
+            let answers = answers.take().filter(|_| place == first);
+            let mut batch = Batch::new(shared, pace.room, answers);
+            part.work(&mut batch, &self.refused);
+            if batch.is_idle() {
+                part.settle();
+                continue;
+            }
+            let name = part.name();
+            let ending = batch.commit(shared, name, turn).await;
+            self.next = (place + 1) % PARTS;
+            self.conclude(place, ending, shared.clock.monotonic());
+            return;
         }
-        self.expiry.work(&mut batch, shared.clock.now());
-        (batch, "event-expiry")
+    }
+
+    /// Books what became of a part's batch.
+    fn conclude(&mut self, place: usize, ending: Ending, now: Duration) {
+        let (part, pace) = (&mut *self.parts.all()[place], &mut self.paces[place]);
+        match ending {
+            Ending::Committed(refused) => {
+                part.settle();
+                pace.committed();
+                self.refused.note(refused, now);
+            }
+            Ending::Asked(answers) => {
+                part.retry();
+                self.answers = Some((place, answers));
+            }
+            Ending::Conflict => {
+                part.retry();
+                pace.conflict();
+            }
+            Ending::Invalid if pace.halve() => part.retry(),
+            Ending::Invalid => self.refused.note(part.give_up().into_iter().collect(), now),
+            Ending::Unavailable => {
+                part.retry();
+                pace.wait_until(now.saturating_add(crate::trigger::RETRY));
+            }
+        }
     }
 
     fn pending(&self) -> usize {
-        let namespaces: usize = self.namespaces.pending().iter().map(|of| of.len()).sum();
-        self.collector.pending().len() + namespaces + self.protection.pending().len()
+        let namespaces: usize = self.parts.namespaces.pending().iter().map(|of| of.len()).sum();
+        self.parts.collector.pending().len() + namespaces + self.parts.protection.pending().len()
     }
 
     /// The changes that led to what is pending.
     fn causes(&self) -> BTreeSet<Revision> {
-        let namespaces = self.namespaces.pending().into_iter().flat_map(Pending::causes);
-        let rest = self.collector.pending().causes().chain(self.protection.pending().causes());
-        namespaces.chain(rest).collect()
+        let namespaces = self.parts.namespaces.pending().into_iter().flat_map(Pending::causes);
+        let collector = self.parts.collector.pending().causes();
+        namespaces.chain(collector).chain(self.parts.protection.pending().causes()).collect()
     }
 
     /// What was refused a while ago is pending again with the part that it may be of.
     fn look_again(&mut self, now: Duration) {
         while let Some(key) = self.refused.pop_due(now) {
-            self.namespaces.look_again(&key);
-            self.protection.look_again(&key);
-            self.collector.look_again(&key);
+            for part in self.parts.all() {
+                part.look_again(&key);
+            }
         }
-    }
-
-    async fn commit(&mut self, shared: &Arc<Shared>, mut batch: Batch, part: &'static str) {
-        let refused = batch.take_refused();
-        let Err(answers) = batch.commit(shared, part).await else {
-            self.collector.settle();
-            self.refused.note(refused, shared.clock.monotonic());
-            return;
-        };
-        self.answers = answers;
-        self.collector.retry();
-        self.namespaces.retry();
-        self.protection.retry();
-        self.expiry.retry();
     }
 }
 

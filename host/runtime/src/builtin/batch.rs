@@ -6,9 +6,9 @@ use std::sync::Arc;
 use quadrille_object::GroupResource;
 use quadrille_registry::{
     Action, Body, Catalog, Consultation, DeleteOptions, PatchFormat, Preconditions, Propagation,
-    Reason, Status, Target, WriteOptions,
+    Reason, Status, Target, Turn, WriteOptions,
 };
-use quadrille_store::{Cause, Key, Object, Revision, SystemCause};
+use quadrille_store::{Cause, CommitError, Key, Object, Revision, SystemCause};
 use serde_json::Value;
 
 use crate::overlay::write::host;
@@ -16,13 +16,28 @@ use crate::overlay::{Overlay, OverlayLimits, Unchecked};
 use crate::reconciler::Grant;
 use crate::runtime::Shared;
 
-/// How many writes go into one transaction: large enough that the flush to disk does not count, small enough that
-/// other commits wait for a few milliseconds only.
+/// How many writes go into one transaction at most: large enough that the flush to disk does not count, small enough
+/// that other commits wait for a few milliseconds only.
 pub(super) const BATCH_MAX: usize = 512;
 
-/// How many bytes go into one transaction, with the last states of what is deleted: every follower holds a transaction
-/// whole. One write is always taken, however large it is.
+/// How many bytes go into one transaction, with the last states of what is deleted and the causes, which are stored with
+/// every change: every follower holds a transaction whole. One write is always taken, however large it is.
 const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// What became of a batch.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// It is done, but for what was refused.
+    Committed(BTreeSet<Key>),
+    /// Admission webhooks had to be asked: it is to be made again with their answers.
+    Asked(Consultation),
+    /// Somebody else was first.
+    Conflict,
+    /// The store takes no such transaction, however often it is tried.
+    Invalid,
+    /// The store, or a webhook, cannot be reached.
+    Unavailable,
+}
 
 /// Writes on one view, to be committed together.
 #[derive(Debug)]
@@ -34,13 +49,17 @@ pub(super) struct Batch {
     /// What the next writes follow from.
     acting_on: Vec<Revision>,
     count: usize,
+    /// How many writes it takes.
+    room: usize,
+    /// How long `because` is in the stored cause.
+    because_bytes: usize,
     /// What could not be written, and would not be at once.
     refused: BTreeSet<Key>,
 }
 
 impl Batch {
-    /// An empty batch; `answers` are those that an earlier one had to be thrown away for.
-    pub(super) fn new(shared: &Shared, answers: Option<Consultation>) -> Self {
+    /// An empty batch for so many writes; `answers` are those that an earlier one had to be thrown away for.
+    pub(super) fn new(shared: &Shared, room: usize, answers: Option<Consultation>) -> Self {
         let snapshot = shared.registry.store().snapshot();
         let grant = Grant { unlimited: true, ..Grant::default() };
         let limits = OverlayLimits {
@@ -62,6 +81,8 @@ impl Batch {
             because: BTreeSet::new(),
             acting_on: Vec::new(),
             count: 0,
+            room,
+            because_bytes: 0,
             refused: BTreeSet::new(),
         }
     }
@@ -75,13 +96,35 @@ impl Batch {
         &self.catalog
     }
 
-    /// Whether the next write has to wait for another transaction.
-    pub(super) fn is_full(&self) -> bool {
-        self.count >= BATCH_MAX || self.overlay.used().bytes_written >= BATCH_BYTES_MAX
+    /// How many writes there are.
+    pub(super) fn len(&self) -> usize {
+        self.count
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
+    /// Whether the next write has to wait for another transaction.
+    pub(super) fn is_full(&self) -> bool {
+        let tried = self.count + self.refused.len();
+        // After a question that nothing can be assumed about, nothing more is decided.
+        let waits = self.overlay.limit_reached().is_some();
+        waits || tried >= self.room || (tried > 0 && !self.has_bytes_for(0))
+    }
+
+    /// Whether a write that follows from these changes still goes in.
+    pub(super) fn fits(&self, causes: &[Revision]) -> bool {
+        !self.is_full()
+            && (self.is_idle()
+                || self.has_bytes_for(causes.iter().copied().map(stored_bytes).sum()))
+    }
+
+    /// Whether the bytes suffice for one more write, with so many bytes of causes more.
+    fn has_bytes_for(&self, causes: usize) -> bool {
+        let of_causes = (self.because_bytes + causes) * (self.count + 1);
+        self.overlay.used().bytes_written + of_causes < BATCH_BYTES_MAX
+    }
+
+    /// Whether nothing was tried.
+    pub(super) fn is_idle(&self) -> bool {
+        self.count == 0 && self.refused.is_empty() && self.overlay.limit_reached().is_none()
     }
 
     /// What follows is written because of these changes; what was there at the start is not told as one.
@@ -112,6 +155,7 @@ impl Batch {
     fn write(&mut self, object: &Object, subresource: Option<Arc<str>>, action: Action) {
         if let Err(status) = self.try_write(object, subresource, action)
             && !matches!(status.reason, Reason::NotFound | Reason::Conflict)
+            && self.overlay.limit_reached().is_none()
         {
             tracing::warn!(object = %object.key, error = %status, "housekeeping write refused");
             self.refused.insert(object.key.clone());
@@ -135,57 +179,63 @@ impl Batch {
         self.overlay.write_as(host(), target, action, WriteOptions::default(), true)?;
         self.count += 1;
         // Without a change that led here, it is the object's own last one.
-        if self.acting_on.is_empty() {
-            self.because.insert(object.revision);
+        let own = self.acting_on.is_empty().then_some(&object.revision);
+        for cause in self.acting_on.iter().chain(own) {
+            if self.because.insert(*cause) {
+                self.because_bytes += stored_bytes(*cause);
+            }
         }
-        self.because.extend(&self.acting_on);
         Ok(())
     }
 
-    /// What could not be written, to be tried again later.
-    pub(super) fn take_refused(&mut self) -> BTreeSet<Key> {
-        std::mem::take(&mut self.refused)
-    }
-
-    /// Commits what there is.
-    ///
-    /// # Errors
-    /// When somebody else was first or the store refuses: all is to be looked at again. So it is when admission webhooks
-    /// had to be asked, with their answers.
+    /// Commits what there is, with the turn if there is one.
     pub(super) async fn commit(
         mut self,
         shared: &Shared,
         part: &'static str,
-    ) -> Result<(), Option<Consultation>> {
+        turn: Option<Turn<'_>>,
+    ) -> Ending {
         if let Some((questions, Some(mut known))) = self.overlay.take_questions() {
+            drop(turn);
             if let Err(error) = shared.registry.consult(questions, &mut known).await {
                 tracing::warn!(part, %error, "housekeeping webhooks asked in vain");
-                shared.clock.sleep(crate::trigger::RETRY).await;
-                return Err(None);
+                return Ending::Unavailable;
             }
-            return Err(Some(known));
+            return Ending::Asked(known);
         }
         if self.overlay.written().is_empty() {
-            return Ok(());
+            return Ending::Committed(self.refused);
         }
         let act = format!("changed or deleted {} objects", self.count);
         let because = self.because.into_iter().collect();
         let cause = SystemCause { part: part.to_owned(), act, because };
         let mut txn = self.overlay.into_txn(None, Cause::System(cause));
         txn.reads = None;
-        match shared.registry.commit(txn).await {
+        let committed = match turn {
+            Some(turn) => turn.commit(txn).await,
+            None => shared.registry.commit(txn).await,
+        };
+        match committed {
             Ok(committed) => {
                 let mut state = shared.lock();
                 state.last_commit = state.last_commit.max(committed.revision);
-                Ok(())
+                Ending::Committed(self.refused)
+            }
+            Err(CommitError::Invalid(why)) => {
+                tracing::error!(part, writes = self.count, why, "housekeeping built too much");
+                Ending::Invalid
             }
             Err(error) => {
-                tracing::debug!(part, error = %error, "housekeeping transaction tried again");
-                if !matches!(error, quadrille_store::CommitError::Conflict(_)) {
-                    shared.clock.sleep(crate::trigger::RETRY).await;
-                }
-                Err(None)
+                tracing::debug!(part, %error, "housekeeping transaction tried again");
+                let lost = matches!(error, CommitError::Conflict(_));
+                if lost { Ending::Conflict } else { Ending::Unavailable }
             }
         }
     }
+}
+
+/// How many bytes a revision takes in a stored cause.
+fn stored_bytes(cause: Revision) -> usize {
+    let digits = cause.0.checked_ilog10().unwrap_or(0) + 1;
+    usize::try_from(digits).unwrap_or(0) + ",".len()
 }

@@ -7,13 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use quadrille_object::{GroupResource, GroupVersion, Gvk, Meta, OwnerReference};
+use quadrille_object::{GroupResource, GroupVersion, Gvk, Meta, OwnerReference, Timestamp};
 use quadrille_registry::{Catalog, Propagation};
 use quadrille_store::{Change, Key, Object, Query, Range, Revision, Snapshot, View};
 use serde_json::{Value, json};
 
-use super::batch::{BATCH_MAX, Batch};
-use super::pending::{Causes, Pending};
+use super::batch::Batch;
+use super::part::Part;
+use super::pending::Pending;
+use super::refused::Refused;
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
@@ -25,10 +27,6 @@ pub(super) struct Collector {
     /// By the owner's uid.
     dependents: BTreeMap<Arc<str>, BTreeSet<Key>>,
     pending: Pending<Key>,
-    /// What the batch that is being committed looked at.
-    looking: Vec<(Key, Causes)>,
-    /// How many keys the next batch looks at: fewer after a conflict.
-    size: usize,
     /// The uids of custom objects that went lately: where their kind went too, nothing else tells of it.
     gone: BTreeSet<Arc<str>>,
     gone_in_order: VecDeque<Arc<str>>,
@@ -55,8 +53,6 @@ impl Collector {
         let mut this = Self {
             dependents,
             pending,
-            looking: Vec::new(),
-            size: BATCH_MAX,
             gone: BTreeSet::new(),
             gone_in_order: VecDeque::new(),
             unjudged: BTreeSet::new(),
@@ -114,40 +110,11 @@ impl Collector {
         }
     }
 
-    /// Looks at a key again that could not be written.
-    pub(super) fn look_again(&mut self, key: &Key) {
-        self.pending.insert(key.clone(), Revision(0));
-    }
-
-    /// Looks at the next keys.
-    pub(super) fn work(&mut self, batch: &mut Batch) {
-        while self.looking.len() < self.size && !batch.is_full() {
-            let Some((key, causes)) = self.pending.pop_first() else { break };
-            batch.act_on(&causes);
-            self.look(&key, &causes, batch);
-            self.looking.push((key, causes));
-        }
-    }
-
-    /// What was looked at is committed.
-    pub(super) fn settle(&mut self) {
-        self.looking.clear();
-        self.size = (self.size * 2).min(BATCH_MAX);
-    }
-
-    /// Nothing was committed: looks again, at less at once.
-    pub(super) fn retry(&mut self) {
-        for (key, causes) in self.looking.drain(..) {
-            self.pending.insert_all(&key, &causes);
-        }
-        self.size = (self.size / 2).max(1);
-    }
-
     fn look(&mut self, key: &Key, causes: &[Revision], batch: &mut Batch) {
         let Some(object) = batch.view().get(key) else { return };
         if object.meta.deleted_at.is_some() {
             if has(&object, ORPHAN) {
-                self.orphan(&object, batch);
+                self.orphan(&object, causes, batch);
             } else if has(&object, FOREGROUND) {
                 self.foreground(&object, causes, batch);
             }
@@ -211,14 +178,22 @@ impl Collector {
     }
 
     /// Its dependents lose their reference, then it may go.
-    fn orphan(&mut self, object: &Object, batch: &mut Batch) {
+    fn orphan(&mut self, object: &Object, causes: &[Revision], batch: &mut Batch) {
         for dependent in self.dependents_in(object, batch) {
+            if batch.is_full() {
+                self.pending.insert_all(&object.key, causes);
+                return;
+            }
             let owners = Arc::clone(&dependent);
             keep_owners(&dependent, batch, |place| {
                 owners.meta.owners.get(place).is_some_and(|o| o.uid != object.meta.uid)
             });
         }
-        drop_finalizer(object, ORPHAN, batch);
+        if batch.is_full() {
+            self.pending.insert_all(&object.key, causes);
+        } else {
+            drop_finalizer(object, ORPHAN, batch);
+        }
     }
 
     /// Its dependents go first; it waits for those that block it.
@@ -265,6 +240,38 @@ impl Collector {
                 }
             }
         }
+    }
+}
+
+impl Part for Collector {
+    fn name(&self) -> &'static str {
+        "garbage-collector"
+    }
+
+    fn is_busy(&self, _now: Timestamp) -> bool {
+        !self.pending.is_empty()
+    }
+
+    fn work(&mut self, batch: &mut Batch, _refused: &Refused) {
+        while let Some((key, causes)) = self.pending.take(batch) {
+            self.look(&key, &causes, batch);
+        }
+    }
+
+    fn settle(&mut self) {
+        self.pending.settle();
+    }
+
+    fn retry(&mut self) {
+        self.pending.retry();
+    }
+
+    fn give_up(&mut self) -> Option<Key> {
+        self.pending.give_up()
+    }
+
+    fn look_again(&mut self, key: &Key) {
+        self.pending.insert(key.clone(), Revision(0));
     }
 }
 
@@ -326,7 +333,7 @@ mod tests {
         let (store, catalog) = (host.registry.store(), host.registry.catalog());
         let snapshot = store.snapshot();
         let mut collector = Collector::of(&snapshot, &catalog);
-        collector.work(&mut Batch::new(&host.runtime.shared, None));
+        collector.work(&mut Batch::new(&host.runtime.shared, 512, None), &Refused::default());
         assert!(collector.unjudged.contains(&map_key("owned")));
         host.delete(&host.maps(), &map_key("owned"), None).await;
         let mut changes = store.changes(ChangeFilter::default(), snapshot.revision());

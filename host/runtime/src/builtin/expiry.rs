@@ -11,6 +11,8 @@ use quadrille_store::{Change, Key, Object, Query, Range, Snapshot, View};
 use serde_json::Value;
 
 use super::batch::Batch;
+use super::part::Part;
+use super::refused::Refused;
 
 /// Expired Events wait this long for others, so that a sweep finds more than one.
 const GATHER: Duration = Duration::from_secs(1);
@@ -25,6 +27,8 @@ pub(super) struct Expiry {
     due: BTreeSet<(Timestamp, Key)>,
     by_key: BTreeMap<Key, Timestamp>,
     looking: Vec<(Timestamp, Key)>,
+    /// Whether the last sweep left something.
+    sweeping: bool,
 }
 
 fn events() -> GroupResource {
@@ -34,7 +38,7 @@ fn events() -> GroupResource {
 impl Expiry {
     pub(super) fn of(snapshot: &Snapshot, life: Option<Duration>) -> Self {
         let (due, by_key) = (BTreeSet::new(), BTreeMap::new());
-        let mut this = Self { life, due, by_key, looking: Vec::new() };
+        let mut this = Self { life, due, by_key, looking: Vec::new(), sweeping: false };
         if life.is_some() {
             for event in snapshot.list(&Query::whole(Range::all(events()))) {
                 this.note(&event.key, last_written(&event));
@@ -70,16 +74,29 @@ impl Expiry {
 
     /// How long until the next sweep has something to do.
     pub(super) fn wait(&self, now: Timestamp) -> Duration {
+        if self.sweeping && self.is_busy(now) {
+            return Duration::ZERO;
+        }
         let Some((at, _)) = self.due.first() else { return WAIT_MAX };
         let micros = u64::try_from(at.0.saturating_sub(now.0)).unwrap_or(0);
         (Duration::from_micros(micros) + GATHER).min(WAIT_MAX)
     }
+}
+
+impl Part for Expiry {
+    fn name(&self) -> &'static str {
+        "event-expiry"
+    }
+
+    fn is_busy(&self, now: Timestamp) -> bool {
+        self.due.first().is_some_and(|(at, _)| *at <= now)
+    }
 
     /// Deletes what is due, as much as a batch takes.
-    pub(super) fn work(&mut self, batch: &mut Batch, now: Timestamp) {
-        self.looking.clear();
+    fn work(&mut self, batch: &mut Batch, _refused: &Refused) {
+        let now = batch.view().0.registry().clock().now();
         batch.act_on(&[]);
-        while !batch.is_full() && self.due.first().is_some_and(|(at, _)| *at <= now) {
+        while !batch.is_full() && self.is_busy(now) {
             let Some((at, key)) = self.due.pop_first() else { break };
             self.by_key.remove(&key);
             if let Some(event) = batch.view().get(&key) {
@@ -87,13 +104,31 @@ impl Expiry {
             }
             self.looking.push((at, key));
         }
+        self.sweeping = self.is_busy(now);
     }
 
-    /// Nothing was committed: tries again.
-    pub(super) fn retry(&mut self) {
+    fn settle(&mut self) {
+        self.looking.clear();
+    }
+
+    fn retry(&mut self) {
+        self.sweeping = true;
         for (at, key) in self.looking.drain(..) {
             self.by_key.entry(key.clone()).or_insert(at);
             self.due.insert((at, key));
+        }
+    }
+
+    fn give_up(&mut self) -> Option<Key> {
+        let last = self.looking.pop();
+        self.looking.clear();
+        last.map(|(_, key)| key)
+    }
+
+    fn look_again(&mut self, key: &Key) {
+        if self.life.is_some() && key.resource == events() && !self.by_key.contains_key(key) {
+            self.by_key.insert(key.clone(), Timestamp(0));
+            self.due.insert((Timestamp(0), key.clone()));
         }
     }
 }

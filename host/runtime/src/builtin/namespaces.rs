@@ -3,18 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use quadrille_object::GroupResource;
+use quadrille_object::{GroupResource, Timestamp};
 use quadrille_registry::Reason;
 use quadrille_store::{Change, Key, Object, Query, Range, Revision, Selection, Snapshot, View};
 use serde_json::{Value, json};
 
 use super::batch::Batch;
-use super::pending::{Causes, Pending};
+use super::part::Part;
+use super::pending::Pending;
+use super::refused::Refused;
 use crate::runtime::Shared;
 
 /// What every namespace has; what is deleted comes back.
 const FURNITURE: [(&str, &str); 2] =
     [("serviceaccounts", "default"), ("configmaps", "kube-root-ca.crt")];
+
+/// How many namespaces are furnished at once; then something else has its turn.
+const FURNISHED_MAX: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Namespaces {
@@ -23,7 +28,6 @@ pub(super) struct Namespaces {
     pending: Pending<Arc<str>>,
     /// New ones, and those that lost something.
     bare: Pending<Arc<str>>,
-    looking: Vec<(Arc<str>, Causes)>,
 }
 
 fn namespaces() -> GroupResource {
@@ -41,6 +45,11 @@ impl Namespaces {
 
     pub(super) fn pending(&self) -> [&Pending<Arc<str>>; 2] {
         [&self.pending, &self.bare]
+    }
+
+    /// Whether one is to be furnished.
+    pub(super) fn is_bare(&self) -> bool {
+        !self.bare.is_empty()
     }
 
     pub(super) fn look_at(&mut self, change: &Change) {
@@ -70,14 +79,6 @@ impl Namespaces {
         }
     }
 
-    /// Looks at a namespace again, or at the one of an object, that could not be written.
-    pub(super) fn look_again(&mut self, key: &Key) {
-        let name = if key.resource == namespaces() { &key.name } else { &key.namespace };
-        if self.terminating.contains(name) {
-            self.pending.insert(Arc::clone(name), Revision(0));
-        }
-    }
-
     fn note(&mut self, namespace: &Object, cause: Revision) {
         let name = &namespace.key.name;
         if namespace.meta.deleted_at.is_some() {
@@ -89,66 +90,77 @@ impl Namespaces {
         }
     }
 
-    /// Furnishes what is bare; what the store refuses is tried again.
-    pub(super) async fn furnish(&mut self, shared: &Shared) {
-        if self.bare.is_empty() {
-            return;
-        }
-        let mut bare = Vec::new();
-        while let Some((name, mut causes)) = self.bare.pop_first() {
+    /// Furnishes some of what is bare; answers what is to be tried again later.
+    pub(super) async fn furnish(&mut self, shared: &Shared) -> BTreeSet<Key> {
+        let mut refused = BTreeSet::new();
+        for _ in 0..FURNISHED_MAX {
+            let Some((name, mut causes)) = self.bare.pop_first() else { break };
             causes.retain(|cause| *cause > Revision(0));
-            match shared.registry.furnish(&name, &causes).await {
-                Ok(()) => {}
-                Err(status) if matches!(status.reason, Reason::NotFound | Reason::Forbidden) => {
-                    tracing::debug!(namespace = %name, error = %status, "namespace not furnished");
-                }
-                Err(status) => {
-                    tracing::warn!(namespace = %name, error = %status, "namespace not furnished yet");
-                    bare.push((name, causes));
-                }
+            if let Err(status) = shared.registry.furnish(&name, &causes).await
+                && status.reason != Reason::NotFound
+            {
+                tracing::warn!(namespace = %name, error = %status, "namespace not furnished yet");
+                refused.insert(key_of(name));
             }
+            let mut state = shared.lock();
+            state.last_commit = state.last_commit.max(shared.registry.store().revision());
         }
-        if !bare.is_empty() {
-            shared.clock.sleep(crate::trigger::RETRY).await;
-        }
-        for (name, causes) in bare {
-            // Without a cause it is what was there at the start.
-            let causes = if causes.is_empty() { vec![Revision(0)] } else { causes };
-            self.bare.insert_all(&name, &causes);
-        }
-        let mut state = shared.lock();
-        state.last_commit = state.last_commit.max(shared.registry.store().revision());
+        refused
+    }
+}
+
+impl Part for Namespaces {
+    fn name(&self) -> &'static str {
+        "namespace-lifecycle"
+    }
+
+    fn is_busy(&self, _now: Timestamp) -> bool {
+        !self.pending.is_empty()
     }
 
     /// Moves the next terminating namespaces on.
-    pub(super) fn work(&mut self, batch: &mut Batch) {
-        self.looking.clear();
-        while !batch.is_full() {
-            let Some((name, causes)) = self.pending.pop_first() else { break };
-            batch.act_on(&causes);
-            if empty(&name, batch) {
+    fn work(&mut self, batch: &mut Batch, refused: &Refused) {
+        while let Some((name, causes)) = self.pending.take(batch) {
+            if empty(&name, batch, refused) {
                 // There is more than one transaction takes.
                 self.pending.insert_all(&name, &causes);
-                self.looking.push((name, causes));
                 break;
             }
-            self.looking.push((name, causes));
         }
     }
 
-    /// Nothing was committed: looks again.
-    pub(super) fn retry(&mut self) {
-        for (name, causes) in self.looking.drain(..) {
-            self.pending.insert_all(&name, &causes);
+    fn settle(&mut self) {
+        self.pending.settle();
+    }
+
+    fn retry(&mut self) {
+        self.pending.retry();
+    }
+
+    fn give_up(&mut self) -> Option<Key> {
+        self.pending.give_up().map(key_of)
+    }
+
+    /// Looks at a namespace again, or at the one of an object.
+    fn look_again(&mut self, key: &Key) {
+        let is_namespace = key.resource == namespaces();
+        let name = if is_namespace { &key.name } else { &key.namespace };
+        if self.terminating.contains(name) {
+            self.pending.insert(Arc::clone(name), Revision(0));
+        } else if is_namespace {
+            self.bare.insert(Arc::clone(name), Revision(0));
         }
     }
 }
 
+fn key_of(name: Arc<str>) -> Key {
+    Key::new(namespaces(), "", name)
+}
+
 /// Deletes the content of a namespace, as much as a batch takes; ends the namespace when there is none. Answers whether
-/// there is more to delete.
-fn empty(name: &Arc<str>, batch: &mut Batch) -> bool {
-    let key = Key::new(namespaces(), "", Arc::clone(name));
-    let Some(namespace) = batch.view().get(&key) else { return false };
+/// there is more to delete. What was refused waits for its time, so that it keeps nothing else from going.
+fn empty(name: &Arc<str>, batch: &mut Batch, refused: &Refused) -> bool {
+    let Some(namespace) = batch.view().get(&key_of(Arc::clone(name))) else { return false };
     if namespace.meta.deleted_at.is_none() {
         return false;
     }
@@ -164,9 +176,10 @@ fn empty(name: &Arc<str>, batch: &mut Batch) -> bool {
     }
     // Owners first, so that their controllers find nothing to repair.
     living.sort_by_key(|object| object.meta.owners.len());
-    for object in &living {
+    let before = batch.len();
+    for object in living.into_iter().filter(|object| !refused.waits(&object.key)) {
         if batch.is_full() {
-            return true;
+            return batch.len() > before || !refused.is_full();
         }
         batch.delete(object, None);
     }

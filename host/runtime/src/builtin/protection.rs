@@ -6,12 +6,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use quadrille_object::GroupResource;
+use quadrille_object::{GroupResource, Timestamp};
 use quadrille_store::{Change, Key, Object, Query, Range, Revision, Selection, Snapshot, View};
 use serde_json::{Value, json};
 
 use super::batch::Batch;
-use super::pending::{Causes, Pending};
+use super::part::Part;
+use super::pending::Pending;
+use super::refused::Refused;
 
 const VOLUME: &str = "kubernetes.io/pv-protection";
 const CLAIM: &str = "kubernetes.io/pvc-protection";
@@ -21,7 +23,6 @@ pub(super) struct Protection {
     pending: Pending<Key>,
     /// Claims that are to go and are still used.
     waiting: BTreeSet<Key>,
-    looking: Vec<(Key, Causes)>,
 }
 
 fn core(resource: &str) -> GroupResource {
@@ -76,24 +77,6 @@ impl Protection {
         }
     }
 
-    /// Looks at an object again that could not be written.
-    pub(super) fn look_again(&mut self, key: &Key) {
-        if finalizer(key).is_some() {
-            self.pending.insert(key.clone(), Revision(0));
-        }
-    }
-
-    /// Lets go of what nobody uses.
-    pub(super) fn work(&mut self, batch: &mut Batch) {
-        self.looking.clear();
-        while !batch.is_full() {
-            let Some((key, causes)) = self.pending.pop_first() else { break };
-            batch.act_on(&causes);
-            self.look(&key, batch);
-            self.looking.push((key, causes));
-        }
-    }
-
     fn look(&mut self, key: &Key, batch: &mut Batch) {
         let (Some(object), Some(held)) = (batch.view().get(key), finalizer(key)) else { return };
         if object.meta.deleted_at.is_none() {
@@ -113,11 +96,39 @@ impl Protection {
         let rest = if rest.is_empty() { Value::Null } else { json!(rest) };
         batch.patch(&object, json!({"metadata": {"finalizers": rest}}));
     }
+}
 
-    /// Nothing was committed: looks again.
-    pub(super) fn retry(&mut self) {
-        for (key, causes) in self.looking.drain(..) {
-            self.pending.insert_all(&key, &causes);
+impl Part for Protection {
+    fn name(&self) -> &'static str {
+        "volume-protection"
+    }
+
+    fn is_busy(&self, _now: Timestamp) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Lets go of what nobody uses.
+    fn work(&mut self, batch: &mut Batch, _refused: &Refused) {
+        while let Some((key, _)) = self.pending.take(batch) {
+            self.look(&key, batch);
+        }
+    }
+
+    fn settle(&mut self) {
+        self.pending.settle();
+    }
+
+    fn retry(&mut self) {
+        self.pending.retry();
+    }
+
+    fn give_up(&mut self) -> Option<Key> {
+        self.pending.give_up()
+    }
+
+    fn look_again(&mut self, key: &Key) {
+        if finalizer(key).is_some() {
+            self.pending.insert(key.clone(), Revision(0));
         }
     }
 }

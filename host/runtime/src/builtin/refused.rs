@@ -28,14 +28,11 @@ struct Wait {
 }
 
 impl Refused {
-    /// The writes of a batch that were refused, and those that were not.
+    /// What was refused, for the first time or again.
     pub(super) fn note(&mut self, refused: BTreeSet<Key>, now: Duration) {
-        // What was looked at again and not refused again is over.
-        let over = |key: &Key, wait: &mut Wait| wait.until.is_some() || refused.contains(key);
-        self.waits.retain(over);
         for key in refused {
             let before = self.waits.get(&key).copied();
-            if before.is_none() && self.waits.len() >= MAX {
+            if before.is_none() && self.is_full() {
                 continue;
             }
             if let Some(until) = before.and_then(|wait| wait.until) {
@@ -46,6 +43,21 @@ impl Refused {
             self.due.insert((until, key.clone()));
             self.waits.insert(key, Wait { until: Some(until), length });
         }
+    }
+
+    /// Everything that was due has been looked at: what was not refused again is over.
+    pub(super) fn settle(&mut self) {
+        self.waits.retain(|_, wait| wait.until.is_some());
+    }
+
+    /// Whether its time has not come yet.
+    pub(super) fn waits(&self, key: &Key) -> bool {
+        self.waits.get(key).is_some_and(|wait| wait.until.is_some())
+    }
+
+    /// Whether no more is kept in mind.
+    pub(super) fn is_full(&self) -> bool {
+        self.waits.len() >= MAX
     }
 
     /// The next that is to be looked at again, if its time has come.
@@ -88,7 +100,7 @@ mod tests {
             waits.push(wait.as_secs());
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
-        refused.note(BTreeSet::new(), now);
+        refused.settle();
         assert!(refused.waits.is_empty() && refused.due.is_empty());
         refused.note(one(), now);
         assert_eq!(refused.wait(now), Some(SECOND));

@@ -1,6 +1,5 @@
 //! Garbage collection and the namespace life-cycle, on the real registry and a store in memory.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +7,12 @@ use quadrille_object::GroupResource;
 use quadrille_registry::{
     Action, Actor, Body, Propagation, Reason, Resource, Target, WriteOptions, WriteRequest,
 };
-use quadrille_store::{Cause, ChangeFilter, CommitError, Key, RequestCause, Revision, Txn, View};
+use quadrille_store::{Cause, CommitError, Key, RequestCause, Txn, View};
 use serde_json::{Value, json};
 
-use crate::testing::{Host, map_key, merge};
+use crate::testing::{Host, map_key};
+
+mod batches;
 
 async fn owned(host: &Host, name: &str, owners: &[(&str, &str)], blocks: bool) {
     let owners: Vec<Value> = owners
@@ -84,13 +85,13 @@ async fn an_object_of_two_owners_goes_with_the_last_and_an_absent_owner_does_not
     assert!(host.get(&map_key("both")).is_none());
 }
 
-/// Lets nobody delete `ConfigMap`s; answers the key of the binding, without which anybody may.
-async fn forbid_deletion(host: &Host) -> Key {
+/// Lets nobody do this to `ConfigMap`s; answers the key of the binding, without which anybody may.
+async fn forbid(host: &Host, operation: &str) -> Key {
     const GROUP: &str = "admissionregistration.k8s.io";
     let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"],
-        "operations": ["DELETE"]});
+        "operations": [operation]});
     let spec = json!({"matchConstraints": {"resourceRules": [rule]},
-        "validations": [{"expression": "false"}]});
+        "validations": [{"expression": "false", "reason": "Forbidden"}]});
     let policy = host.resource(GROUP, "v1", "ValidatingAdmissionPolicy");
     host.create(&policy, "", json!({"metadata": {"name": "p"}, "spec": spec})).await;
     let binding = host.resource(GROUP, "v1", "ValidatingAdmissionPolicyBinding");
@@ -99,10 +100,22 @@ async fn forbid_deletion(host: &Host) -> Key {
     Key::new(binding.group_resource(), "", "p")
 }
 
+/// Takes a binding away.
+async fn permit(host: &Host, binding: &Key) {
+    let bindings = host.resource(&binding.resource.group, "v1", "ValidatingAdmissionPolicyBinding");
+    host.delete(&bindings, binding, None).await;
+    host.settle().await;
+}
+
 /// Until the object has gone; only time passes.
 async fn wait_without(host: &Host, key: &Key) {
+    wait_until(host, || host.get(key).is_none()).await;
+}
+
+/// Until it holds; only time passes.
+async fn wait_until(host: &Host, holds: impl Fn() -> bool) {
     for _ in 0..600 {
-        if host.get(key).is_none() {
+        if holds() {
             return;
         }
         host.clock.advance(Duration::from_secs(1));
@@ -110,7 +123,7 @@ async fn wait_without(host: &Host, key: &Key) {
             tokio::task::yield_now().await;
         }
     }
-    assert!(host.get(key).is_none(), "it is tried again");
+    assert!(holds(), "it is tried again");
 }
 
 #[tokio::test]
@@ -119,15 +132,13 @@ async fn what_a_policy_kept_from_going_goes_once_the_policy_has_gone() {
     let namespaces = host.resource("", "v1", "Namespace");
     host.create(&namespaces, "", json!({"metadata": {"name": "w"}})).await;
     host.create(&host.maps(), "w", json!({"metadata": {"name": "kept"}})).await;
-    let binding = forbid_deletion(&host).await;
+    let binding = forbid(&host, "DELETE").await;
     owned(&host, "kept", &[("a", "no-such-uid")], false).await;
     let namespace = Key::new(namespaces.group_resource(), "", "w");
     host.delete(&namespaces, &namespace, None).await;
     host.settle().await;
     assert!(host.get(&map_key("kept")).is_some() && host.get(&namespace).is_some());
-    let bindings = host.resource(&binding.resource.group, "v1", "ValidatingAdmissionPolicyBinding");
-    host.delete(&bindings, &binding, None).await;
-    host.settle().await;
+    permit(&host, &binding).await;
     wait_without(&host, &map_key("kept")).await;
     wait_without(&host, &namespace).await;
 }
@@ -161,42 +172,6 @@ async fn a_namespace_is_furnished_emptied_and_goes() {
     host.patch(&host.maps(), &held, json!({"metadata": {"finalizers": null}})).await;
     host.settle().await;
     assert!(host.get(&key).is_none() && host.registry.store().snapshot().get(&held).is_none());
-}
-
-/// A `ConfigMap` of about a mebibyte.
-fn large(name: &str, metadata: Value) -> Value {
-    let mut object = json!({"metadata": {"name": name}, "data": {"a": "x".repeat(1_000_000)}});
-    merge(&mut object, json!({"metadata": metadata}));
-    object
-}
-
-/// The bytes of the largest transaction after a revision.
-fn largest_transaction(host: &Host, after: Revision) -> usize {
-    let mut changes = host.registry.store().changes(ChangeFilter::default(), after);
-    let mut bytes: BTreeMap<Revision, usize> = BTreeMap::new();
-    while let Some(batch) = changes.try_next().expect("the history is kept") {
-        for change in batch.changes {
-            *bytes.entry(change.txn.0).or_default() += change.object.bytes.len();
-        }
-    }
-    bytes.into_values().max().unwrap_or_default()
-}
-
-#[tokio::test]
-async fn what_is_deleted_weighs_what_its_last_state_does() {
-    let host = Host::new(true).await;
-    let namespaces = host.resource("", "v1", "Namespace");
-    host.create(&namespaces, "", json!({"metadata": {"name": "w"}})).await;
-    for number in 0..10 {
-        host.create(&host.maps(), "w", large(&format!("m{number}"), json!({}))).await;
-    }
-    let before = host.registry.store().revision();
-    let key = Key::new(namespaces.group_resource(), "", "w");
-    host.delete(&namespaces, &key, None).await;
-    host.settle().await;
-    assert!(host.get(&key).is_none());
-    let largest = largest_transaction(&host, before);
-    assert!(largest < 6_000_000, "{largest} bytes in one transaction");
 }
 
 /// A host with a custom kind.
