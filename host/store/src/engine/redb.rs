@@ -33,6 +33,8 @@ use crate::key::Revision;
 use crate::record::IndexEntry;
 
 mod errors;
+#[cfg(test)]
+pub(crate) mod failing;
 pub(crate) mod leaves;
 mod pages;
 mod tables;

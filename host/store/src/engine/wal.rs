@@ -12,7 +12,8 @@
 //! # Recovery
 //! All whole frames of both files are put in order. A frame from a higher segment voids those of lower ones
 //! from its first revision on. From the newest revision below on they must follow each other without a gap;
-//! they are moved below, and the log begins anew. A frame that is not whole and that nothing follows is a torn
+//! they are moved below, and the log begins anew. Only whole frames are moved at once, so a start that is interrupted
+//! leaves the next one a border between two frames. A frame that is not whole and that nothing follows is a torn
 //! tail: its batch was never acknowledged. A gap before a later whole frame means that acknowledged changes
 //! are damaged, and the store does not open.
 //!
@@ -80,14 +81,9 @@ impl WalEngine {
             frames.extend(frame::find_all(id, &bytes)?);
         }
         let number = frames.iter().map(|frame| frame.number).max().unwrap_or(0);
-        let entries = follow(frames, below.state().newest)?;
-        if let Some(last) = entries.last() {
-            tracing::info!(revision = last.revision.0, changes = entries.len(), "log replayed");
-        }
-        for part in entries.chunks(4096) {
-            below.persist(part)?;
-        }
-        let mut writer = Writer {
+        let frames = follow(frames, below.state().newest)?;
+        let replayed = frames.last().map(Frame::last);
+        let writer = Writer {
             number,
             segment: None,
             at: 0,
@@ -95,10 +91,17 @@ impl WalEngine {
             refused: false,
             frame: Vec::new(),
         };
-        writer.next_segment(medium.as_ref())?;
-        let (writer, ahead) = (Mutex::new(writer), RwLock::default());
+        let ahead = frames.into_iter().map(|frame| Arc::new(frame.entries)).collect();
+        let (writer, ahead) = (Mutex::new(writer), RwLock::new(ahead));
         let checkpointing = Mutex::default();
-        Ok(Self { below, id, medium, writer, ahead, checkpointing, lock: None })
+        let engine = Self { below, id, medium, writer, ahead, checkpointing, lock: None };
+        // Like any checkpoint it moves whole frames: a part of one would be taken for a refused batch by the next start.
+        engine.checkpoint()?;
+        if let Some(revision) = replayed {
+            tracing::info!(revision = revision.0, "log replayed");
+        }
+        lock(&engine.writer).next_segment(engine.medium.as_ref())?;
+        Ok(engine)
     }
 
     /// Keeps the lock on its files for as long as it is open.
@@ -316,9 +319,10 @@ fn valid(mut frames: Vec<Frame>) -> Vec<Frame> {
     valid
 }
 
-/// The entries of the frames that follow `newest` without a gap.
-fn follow(frames: Vec<Frame>, newest: Revision) -> Result<Vec<Entry>, EngineError> {
-    let (mut end, mut entries) = (newest, Vec::new());
+/// The frames that follow `newest` without a gap, each whole. One that `newest` lies in was refused, and what is below
+/// took its place; so nothing of it counts, not even what it has behind `newest`.
+fn follow(frames: Vec<Frame>, newest: Revision) -> Result<Vec<Frame>, EngineError> {
+    let (mut end, mut following) = (newest, Vec::new());
     for frame in valid(frames).into_iter().filter(|frame| !frame.entries.is_empty()) {
         if frame.first <= end {
             continue;
@@ -329,9 +333,9 @@ fn follow(frames: Vec<Frame>, newest: Revision) -> Result<Vec<Entry>, EngineErro
             )));
         }
         end = frame.last();
-        entries.extend(frame.entries);
+        following.push(frame);
     }
-    Ok(entries)
+    Ok(following)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,94 +1,15 @@
 //! The redb engine on a failing disk, on damaged files and in a second process.
 
-use std::io::{self, ErrorKind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
 
+use super::failing::Disk;
 use super::tables::META;
 use super::*;
 use crate::change::ChangeKind;
 use crate::engine::conformance::{EVERYTHING, entry, revisions, story};
 use crate::record::{self, FORMAT};
-
-/// A disk in memory that can be told to fail, shared by every opening of the "file". What was written and
-/// not synced is kept, as a page cache would: the hard case, in which a refused batch reaches the file.
-#[derive(Clone, Debug, Default)]
-struct Disk {
-    bytes: Arc<Mutex<Vec<u8>>>,
-    full: Arc<AtomicBool>,
-    sync_fails_after: Arc<AtomicU64>,
-}
-
-impl Disk {
-    fn check_space(&self) -> io::Result<()> {
-        if self.full.load(Ordering::SeqCst) {
-            return Err(ErrorKind::StorageFull.into());
-        }
-        Ok(())
-    }
-
-    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.bytes.lock().expect("not poisoned")
-    }
-
-    fn engine(&self) -> RedbEngine {
-        if self.bytes().is_empty() {
-            let made = Database::builder().create_with_backend(self.clone()).expect("is made");
-            begin(&made, 7).expect("begins");
-        }
-        self.open().expect("opens")
-    }
-
-    fn open(&self) -> Result<RedbEngine, EngineError> {
-        let disk = self.clone();
-        let opener =
-            move || Database::builder().create_with_backend(disk.clone()).map_err(open_error);
-        RedbEngine::with_opener(Box::new(opener), Box::new(|| 0))
-    }
-}
-
-impl redb::StorageBackend for Disk {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.bytes().len() as u64)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let at = usize::try_from(offset).map_err(io::Error::other)?;
-        let bytes = self.bytes();
-        let found = bytes.get(at..at + out.len()).ok_or(ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(found);
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.check_space()?;
-        self.bytes().resize(usize::try_from(len).map_err(io::Error::other)?, 0);
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.check_space()?;
-        match self.sync_fails_after.load(Ordering::SeqCst) {
-            0 => Ok(()),
-            1 => Err(io::Error::other("the disk fails")),
-            left => {
-                self.sync_fails_after.store(left - 1, Ordering::SeqCst);
-                Ok(())
-            }
-        }
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.check_space()?;
-        let at = usize::try_from(offset).map_err(io::Error::other)?;
-        let mut bytes = self.bytes();
-        let place = bytes.get_mut(at..at + data.len()).ok_or(ErrorKind::UnexpectedEof)?;
-        place.copy_from_slice(data);
-        Ok(())
-    }
-}
 
 #[test]
 fn a_full_disk_refuses_and_service_resumes() {

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::change::ChangeKind;
 use crate::engine::conformance::{entry, large_entry, redb, revisions, story};
+use crate::engine::redb::failing;
 
 /// Files in memory that can be copied, torn and told to fail.
 #[derive(Clone, Debug, Default)]
@@ -93,8 +95,9 @@ fn a_tail_torn_at_any_byte_loses_only_what_was_not_acknowledged() {
         let mut torn = before[at][..end].to_vec();
         torn[first..cut].copy_from_slice(&bytes[first..cut]);
         let frames = frame::find_all(7, &torn).expect("no error");
-        let entries = follow(frames, Revision(0)).expect("no gap");
-        assert_eq!(entries.len(), if cut > last { 19 } else { 2 }, "cut at {cut}");
+        let whole = follow(frames, Revision(0)).expect("no gap");
+        let end = whole.last().map(Frame::last);
+        assert_eq!(end, Some(Revision(if cut > last { 19 } else { 2 })), "cut at {cut}");
     }
 }
 
@@ -204,4 +207,30 @@ fn segments_are_used_in_turn_and_checkpointed_before_they_are_overwritten() {
     let engine = crashed(dir.path(), &files);
     assert_eq!(engine.load().expect("whole").newest, Revision(newest));
     assert_eq!(revisions(&engine, newest - 5).len(), 5);
+}
+
+#[test]
+fn a_replay_that_is_interrupted_is_finished_by_the_next_start() {
+    let (disk, files) = (failing::Disk::default(), Files::default());
+    let engine = WalEngine::open(disk.engine(), Box::new(files.clone())).expect("opens");
+    // More than is moved below at once, in frames whose borders lie nowhere in particular.
+    let entries: Vec<_> = (1..=5000).map(|n| large_entry(n, 2600)).collect();
+    entries.chunks(3).for_each(|batch| engine.persist(batch).expect("persists"));
+    let (killed, log) = (disk.copy(), files.copy());
+    for interrupted_at in (1..).step_by(3) {
+        let (disk, log) = (killed.copy(), log.copy());
+        let below = disk.engine();
+        disk.sync_fails_after.store(interrupted_at, Ordering::SeqCst);
+        let first = WalEngine::open(below, Box::new(log.clone()));
+        disk.sync_fails_after.store(0, Ordering::SeqCst);
+        let whole = first.is_ok();
+        drop(first);
+        let second = WalEngine::open(disk.engine(), Box::new(log));
+        let engine = second.unwrap_or_else(|e| panic!("interrupted at {interrupted_at}: {e}"));
+        assert_eq!(engine.below.state().newest, Revision(5000), "at {interrupted_at}");
+        if whole {
+            assert!(interrupted_at > 4, "it takes more than one step");
+            break;
+        }
+    }
 }
