@@ -56,7 +56,8 @@ pub(crate) struct RedbEngine {
     /// `None` after an error, until it is opened again.
     database: RwLock<Option<Database>>,
     state: Mutex<State>,
-    /// Held over each change of file and bookkeeping together.
+    /// Held over each change of file and bookkeeping together, and while the database is closed after an error: opened
+    /// again between the two, it would take out a batch that is about to be acknowledged.
     writing: Mutex<()>,
     /// Whether damage was found.
     damaged: AtomicBool,
@@ -156,6 +157,12 @@ impl RedbEngine {
     /// The bookkeeping as last committed.
     pub(crate) fn state(&self) -> State {
         *self.lock_state()
+    /// Takes out what was refused and may have reached the file all the same.
+    pub(crate) fn settle(&self) -> Result<(), EngineError> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.opened().map(drop)
+    }
+
     }
 
     fn lock_state(&self) -> MutexGuard<'_, State> {
@@ -178,7 +185,7 @@ impl RedbEngine {
         })
     }
 
-    /// The same for writing: an error closes the database.
+    /// Writes, with `writing` held: an error closes the database.
     fn write<T>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, EngineError>,
@@ -364,6 +371,7 @@ impl Engine for RedbEngine {
     }
 
     fn blocks(&self) -> bool {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.blocks
     }
 }

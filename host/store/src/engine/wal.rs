@@ -68,6 +68,8 @@ struct Writer {
     last: [Revision; 2],
     /// Whether the segment before may hold a batch that was refused.
     refused: bool,
+    /// Whether the engine below may: one that was too large for the log.
+    refused_below: bool,
     frame: Vec<u8>,
 }
 
@@ -89,6 +91,7 @@ impl WalEngine {
             at: 0,
             last: [Revision(0); 2],
             refused: false,
+            refused_below: false,
             frame: Vec::new(),
         };
         let ahead = frames.into_iter().map(|frame| Arc::new(frame.entries)).collect();
@@ -118,13 +121,18 @@ impl WalEngine {
         self.ahead.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes room for a frame: another segment, when this one is full or failed.
+    /// Makes room for a frame: another segment, when this one is full or failed. First a refused batch is taken out below:
+    /// the next start would find it there, and take the frame that got its revisions for one that was moved.
     fn make_room(
         &self,
         writer: &mut Writer,
         first: Revision,
         bytes: u64,
     ) -> Result<(), EngineError> {
+        if writer.refused_below {
+            self.below.settle()?;
+            writer.refused_below = false;
+        }
         if writer.segment.is_some() && writer.at + bytes <= SEGMENT_BYTES {
             return Ok(());
         }
@@ -181,7 +189,8 @@ impl Engine for WalEngine {
         if bytes > SEGMENT_BYTES - frame::BLOCK_BYTES as u64 {
             // Too large for the log; the engine below takes it at once, behind what is ahead of it.
             self.checkpoint()?;
-            return self.below.persist(batch);
+            let persisted = self.below.persist(batch);
+            return persisted.inspect_err(|_| lock(&self.writer).refused_below = true);
         }
         let mut writer = lock(&self.writer);
         self.make_room(&mut writer, first, bytes)?;

@@ -234,3 +234,28 @@ fn a_replay_that_is_interrupted_is_finished_by_the_next_start() {
         }
     }
 }
+
+#[test]
+fn a_batch_refused_below_the_log_never_takes_the_place_of_a_later_one() {
+    for syncs in 1.. {
+        let (disk, files) = (failing::Disk::default(), Files::default());
+        let engine = WalEngine::open(disk.engine(), Box::new(files.clone())).expect("opens");
+        engine.persist(&[1, 2, 3].map(|n| large_entry(n, 100))).expect("persists");
+        engine.checkpoint().expect("checkpoints");
+        disk.sync_fails_after.store(syncs, Ordering::SeqCst);
+        // Too large for the log.
+        let large = engine.persist(&[large_entry(4, 9 << 20), large_entry(5, 9 << 20)]);
+        disk.sync_fails_after.store(0, Ordering::SeqCst);
+        if large.is_ok() {
+            assert!(syncs > 1, "some flush failed");
+            break;
+        }
+        let other = large_entry(4, 100);
+        engine.persist(std::slice::from_ref(&other)).expect("works again");
+        // Killed here: what is on the disk is all that is left.
+        let killed = WalEngine::open(disk.copy().engine(), Box::new(files.copy()));
+        let killed = killed.expect("opens");
+        assert_eq!(killed.below.state().newest, Revision(4), "flush {syncs}");
+        assert_eq!(killed.record(Revision(4)).expect("reads"), Some(other.record));
+    }
+}
