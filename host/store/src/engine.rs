@@ -20,7 +20,9 @@ use crate::key::Revision;
 use crate::record::IndexEntry;
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
+#[cfg(test)]
+pub(crate) mod failing;
 pub(crate) mod files;
 pub(crate) mod memory;
 pub(crate) mod redb;

@@ -40,11 +40,16 @@ pub(crate) fn run(shared: &Shared) {
     }
 }
 
-/// One round: checkpoint and compaction.
+/// One round: checkpoint and compaction. Where there is no room for the one, the other may make it.
 pub(crate) fn work(shared: &Shared) -> Result<(), EngineError> {
-    shared.with_engine(|engine| engine.checkpoint()).unwrap_or(Ok(()))?;
-    while compact(shared)? {}
-    Ok(())
+    let moved = shared.with_engine(|engine| engine.checkpoint()).unwrap_or(Ok(()));
+    let compacted = loop {
+        match compact(shared) {
+            Ok(true) => {}
+            done => break done.map(|_| ()),
+        }
+    };
+    moved.and(compacted)
 }
 
 /// One step of compaction; whether more is to do.
@@ -66,4 +71,34 @@ fn shrink(shared: &Shared) -> Result<(), EngineError> {
     };
     let shrunk = shared.with_engine(|engine| if wanted(engine) { engine.shrink() } else { Ok(()) });
     shrunk.unwrap_or(Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+
+    use quadrille_kit::ManualClock;
+
+    use super::*;
+    use crate::bus::Bus;
+    use crate::engine::conformance::story;
+    use crate::engine::failing::Failing;
+    use crate::recent::Limits;
+    use crate::snapshot::Snapshot;
+    use crate::store::Config;
+
+    #[test]
+    fn history_is_compacted_also_while_checkpoints_fail() {
+        let engine = Failing::default();
+        engine.persist(&story()).expect("persists");
+        engine.checkpoints_fail.store(true, Ordering::SeqCst);
+        let bus = Bus::new(Limits { changes_max: 1, bytes_max: 1 }, Revision(7));
+        let config = Config { history_bytes_max: 0, ..Config::default() };
+        let (clock, snapshot) = (Arc::new(ManualClock::default()), Snapshot::default());
+        let shared = Shared::new(config, clock, snapshot, bus, Revision(0), Box::new(engine));
+        assert!(work(&shared).is_err(), "the checkpoint's error is told");
+        let history = shared.with_engine(|engine| engine.size().history_bytes);
+        assert_eq!((history, shared.oldest()), (Some(0), Revision(7)));
+    }
 }

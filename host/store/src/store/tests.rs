@@ -11,6 +11,7 @@ use serde_json::json;
 use super::*;
 use crate::cause::{Cause, SystemCause};
 use crate::change::{ChangeBatch, ChangeKind};
+use crate::engine::failing::Failing;
 use crate::query::{Query, Range, ReadSet, Selection};
 use crate::txn::{Conflict, Expect, Fence, Write};
 
@@ -428,65 +429,10 @@ fn pause() -> bool {
     false
 }
 
-/// An engine that waits like a disk and fails when it is told to.
-#[derive(Debug, Default)]
-struct Failing {
-    below: MemoryEngine,
-    fails: Arc<std::sync::atomic::AtomicBool>,
-}
-
-impl Engine for Failing {
-    fn load(&self) -> Result<crate::engine::Loaded, EngineError> {
-        self.below.load()
-    }
-
-    fn persist(&self, batch: &[crate::engine::Entry]) -> Result<(), EngineError> {
-        if self.fails.load(std::sync::atomic::Ordering::SeqCst) {
-            return Err(EngineError::Io("no space left on device".to_owned()));
-        }
-        self.below.persist(batch)
-    }
-
-    fn probe(&self) -> Result<(), EngineError> {
-        self.persist(&[])
-    }
-
-    fn oldest(&self) -> Revision {
-        self.below.oldest()
-    }
-
-    fn read(
-        &self,
-        after: Revision,
-        limit: crate::engine::ReadLimit,
-    ) -> Result<Vec<(Revision, bytes::Bytes)>, EngineError> {
-        self.below.read(after, limit)
-    }
-
-    fn record(&self, revision: Revision) -> Result<Option<bytes::Bytes>, EngineError> {
-        self.below.record(revision)
-    }
-
-    fn index(&self, key: &[u8]) -> Result<Option<crate::record::IndexEntry>, EngineError> {
-        self.below.index(key)
-    }
-
-    fn compact(
-        &self,
-        budget: crate::engine::Budget,
-    ) -> Result<crate::engine::Compacted, EngineError> {
-        self.below.compact(budget)
-    }
-
-    fn size(&self) -> Size {
-        self.below.size()
-    }
-}
-
 #[tokio::test]
 async fn a_failing_disk_refuses_writes_and_leaves_the_state_as_it_was() {
     let engine = Failing::default();
-    let fails = Arc::clone(&engine.fails);
+    let fails = Arc::clone(&engine.refuses);
     let (clock, supervisor) = (Arc::new(ManualClock::default()), Supervisor::default());
     let opened = Store::with_engine(Config::default(), Box::new(engine), clock, &supervisor).await;
     let store = opened.expect("opens");

@@ -259,3 +259,26 @@ fn a_batch_refused_below_the_log_never_takes_the_place_of_a_later_one() {
         assert_eq!(killed.record(Revision(4)).expect("reads"), Some(other.record));
     }
 }
+
+#[test]
+fn a_checkpoint_ends_however_much_is_written_meanwhile() {
+    let (disk, files) = (failing::Disk::default(), Files::default());
+    let engine = WalEngine::open(disk.engine(), Box::new(files)).expect("opens");
+    let engine = Arc::new(engine);
+    engine.persist(&story()[..3]).expect("persists");
+    let (writing, mut next) = (Arc::downgrade(&engine), 4);
+    let write = move || {
+        let Some(engine) = writing.upgrade().filter(|_| next < 500) else { return };
+        engine.persist(&[entry(next, "a", ChangeKind::Updated, 0, 9)]).expect("persists");
+        next += 1;
+    };
+    disk.at_sync.lock().expect("not poisoned").0 = Some(Box::new(write));
+    engine.checkpoint().expect("checkpoints");
+    let below = engine.below.state().newest;
+    assert_eq!(below, Revision(3), "what came meanwhile is for the next one");
+    engine.checkpoint().expect("checkpoints");
+    assert!(engine.below.state().newest > below, "which moves it");
+    disk.at_sync.lock().expect("not poisoned").0 = None;
+    engine.checkpoint().expect("checkpoints");
+    assert!(engine.ahead().is_empty());
+}
