@@ -172,6 +172,20 @@ impl RedbEngine {
     /// Works on the open database, opening it again when the last use failed.
     fn with<T>(
         &self,
+    /// Reads. redb reads nothing any more once one read has failed, so an error closes the database as one of writing
+    /// does: a disk that works again is read again.
+    fn look<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        self.with(work).inspect_err(|error| {
+            if matches!(error, EngineError::Io(_)) {
+                let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+                self.drop_database();
+            }
+        })
+    }
+
         work: impl FnOnce(&Database) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
         let guard = self.opened()?;
@@ -248,7 +262,7 @@ fn abandon(database: Database) {
 impl Engine for RedbEngine {
     fn load(&self) -> Result<Loaded, EngineError> {
         let state = self.state();
-        self.with(|database| {
+        self.look(|database| {
             let txn = database.begin_read().map_err(io)?;
             let (index, log) =
                 (txn.open_table(INDEX).map_err(io)?, txn.open_table(LOG).map_err(io)?);
@@ -297,7 +311,7 @@ impl Engine for RedbEngine {
         if after >= limit.through {
             return Ok(Vec::new());
         }
-        self.with(|database| {
+        self.look(|database| {
             let txn = database.begin_read().map_err(io)?;
             let log = txn.open_table(LOG).map_err(io)?;
             let (mut found, mut bytes) = (Vec::new(), 0);
@@ -317,7 +331,7 @@ impl Engine for RedbEngine {
     }
 
     fn record(&self, revision: Revision) -> Result<Option<Bytes>, EngineError> {
-        self.with(|database| {
+        self.look(|database| {
             let txn = database.begin_read().map_err(io)?;
             let log = txn.open_table(LOG).map_err(io)?;
             let record = log.get(revision.0).map_err(io)?;
@@ -326,7 +340,7 @@ impl Engine for RedbEngine {
     }
 
     fn index(&self, index_key: &[u8]) -> Result<Option<IndexEntry>, EngineError> {
-        self.with(|database| {
+        self.look(|database| {
             let txn = database.begin_read().map_err(io)?;
             let index = txn.open_table(INDEX).map_err(io)?;
             let entry = index.get(index_key).map_err(io)?;

@@ -65,6 +65,18 @@ fn a_newer_format_is_refused() {
     assert_eq!(disk.open().err(), Some(EngineError::Newer { found: FORMAT + 1, known: FORMAT }));
 }
 
+#[test]
+fn a_failed_read_does_not_end_the_reading_of_history() {
+    let disk = Disk { uncached: true, ..Disk::default() };
+    *disk.bytes() = sample().0;
+    let engine = disk.engine();
+    disk.reads_fail.store(1, Ordering::SeqCst);
+    let refused = engine.record(Revision(100));
+    assert!(matches!(refused, Err(EngineError::Io(_))), "{refused:?}");
+    assert!(engine.record(Revision(100)).expect("the disk works again").is_some());
+    assert_eq!(revisions(&engine, 0).len(), 200);
+}
+
 /// A file with a few hundred changes, and what it holds.
 fn sample() -> (Vec<u8>, Vec<(Revision, Bytes)>) {
     let disk = Disk::default();
