@@ -28,8 +28,8 @@ pub struct Change {
     pub txn: (Revision, Revision),
     /// What happened.
     pub kind: ChangeKind,
-    /// The object before; `None` when it was created. May be `None` for an update or a deletion read from
-    /// old history, when the state before has been compacted.
+    /// The object before; `None` when it was created. May be `None` for an update or a deletion asked for by its number
+    /// or its key, when the state before has been compacted; a stream always has it.
     pub before: Option<Arc<Object>>,
     /// The object after; for a deletion its last state with the deletion's revision.
     pub object: Arc<Object>,

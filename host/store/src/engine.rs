@@ -167,7 +167,8 @@ pub(crate) trait Engine: Debug + Send + Sync {
     /// How large it is.
     fn size(&self) -> Size;
 
-    /// The revision up to which changes were passed. A step of compaction that failed may have got there all the same.
+    /// The revision up to which changes were passed. A step of compaction that failed may have got there all the same, and
+    /// one that is under way counts before anybody misses what it removes.
     fn oldest(&self) -> Revision;
 
     /// Whether its calls may wait for a disk.

@@ -37,7 +37,8 @@ pub(crate) fn after(
             let wanted =
                 resource.is_none_or(|r| *r.resource == *parts.resource && *r.group == *parts.group);
             if wanted {
-                changes.push(Arc::new(change(engine, *revision, &parts)?));
+                let change = change(engine, *revision, &parts)?;
+                changes.push(Arc::new(whole(shared, change, parts.previous)?));
             }
         }
         Ok((changes, records.last().map_or(after, |(revision, _)| *revision)))
@@ -45,6 +46,16 @@ pub(crate) fn after(
     // What compaction took away meanwhile looks like damage; so this is asked after the read, too.
     expired_below(shared, after)?;
     read
+}
+
+/// A change with the state before it. Behind `oldest` that state is always there: one that is not was compacted while this
+/// was read, and without it a reader would take the object for one that it has never seen.
+fn whole(shared: &Shared, change: Change, previous: Revision) -> Result<Change, EngineError> {
+    if change.kind == ChangeKind::Created || change.before.is_some() {
+        return Ok(change);
+    }
+    let before = shared.begun_with(change.key(), previous).ok_or_else(|| gap(previous))?;
+    Ok(Change { before: Some(before), ..change })
 }
 
 /// Records without a gap, ending with a transaction.
@@ -137,7 +148,7 @@ pub(crate) fn undos(
                 at = *revision;
                 let parts = record::decode(*revision, bytes).map_err(corrupt)?;
                 if seen.insert(parts.index_key()) {
-                    undos.push(undo(engine, *revision, &parts)?);
+                    undos.push(undo(shared, engine, &parts)?);
                 }
             }
             if records.is_empty() {
@@ -151,15 +162,15 @@ pub(crate) fn undos(
     read
 }
 
-fn undo(engine: &dyn Engine, revision: Revision, parts: &Parts<'_>) -> Result<Undo, EngineError> {
+fn undo(shared: &Shared, engine: &dyn Engine, parts: &Parts<'_>) -> Result<Undo, EngineError> {
     let key = parts.key();
     if parts.kind == ChangeKind::Created {
         return Ok(Undo { key, before: None });
     }
-    let bytes = engine.record(parts.previous)?.ok_or_else(|| gap(revision))?;
-    let last = record::decode(parts.previous, &bytes).map_err(corrupt)?;
-    let before = Some(Arc::new(object(parts.previous, &last, key.clone())?));
-    Ok(Undo { key, before })
+    let before = before(engine, parts, &key)?;
+    let before = before.or_else(|| shared.begun_with(&key, parts.previous));
+    let before = before.ok_or_else(|| gap(parts.previous))?;
+    Ok(Undo { key, before: Some(before) })
 }
 
 fn expired_below(shared: &Shared, after: Revision) -> Result<(), ChangesError> {
@@ -181,17 +192,23 @@ fn change(
     let object = Arc::new(object(revision, parts, parts.key())?);
     let before = match parts.kind {
         ChangeKind::Created => None,
-        ChangeKind::Updated | ChangeKind::Deleted => engine.record(parts.previous)?,
+        ChangeKind::Updated | ChangeKind::Deleted => before(engine, parts, &object.key)?,
     };
-    let before = before.map(|bytes| {
-        let last = record::decode(parts.previous, &bytes).map_err(corrupt)?;
-        self::object(parts.previous, &last, object.key.clone()).map(Arc::new)
-    });
-    let before = before.transpose()?;
     let cause: Cause =
         serde_json::from_slice(parts.cause).map_err(|error| unreadable(revision, &error))?;
     let (txn, kind, at) = (parts.txn, parts.kind, parts.at);
     Ok(Change { revision, txn, kind, before, object, cause: Arc::new(cause), at })
+}
+
+/// The state that a change has replaced, as far as the log still has it.
+fn before(
+    engine: &dyn Engine,
+    parts: &Parts<'_>,
+    key: &Key,
+) -> Result<Option<Arc<Object>>, EngineError> {
+    let Some(bytes) = engine.record(parts.previous)? else { return Ok(None) };
+    let last = record::decode(parts.previous, &bytes).map_err(corrupt)?;
+    object(parts.previous, &last, key.clone()).map(Arc::new).map(Some)
 }
 
 /// Decodes the object of a record.
@@ -215,3 +232,6 @@ fn gap(revision: Revision) -> EngineError {
 fn unreadable(revision: Revision, error: &serde_json::Error) -> EngineError {
     EngineError::Corrupt(format!("the record of revision {revision} cannot be read: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,9 +56,11 @@ pub(crate) fn work(shared: &Shared) -> Result<(), EngineError> {
 fn compact(shared: &Shared) -> Result<bool, EngineError> {
     let (bytes_max, aged) = (shared.config.history_bytes_max, shared.aged());
     let budget = Budget { bytes_max, aged, steps_max: STEPS_MAX };
+    // Asked before: a reader may note the step's end before this does.
+    let before = shared.oldest();
     let Some(done) = shared.with_engine(|engine| engine.compact(budget)) else { return Ok(false) };
     let done = done?;
-    let more = done.more && done.oldest > shared.oldest();
+    let more = done.more && done.oldest > before;
     shared.compacted(done.oldest, done.buried);
     Ok(more)
 }

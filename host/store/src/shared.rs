@@ -15,7 +15,7 @@ use crate::engine::{Engine, EngineError, Entry};
 use crate::key::{Key, Revision};
 use crate::query::View;
 use crate::record;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Object, Snapshot};
 use crate::store::Config;
 
 /// The shared parts.
@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) snapshot: ArcSwap<Snapshot>,
     pub(crate) bus: Bus,
     oldest: AtomicU64,
+    /// What a fork began with: its log has no records of it.
+    base: Option<Snapshot>,
     /// `None` once the store is closed: the files are free then.
     engine: RwLock<Option<Box<dyn Engine>>>,
     blocks: bool,
@@ -61,6 +63,7 @@ impl Shared {
             snapshot: ArcSwap::from_pointee(snapshot),
             bus,
             oldest: AtomicU64::new(oldest.0),
+            base: None,
             engine: RwLock::new(Some(engine)),
             blocks,
             refusing: AtomicBool::new(false),
@@ -70,6 +73,17 @@ impl Shared {
             maintenance: Mutex::default(),
             due: Condvar::new(),
         }
+    }
+
+    /// The same for a fork.
+    pub(crate) fn of_fork(self, base: Snapshot) -> Self {
+        Self { base: Some(base), ..self }
+    }
+
+    /// The state at a revision that a fork began with.
+    pub(crate) fn begun_with(&self, key: &Key, revision: Revision) -> Option<Arc<Object>> {
+        let found = self.base.as_ref()?.find(key)?;
+        (found.revision == revision).then(|| Arc::clone(found))
     }
 
     pub(crate) fn oldest(&self) -> Revision {

@@ -164,7 +164,7 @@ impl Store {
         let at = snapshot.revision();
         let (engine, bus) = (Box::new(MemoryEngine::after(at)), Bus::new(limits, at));
         let shared = Shared::new(config, clock, snapshot.clone(), bus, at, engine);
-        let shared = Arc::new(shared);
+        let shared = Arc::new(shared.of_fork(snapshot.clone()));
         let working = Working { snapshot: snapshot.clone(), ..Working::default() };
         let committer = Committer::new(Arc::clone(&shared), working);
         let drive = Drive::Caller(Box::new(Mutex::new(committer)));

@@ -18,7 +18,7 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
@@ -59,6 +59,8 @@ pub(crate) struct RedbEngine {
     /// Held over each change of file and bookkeeping together, and while the database is closed after an error: opened
     /// again between the two, it would take out a batch that is about to be acknowledged.
     writing: Mutex<()>,
+    /// As far as steps of compaction have come or are about to: raised before readers can miss what a step removes.
+    passed: AtomicU64,
     /// Whether damage was found.
     damaged: AtomicBool,
     file_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
@@ -124,6 +126,7 @@ impl RedbEngine {
             database,
             state,
             writing,
+            passed: AtomicU64::new(0),
             damaged,
             file_bytes,
             blocks: true,
@@ -154,24 +157,21 @@ impl RedbEngine {
         self.drop_database();
     }
 
-    /// The bookkeeping as last committed.
-    pub(crate) fn state(&self) -> State {
-        *self.lock_state()
     /// Takes out what was refused and may have reached the file all the same.
     pub(crate) fn settle(&self) -> Result<(), EngineError> {
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.opened().map(drop)
     }
 
+    /// The bookkeeping as last committed.
+    pub(crate) fn state(&self) -> State {
+        *self.lock_state()
     }
 
     fn lock_state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Works on the open database, opening it again when the last use failed.
-    fn with<T>(
-        &self,
     /// Reads. redb reads nothing any more once one read has failed, so an error closes the database as one of writing
     /// does: a disk that works again is read again.
     fn look<T>(
@@ -186,6 +186,9 @@ impl RedbEngine {
         })
     }
 
+    /// Works on the open database, opening it again when the last use failed.
+    fn with<T>(
+        &self,
         work: impl FnOnce(&Database) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
         let guard = self.opened()?;
@@ -358,7 +361,9 @@ impl Engine for RedbEngine {
         }
         self.write(|database| {
             change(database, &mut state, |log, index, state| {
-                pass(log, index, state, budget, &mut done)
+                pass(log, index, state, budget, &mut done)?;
+                self.passed.fetch_max(state.oldest.0, Ordering::AcqRel);
+                Ok(())
             })
         })?;
         *self.lock_state() = state;
@@ -366,6 +371,7 @@ impl Engine for RedbEngine {
     }
 
     fn shrink(&self) -> Result<(), EngineError> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         drop(self.opened()?);
         let mut guard = self.database.write().unwrap_or_else(PoisonError::into_inner);
         let Some(database) = guard.as_mut() else { return Ok(()) };
@@ -381,11 +387,10 @@ impl Engine for RedbEngine {
     }
 
     fn oldest(&self) -> Revision {
-        self.state().oldest
+        self.state().oldest.max(Revision(self.passed.load(Ordering::Acquire)))
     }
 
     fn blocks(&self) -> bool {
-        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.blocks
     }
 }

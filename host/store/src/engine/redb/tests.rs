@@ -77,6 +77,25 @@ fn a_failed_read_does_not_end_the_reading_of_history() {
     assert_eq!(revisions(&engine, 0).len(), 200);
 }
 
+#[test]
+fn a_step_of_compaction_counts_before_anybody_misses_what_it_removes() {
+    let disk = Disk::default();
+    let engine = Arc::new(disk.engine());
+    engine.persist(&story()).expect("persists");
+    let (at_sync, seen) = (Arc::downgrade(&engine), Arc::<Mutex<Vec<Revision>>>::default());
+    let noted = Arc::clone(&seen);
+    let note = move || {
+        let oldest = at_sync.upgrade().map(|engine| engine.oldest());
+        noted.lock().expect("not poisoned").extend(oldest);
+    };
+    disk.at_sync.lock().expect("not poisoned").0 = Some(Box::new(note));
+    let budget = Budget { bytes_max: 0, aged: Revision(0), steps_max: 3 };
+    assert_eq!(engine.compact(budget).expect("compacts").oldest, Revision(3));
+    disk.at_sync.lock().expect("not poisoned").0 = None;
+    let seen = seen.lock().expect("not poisoned");
+    assert!(!seen.is_empty() && seen.iter().all(|oldest| *oldest == Revision(3)), "{seen:?}");
+}
+
 /// A file with a few hundred changes, and what it holds.
 fn sample() -> (Vec<u8>, Vec<(Revision, Bytes)>) {
     let disk = Disk::default();
