@@ -66,6 +66,8 @@ impl Bus {
         if tick {
             resources.retain(|_, bell| bell.is_heard());
             resources.values().for_each(Bell::ring);
+            let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
+            recent.forget_quiet(|resource| resources.contains_key(resource));
             return;
         }
         let mut last: Option<&GroupResource> = None;

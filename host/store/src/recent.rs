@@ -86,6 +86,12 @@ impl Recent {
         true
     }
 
+    /// Forgets the resources without a change in memory that nobody listens to: there may be new ones for ever. For those
+    /// it keeps, memory goes on reaching back to their own floor, which may be far below that of all.
+    pub(crate) fn forget_quiet(&mut self, is_heard: impl Fn(&GroupResource) -> bool) {
+        self.feeds.retain(|resource, feed| !feed.changes.is_empty() || is_heard(resource));
+    }
+
     /// The changes after a revision, of one resource or of all, and up to where that is all of them; `None`
     /// when memory does not reach back that far. A transaction is never split.
     pub(crate) fn after(
@@ -211,4 +217,51 @@ pub(crate) fn keys_read(reads: &ReadSet) -> impl Iterator<Item = Key> {
         })
     });
     reads.keys.iter().cloned().chain(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use quadrille_object::{Meta, Timestamp};
+
+    use super::*;
+    use crate::bus::{Bus, TICK};
+    use crate::cause::{Cause, SystemCause};
+    use crate::change::ChangeKind;
+
+    fn created(resource: &str, revision: u64) -> Arc<Change> {
+        let (key, revision) =
+            (Key::new(GroupResource::new("", resource), "", "a"), Revision(revision));
+        let (meta, bytes) = (Meta::default(), bytes::Bytes::from_static(b"{}"));
+        let object = Arc::new(Object { key, revision, meta, bytes });
+        let (txn, kind, at) = ((revision, revision), ChangeKind::Created, Timestamp(0));
+        let cause = Arc::new(Cause::System(SystemCause::default()));
+        Arc::new(Change { revision, txn, kind, before: None, object, cause, at })
+    }
+
+    #[test]
+    fn resources_that_are_quiet_and_unheard_are_forgotten() {
+        let limits = Limits { changes_max: 1, bytes_max: usize::MAX };
+        let bus = Bus::new(limits, Revision(0));
+        let heard = GroupResource::new("", "heard");
+        let listener = bus.subscribe(Some(&heard));
+        for n in 1..=20 {
+            bus.publish(&[created(&format!("passing-{n}"), n)]);
+        }
+        bus.publish(&[created("heard", 21)]);
+        let busy = [created("busy", TICK)];
+        let published = bus.publish(&busy);
+        assert_eq!(bus.recent().feeds.len(), 22);
+        bus.wake(published, &busy);
+        let left: Vec<_> = bus.recent().feeds.keys().map(|of| of.resource.to_string()).collect();
+        assert_eq!(left, ["busy", "heard"]);
+        let quiet = bus.recent().after(Some(&heard), Revision(21), 1);
+        assert_eq!(
+            quiet.map(|(changes, through)| (changes.len(), through)),
+            Some((0, Revision(TICK)))
+        );
+        let reaches = |of: &str, at| bus.recent().after(Some(&GroupResource::new("", of)), at, 1);
+        assert!(reaches("passing-7", Revision(20)).is_none(), "the log knows");
+        assert!(reaches("passing-7", Revision(TICK)).is_some());
+        drop(listener);
+    }
 }
