@@ -3,7 +3,8 @@
 //! The truth is the `Plugin` object; the manager brings the runtime in line with it and writes what it sees into
 //! the status. A swap is a sequence of visible steps: read the file, check, compile, describe, apply the definitions
 //! that it brings, put its controllers in place, take those away that it no longer has. A step that fails leaves
-//! what ran before running, and says so in the conditions.
+//! what ran before running, with what the new spec still grants it, and says so in the conditions; it is tried again
+//! where that may help.
 //!
 //! ```text
 //! upload ─ load ─ keep the file ─ write spec.digest ─┐
@@ -17,6 +18,7 @@ mod manager;
 mod objects;
 mod rehearsal;
 mod rollout;
+mod setback;
 mod spec;
 mod status;
 mod sync;

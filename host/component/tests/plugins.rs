@@ -3,7 +3,7 @@
 mod support;
 
 use quadrille_component::PluginUpload;
-use quadrille_guests::hostile;
+use quadrille_guests::{Guest, hostile};
 use quadrille_registry::{Action, DeleteOptions, Reason};
 use serde_json::json;
 
@@ -122,6 +122,71 @@ async fn without_grants_nothing_starts_and_the_status_says_what_is_missing() {
     host.patch_plugin("p", json!({"spec": {"grants": grants}})).await;
     host.create_map("a").await;
     host.eventually("granted, it runs", |host| has_version(host, "a", "1")).await;
+    host.stop().await;
+}
+
+fn grants(verbs: &[&str]) -> serde_json::Value {
+    json!([{"group": "", "resource": "configmaps", "verbs": verbs}])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_grant_is_gone_at_once_whatever_becomes_of_the_rest_of_its_spec() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = TestHost::start(dir.path()).await;
+    host.load("p", stamps("1")).await;
+    let digest = host.status("p")["digest"].clone();
+    let missing = format!("sha256:{}", "0".repeat(64));
+    let less = grants(&["get", "list"]);
+    host.patch_plugin("p", json!({"spec": {"digest": missing, "grants": less}})).await;
+    host.eventually("its successor is not here", |host| host.status("p")["phase"] == "Degraded")
+        .await;
+    host.create_map("a").await;
+    let denied = |host: &TestHost, count| host.status("p")["denials"].as_u64() >= Some(count);
+    host.eventually("what runs on may not patch", |host| denied(host, 1)).await;
+    assert!(host.status("p")["grantsGiven"].to_string().contains(r#"["get","list"]"#));
+    // The version that runs, under the spec that it never had.
+    host.patch_plugin("p", json!({"spec": {"digest": digest}})).await;
+    host.eventually("it is as wanted", |host| host.status("p")["phase"] == "Active").await;
+    let before = host.status("p")["denials"].as_u64().unwrap_or_default();
+    host.create_map("b").await;
+    host.eventually("it still may not", |host| denied(host, before + 1)).await;
+    assert!(!has_version(&host, "a", "1") && !has_version(&host, "b", "1"));
+    assert_eq!(host.status("p")["grantsGiven"], less);
+    let more = grants(&["get", "list", "patch"]);
+    host.patch_plugin("p", json!({"spec": {"grants": more}})).await;
+    host.eventually("granted again, it does", |host| has_version(host, "b", "1")).await;
+    assert_eq!(host.status("p")["grantsGiven"], more);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_whose_definition_a_policy_refused_runs_once_the_policy_has_gone() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = TestHost::start(dir.path()).await;
+    let group = "admissionregistration.k8s.io";
+    let policy = json!({"metadata": {"name": "closed"}, "spec": {
+        "matchConstraints": {"resourceRules": [{"operations": ["*"], "resources": ["customresourcedefinitions"],
+            "apiGroups": ["apiextensions.k8s.io"], "apiVersions": ["*"]}]},
+        "validations": [{"expression": "false", "message": "not now"}]}});
+    let binding = json!({"metadata": {"name": "closed"},
+        "spec": {"policyName": "closed", "validationActions": ["Deny"]}});
+    let (policies, bindings) = ("validatingadmissionpolicies", "validatingadmissionpolicybindings");
+    for (resource, body) in [(policies, policy), (bindings, binding)] {
+        host.write((group, resource), "", "closed", Action::Create(body.into())).await;
+    }
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "seals.test.dev"},
+        "spec": {"group": "test.dev", "scope": "Namespaced", "names": {"plural": "seals", "kind": "Seal"},
+            "versions": [{"name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object"}}}]}});
+    let guest = Guest { crds: vec![definition.to_string()], ..Guest::default() };
+    host.load("p", guest.build()).await;
+    let status = host.status("p");
+    assert!(status.to_string().contains("not now"), "{status:#}");
+    let generation = status["observedGeneration"].clone();
+    host.write((group, bindings), "", "closed", Action::Delete(DeleteOptions::default())).await;
+    host.eventually("it runs", |host| host.status("p")["phase"] == "Active").await;
+    assert_eq!(host.status("p")["observedGeneration"], generation, "nobody touched its spec");
     host.stop().await;
 }
 

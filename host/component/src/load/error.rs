@@ -142,6 +142,9 @@ impl LoadError {
 
     /// Whether it is the component's fault, as opposed to the host's.
     pub fn is_refusal(&self) -> bool {
-        !matches!(self, Self::Compiler { .. } | Self::Io { .. })
+        !matches!(
+            self,
+            Self::Compiler { .. } | Self::Io { .. } | Self::Describe { source: CallError::Host(_) }
+        )
     }
 }

@@ -16,9 +16,10 @@ use super::controllers::Controllers;
 use super::files::ComponentFiles;
 use super::objects::{PluginObjects, plugins};
 use super::rollout::PreflightRunner;
+use super::setback::Again;
 use super::spec::PluginSpec;
 use super::status::{Blocked, Condition, KeptVersion, Phase};
-use super::trial::OnTrial;
+use super::trial::{Before, OnTrial};
 use crate::component::LoadedComponent;
 use crate::load::{LoadError, Loader};
 use crate::log::PluginLog;
@@ -87,6 +88,14 @@ pub(super) struct State {
     /// The spec that was acted on last, with its generation.
     pub(super) applied: Option<(i64, PluginSpec)>,
     pub(super) active: Option<LoadedComponent>,
+    /// The spec by which what runs was put in place; what was revoked since is taken out of it.
+    pub(super) running: Option<PluginSpec>,
+    /// Whether some controllers are not as `running` says, because a switch ended in the middle.
+    pub(super) is_mixed: bool,
+    /// Set after a failure that may pass.
+    pub(super) again: Option<Again>,
+    /// What the object's status said when the spec was first seen.
+    pub(super) before: Before,
     /// Names of the controllers that the runtime has.
     pub(super) started: Vec<Arc<str>>,
     pub(super) blocked: Vec<Blocked>,
@@ -144,6 +153,11 @@ impl PluginManager {
                 batch = changes.next() => batch,
                 () = self.inner.clock.sleep(self.inner.config.status_interval) => {
                     self.refresh().await;
+                    for name in self.due() {
+                        let this = self.clone();
+                        supervisor
+                            .spawn_brief("plugin-sync", async move { this.sync(&name).await });
+                    }
                     continue;
                 }
                 () = shutdown.started() => return Ok(()),
@@ -198,6 +212,17 @@ impl PluginManager {
                 self.write_status(&name, &entry, &mut state, Revision(0)).await;
             }
         }
+    }
+
+    /// The plugins of which something that failed is tried again now.
+    fn due(&self) -> Vec<String> {
+        let now = self.inner.clock.monotonic();
+        let is_due = |entry: &Entry| entry.state.try_lock().is_ok_and(|state| state.is_due(now));
+        self.lock()
+            .iter()
+            .filter(|(_, entry)| is_due(entry))
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     pub(super) fn entry(&self, plugin: &str) -> Arc<Entry> {

@@ -88,6 +88,15 @@ impl PluginSpec {
     }
 }
 
+impl PluginSpec {
+    /// The grants of a whole object, and whether it is suspended, whatever the rest of its spec is worth; `None` when
+    /// these cannot be read either.
+    pub(super) fn leave(object: &Value) -> Option<(Vec<GrantRule>, bool)> {
+        let raw: Raw = serde_json::from_value(object.get("spec")?.clone()).ok()?;
+        Some((raw.grants.iter().map(RawGrant::rule).collect(), raw.suspended))
+    }
+}
+
 impl RawGrant {
     pub(super) fn of(rule: &GrantRule) -> Self {
         let texts =

@@ -14,6 +14,7 @@ use super::trial::{Approach, Before};
 use crate::component::{ComponentReconciler, LoadedComponent, PluginContext};
 use crate::description::ControllerDescription;
 use crate::digest::Digest;
+use crate::load::LoadError;
 
 /// A controller of a component, ready to run: what it is registered as, and its code.
 pub(super) type Part = (ControllerSpec, Arc<dyn Reconciler>);
@@ -22,6 +23,24 @@ pub(super) type Part = (ControllerSpec, Arc<dyn Reconciler>);
 pub(super) struct Problem {
     pub(super) reason: &'static str,
     pub(super) message: String,
+    /// Whether trying again may help, though the spec stays as it is.
+    pub(super) may_pass: bool,
+}
+
+impl Problem {
+    /// One that stays until the spec changes.
+    pub(super) fn lasting(reason: &'static str, message: String) -> Self {
+        Self { reason, message, may_pass: false }
+    }
+
+    fn passing(reason: &'static str, message: String) -> Self {
+        Self { reason, message, may_pass: true }
+    }
+
+    fn of_load(error: &LoadError) -> Self {
+        let message = quadrille_kit::supervisor::chain(error);
+        Self { reason: error.reason(), message, may_pass: !error.is_refusal() }
+    }
 }
 
 impl PluginManager {
@@ -44,27 +63,40 @@ impl PluginManager {
         let spec = match PluginSpec::read(&value) {
             Ok(spec) => spec,
             Err(message) => {
-                let problem = Problem { reason: "InvalidSpec", message };
-                self.conclude(name, state, &Err(problem));
+                if let Some((grants, suspended)) = PluginSpec::leave(&value) {
+                    self.hold_back(name, (&grants, suspended), entry, state).await;
+                }
+                state.again = None;
+                self.conclude(name, state, &Err(Problem::lasting("InvalidSpec", message)));
                 state.applied.get_or_insert_with(|| (generation, PluginSpec::default())).0 =
                     generation;
                 return self.write_status(name, entry, state, object.revision).await;
             }
         };
-        if state.applied.as_ref().is_some_and(|(seen, old)| *seen == generation && *old == spec) {
-            return;
+        let applied = state.applied.as_ref();
+        if applied.is_some_and(|(seen, old)| *seen == generation && *old == spec) {
+            if !state.is_due(self.inner.clock.monotonic()) {
+                return;
+            }
+        } else {
+            state.again = None;
+            state.before = Before::read(&value, generation);
         }
-        let before = Before::read(&value, generation);
+        let before = state.before.clone();
         let outcome = match self.bring_back(name, &spec, &before, entry, state).await {
             Ok(()) => self.follow(name, &spec, entry, state, object.revision).await,
             Err(problem) => Err(problem),
         };
+        self.plan_again(state, &outcome);
+        if outcome.is_err() {
+            self.hold_back(name, (&spec.grants, spec.suspended), entry, state).await;
+        }
         state.applied = Some((generation, spec));
         self.conclude(name, state, &outcome);
         self.write_status(name, entry, state, object.revision).await;
     }
 
-    /// The steps of a swap, in order; the first that fails ends it and leaves what ran running.
+    /// The steps of a swap, in order; the first that fails ends it and leaves what ran running, less what was revoked.
     async fn follow(
         &self,
         name: &str,
@@ -76,7 +108,7 @@ impl PluginManager {
         let Some(digest) = &spec.digest else {
             let message =
                 format!("no component yet: upload one with PUT …/plugins/{name}/component");
-            return Err(Problem { reason: "NoComponent", message });
+            return Err(Problem::lasting("NoComponent", message));
         };
         let component = match &state.active {
             Some(active) if active.digest() == digest => active.clone(),
@@ -84,9 +116,10 @@ impl PluginManager {
         };
         for definition in &component.description().crds {
             let applied = self.inner.objects.apply_definition(name, definition, because).await;
-            applied.map_err(|status| Problem {
-                reason: "DefinitionRefused",
-                message: format!("a definition that the component brings is refused: {status}"),
+            applied.map_err(|status| {
+                // Whether by the definition's own fault or by a policy or webhook, which come and go, it cannot be told.
+                let said = format!("a definition that the component brings is refused: {status}");
+                Problem::passing("DefinitionRefused", said)
             })?;
         }
         match self.approach(name, spec, entry, state, &component).await? {
@@ -126,18 +159,12 @@ impl PluginManager {
         match self.inner.loader.load_cached(digest, size, log()).await {
             Ok(Some(component)) if size > 0 => return Ok(component),
             Ok(_) => {}
-            Err(error) => {
-                let message = quadrille_kit::supervisor::chain(&error);
-                return Err(Problem { reason: error.reason(), message });
-            }
+            Err(error) => return Err(Problem::of_load(&error)),
         }
-        let failed = |error: crate::load::LoadError| Problem {
-            reason: error.reason(),
-            message: quadrille_kit::supervisor::chain(&error),
-        };
+        let failed = |error: LoadError| Problem::of_load(&error);
         let Some(bytes) = self.inner.files.read(digest).map_err(failed)? else {
             let message = format!("component {digest} is not here: upload it first");
-            return Err(Problem { reason: "UnknownDigest", message });
+            return Err(Problem::passing("UnknownDigest", message));
         };
         self.inner.loader.load(&bytes, log()).await.map_err(failed)
     }
@@ -171,11 +198,12 @@ impl PluginManager {
                 self.inner.controllers.suspend(name, &controller.name, spec.suspended);
                 continue;
             }
+            state.is_mixed = true;
             if spec.suspended {
                 self.inner.controllers.suspend(name, &controller.name, true);
             }
             let put = self.inner.controllers.put(about, code).await;
-            put.map_err(|e| Problem { reason: "ControllerRefused", message: e.to_string() })?;
+            put.map_err(|error| Problem::passing("ControllerRefused", error.to_string()))?;
             self.inner.controllers.suspend(name, &controller.name, spec.suspended);
             if !is_started {
                 state.started.push(Arc::clone(&controller.name));
@@ -189,6 +217,7 @@ impl PluginManager {
             }
         }
         state.blocked = blocked;
+        (state.running, state.is_mixed) = (Some(spec.clone()), false);
         Ok(())
     }
 
@@ -294,7 +323,8 @@ impl PluginManager {
             observed_generation: *generation,
             versions: &state.versions,
             asked: description.map_or(&[], |d| d.capabilities.as_slice()),
-            given: &spec.grants,
+            // What runs has what its own spec grants, however far the present one got.
+            given: state.running.as_ref().map_or(&spec.grants, |running| &running.grants),
             running: self.inner.controllers.stats(name),
             blocked: &state.blocked,
             conditions: &state.conditions,
@@ -322,7 +352,8 @@ impl State {
     fn is_same_but_for_suspension(&self, spec: &PluginSpec, component: &LoadedComponent) -> bool {
         let digest = self.active.as_ref().map(LoadedComponent::digest);
         digest == Some(component.digest())
-            && self.applied.as_ref().is_some_and(|(_, old)| {
+            && !self.is_mixed
+            && self.running.as_ref().is_some_and(|old| {
                 let mut old = old.clone();
                 old.suspended = spec.suspended;
                 old.versions_kept = spec.versions_kept;

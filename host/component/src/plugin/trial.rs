@@ -60,7 +60,7 @@ impl Before {
             _ => return None,
         };
         let is_about_it = self.is_same_spec && text("candidate") == digest.as_str();
-        is_about_it.then(|| Problem { reason, message: text("message").to_owned() })
+        is_about_it.then(|| Problem::lasting(reason, text("message").to_owned()))
     }
 }
 
@@ -135,10 +135,10 @@ impl PluginManager {
             let message =
                 "this host keeps no record of runs to make again: use the strategy Replace"
                     .to_owned();
-            return Err(Problem { reason: "NoRecord", message });
+            return Err(Problem::lasting("NoRecord", message));
         };
         let done = preflight.preflight(name, candidate, spec.rollout.runs).await;
-        let done = done.map_err(|message| Problem { reason: "PreflightFailed", message })?;
+        let done = done.map_err(|message| Problem::lasting("PreflightFailed", message))?;
         let digest = candidate.digest().as_str();
         let passed = done.differing <= spec.rollout.differences_max;
         let message = report_text(&done);
@@ -147,7 +147,7 @@ impl PluginManager {
             "strategy": "Preflight", "phase": phase, "candidate": digest, "runs": done.runs, "skipped": done.skipped,
             "differing": done.differing, "differences": done.differences, "message": message,
         });
-        if passed { Ok(()) } else { Err(Problem { reason: "PreflightDiffers", message }) }
+        if passed { Ok(()) } else { Err(Problem::lasting("PreflightDiffers", message)) }
     }
 
     fn try_out(
@@ -193,7 +193,7 @@ impl PluginManager {
                     format!("candidate {} was rolled back: {why}", digest.unwrap_or_default());
                 self.show_trial(name, state, "RolledBack", &message);
                 self.call_off(name, state);
-                self.conclude(name, state, &Err(Problem { reason: "RolledBack", message }));
+                self.conclude(name, state, &Err(Problem::lasting("RolledBack", message)));
             }
         }
     }

@@ -75,6 +75,7 @@ impl PluginManager {
             verb: "upload".to_owned(),
         });
         self.inner.objects.write_spec(&upload.plugin, spec, (upload.actor, cause)).await?;
+        self.try_now(&upload.plugin).await;
         self.sync(&upload.plugin).await;
         Ok(self.describe(&upload.plugin, &component, &json!({})))
     }
