@@ -6,9 +6,9 @@ use std::sync::Arc;
 use quadrille_object::GroupResource;
 use quadrille_registry::{
     Action, Body, Catalog, Consultation, DeleteOptions, PatchFormat, Preconditions, Propagation,
-    Reason, Status, Target, Turn, WriteOptions,
+    Status, Target, Turn, WriteOptions,
 };
-use quadrille_store::{Cause, CommitError, Key, Object, Revision, SystemCause};
+use quadrille_store::{Cause, CommitError, Key, Object, Revision, SystemCause, View};
 use serde_json::Value;
 
 use crate::overlay::write::host;
@@ -49,6 +49,8 @@ pub(super) struct Batch {
     /// What the next writes follow from.
     acting_on: Vec<Revision>,
     count: usize,
+    /// How many writes there were, refused ones among them.
+    tried: usize,
     /// How many writes it takes.
     room: usize,
     /// How long `because` is in the stored cause.
@@ -81,6 +83,7 @@ impl Batch {
             because: BTreeSet::new(),
             acting_on: Vec::new(),
             count: 0,
+            tried: 0,
             room,
             because_bytes: 0,
             refused: BTreeSet::new(),
@@ -103,10 +106,9 @@ impl Batch {
 
     /// Whether the next write has to wait for another transaction.
     pub(super) fn is_full(&self) -> bool {
-        let tried = self.count + self.refused.len();
         // After a question that nothing can be assumed about, nothing more is decided.
         let waits = self.overlay.limit_reached().is_some();
-        waits || tried >= self.room || (tried > 0 && !self.has_bytes_for(0))
+        waits || self.tried >= self.room || (self.tried > 0 && !self.has_bytes_for(0))
     }
 
     /// Whether a write that follows from these changes still goes in.
@@ -124,7 +126,7 @@ impl Batch {
 
     /// Whether nothing was tried.
     pub(super) fn is_idle(&self) -> bool {
-        self.count == 0 && self.refused.is_empty() && self.overlay.limit_reached().is_none()
+        self.tried == 0
     }
 
     /// What follows is written because of these changes; what was there at the start is not told as one.
@@ -139,27 +141,55 @@ impl Batch {
             resource_version: None,
         };
         let options = DeleteOptions { preconditions, propagation, grace_period_seconds: None };
-        self.write(object, None, Action::Delete(options));
+        self.write(&object.key, object, None, Action::Delete(options));
     }
 
-    /// Patches an object.
-    pub(super) fn patch(&mut self, object: &Object, patch: Value) {
-        self.write(object, None, Action::Patch(PatchFormat::Merge, Body::from(patch)));
+    /// Patches an object; answers whether that was taken.
+    pub(super) fn patch(&mut self, object: &Object, patch: Value) -> bool {
+        self.patch_for(&object.key, object, patch)
+    }
+
+    /// Patches an object for the sake of another one.
+    pub(super) fn patch_for(&mut self, of: &Key, object: &Object, patch: Value) -> bool {
+        self.write(of, object, None, Action::Patch(PatchFormat::Merge, Body::from(patch)))
     }
 
     /// Replaces an object through one of its subresources.
     pub(super) fn update(&mut self, object: &Object, subresource: &str, value: Value) {
-        self.write(object, Some(subresource.into()), Action::Update(Body::from(value)));
+        let action = Action::Update(Body::from(value));
+        self.write(&object.key, object, Some(subresource.into()), action);
     }
 
-    fn write(&mut self, object: &Object, subresource: Option<Arc<str>>, action: Action) {
-        if let Err(status) = self.try_write(object, subresource, action)
-            && !matches!(status.reason, Reason::NotFound | Reason::Conflict)
-            && self.overlay.limit_reached().is_none()
-        {
+    /// Looks at something again later: not all that was to be written for it could be.
+    pub(super) fn put_off(&mut self, key: &Key) {
+        self.refused.insert(key.clone());
+    }
+
+    /// Whether something is to be looked at again later.
+    pub(super) fn has_put_off(&self, key: &Key) -> bool {
+        self.refused.contains(key)
+    }
+
+    /// Writes; when that is refused, what it is for is put off.
+    fn write(
+        &mut self,
+        of: &Key,
+        object: &Object,
+        subresource: Option<Arc<str>>,
+        action: Action,
+    ) -> bool {
+        self.tried += 1;
+        let Err(status) = self.try_write(object, subresource, action) else { return true };
+        let now = self.view().get(&object.key);
+        let is_there = now.is_some_and(|now| now.meta.uid == object.meta.uid);
+        let is_served = self.catalog.by_group_resource(&object.key.resource).is_some();
+        // What went needs no write, and what waits for a webhook is decided anew.
+        let refused = is_there && is_served && self.overlay.limit_reached().is_none();
+        if refused {
             tracing::warn!(object = %object.key, error = %status, "housekeeping write refused");
-            self.refused.insert(object.key.clone());
+            self.put_off(of);
         }
+        false
     }
 
     fn try_write(

@@ -127,7 +127,8 @@ impl Collector {
             object.meta.owners.iter().map(|owner| self.judge(owner, key, batch)).collect();
         if judged.contains(&Owner::Solid) {
             if judged.iter().any(|owner| *owner != Owner::Solid) {
-                keep_owners(&object, batch, |place| judged.get(place) == Some(&Owner::Solid));
+                let solid = |place: usize| judged.get(place) == Some(&Owner::Solid);
+                batch.patch(&object, with_owners(&object, solid));
             }
             return;
         }
@@ -177,22 +178,26 @@ impl Collector {
         }
     }
 
-    /// Its dependents lose their reference, then it may go.
+    /// Its dependents lose their reference. Not before all have may it go, or they would follow it.
     fn orphan(&mut self, object: &Object, causes: &[Revision], batch: &mut Batch) {
-        for dependent in self.dependents_in(object, batch) {
+        let dependents = self.dependents_in(object, batch);
+        for dependent in &dependents {
             if batch.is_full() {
-                self.pending.insert_all(&object.key, causes);
-                return;
+                break;
             }
-            let owners = Arc::clone(&dependent);
-            keep_owners(&dependent, batch, |place| {
-                owners.meta.owners.get(place).is_some_and(|o| o.uid != object.meta.uid)
+            let owners = &dependent.meta.owners;
+            let patch = with_owners(dependent, |place| {
+                owners.get(place).is_some_and(|owner| owner.uid != object.meta.uid)
             });
+            batch.patch_for(&object.key, dependent, patch);
         }
-        if batch.is_full() {
+        let left = self.dependents_in(object, batch).len();
+        if left == 0 && !batch.is_full() {
+            drop_finalizer(object, ORPHAN, batch);
+        } else if batch.is_full() && left < dependents.len() && !batch.has_put_off(&object.key) {
             self.pending.insert_all(&object.key, causes);
         } else {
-            drop_finalizer(object, ORPHAN, batch);
+            batch.put_off(&object.key);
         }
     }
 
@@ -213,9 +218,11 @@ impl Collector {
         }
     }
 
+    /// The dependents of an object, but for those of kinds that nobody can write.
     fn dependents_in(&self, object: &Object, batch: &Batch) -> Vec<Arc<Object>> {
         let keys = self.dependents.get(&object.meta.uid).into_iter().flatten();
-        let found = keys.filter_map(|key| batch.view().get(key));
+        let served = |key: &&Key| batch.catalog().by_group_resource(&key.resource).is_some();
+        let found = keys.filter(served).filter_map(|key| batch.view().get(key));
         found.filter(|d| d.meta.owners.iter().any(|o| o.uid == object.meta.uid)).collect()
     }
 
@@ -301,14 +308,14 @@ fn key_of(owner: &OwnerReference, dependent: &Key, catalog: &Catalog) -> Option<
     Some(Key::new(resource.group_resource(), namespace, &*owner.name))
 }
 
-/// Writes the owner references anew, without those that are not kept.
-fn keep_owners(object: &Object, batch: &mut Batch, keep: impl Fn(usize) -> bool) {
+/// The owner references anew, without those that are not kept.
+fn with_owners(object: &Object, keep: impl Fn(usize) -> bool) -> Value {
     let value: Value = serde_json::from_slice(&object.bytes).unwrap_or_default();
     let owners = value["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
     let kept: Vec<Value> =
         owners.into_iter().enumerate().filter(|(place, _)| keep(*place)).map(|(_, o)| o).collect();
     let kept = if kept.is_empty() { Value::Null } else { Value::Array(kept) };
-    batch.patch(object, json!({"metadata": {"ownerReferences": kept}}));
+    json!({"metadata": {"ownerReferences": kept}})
 }
 
 fn drop_finalizer(object: &Object, finalizer: &str, batch: &mut Batch) {

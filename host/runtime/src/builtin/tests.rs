@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::testing::{Host, map_key};
 
 mod batches;
+mod owners;
 
 async fn owned(host: &Host, name: &str, owners: &[(&str, &str)], blocks: bool) {
     let owners: Vec<Value> = owners
