@@ -21,6 +21,8 @@ const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
 /// How many ends of custom objects are kept in mind.
 const GONE_MAX: usize = 4_096;
+/// Over how many objects a circle of owners is looked for.
+const CIRCLE_MAX: usize = 1_000;
 
 #[derive(Debug)]
 pub(super) struct Collector {
@@ -134,6 +136,9 @@ impl Collector {
         }
         let waited_for = judged.contains(&Owner::Waiting);
         let has_dependents = self.dependents.contains_key(&object.meta.uid);
+        if waited_for && self.owns_what_waits(&object, batch) && !unblock_owners(&object, batch) {
+            return;
+        }
         let propagation = if has(&object, ORPHAN) {
             Propagation::Orphan
         } else if has(&object, FOREGROUND) || (waited_for && has_dependents) {
@@ -156,8 +161,11 @@ impl Collector {
         };
         match batch.view().get(&key) {
             Some(found) if found.meta.uid == owner.uid => {
-                let foreground = found.meta.deleted_at.is_some() && has(&found, FOREGROUND);
-                if foreground { Owner::Waiting } else { Owner::Solid }
+                if waits(&found) {
+                    Owner::Waiting
+                } else {
+                    Owner::Solid
+                }
             }
             Some(_) | None => Owner::Dangling,
         }
@@ -204,18 +212,38 @@ impl Collector {
     /// Its dependents go first; it waits for those that block it.
     fn foreground(&mut self, object: &Object, causes: &[Revision], batch: &mut Batch) {
         let dependents = self.dependents_in(object, batch);
-        let blocks = |dependent: &Arc<Object>| {
-            let owners = dependent.meta.owners.iter();
-            owners.filter(|o| o.uid == object.meta.uid).any(|o| o.block_owner_deletion)
-        };
-        if !dependents.iter().any(blocks) {
+        if !dependents.iter().any(|dependent| blocks(dependent, object)) {
             drop_finalizer(object, FOREGROUND, batch);
+            return;
+        }
+        if self.waits_for_itself(object, &dependents, batch) {
+            unblock_owners(object, batch);
             return;
         }
         let living = dependents.iter().filter(|dependent| dependent.meta.deleted_at.is_none());
         for dependent in living {
             self.pending.insert_all(&dependent.key, causes);
         }
+    }
+
+    /// Whether a dependent waits for its own ones, and so for this object, which it would wait for in turn. It is enough
+    /// to suspect that: then the dependent does not wait for this object.
+    fn owns_what_waits(&self, object: &Object, batch: &Batch) -> bool {
+        self.dependents_in(object, batch).iter().any(|dependent| waits(dependent))
+    }
+
+    /// Whether it waits for dependents that wait, over however many, for itself. They were deleted one by one.
+    fn waits_for_itself(&self, object: &Object, dependents: &[Arc<Object>], batch: &Batch) -> bool {
+        let (mut known, mut next) = (BTreeSet::new(), waited_for(object, dependents));
+        while let Some(waiting) = next.pop() {
+            if waiting.meta.uid == object.meta.uid {
+                return true;
+            }
+            if known.len() < CIRCLE_MAX && known.insert(Arc::clone(&waiting.meta.uid)) {
+                next.extend(waited_for(&waiting, &self.dependents_in(&waiting, batch)));
+            }
+        }
+        false
     }
 
     /// The dependents of an object, but for those of kinds that nobody can write.
@@ -295,6 +323,23 @@ fn is_work(object: &Object) -> bool {
     object.meta.deleted_at.is_some() && (has(object, ORPHAN) || has(object, FOREGROUND))
 }
 
+/// Whether an object waits for its dependents to go.
+fn waits(object: &Object) -> bool {
+    object.meta.deleted_at.is_some() && has(object, FOREGROUND)
+}
+
+/// Whether an owner waits for a dependent.
+fn blocks(dependent: &Object, owner: &Object) -> bool {
+    let owners = dependent.meta.owners.iter();
+    owners.filter(|o| o.uid == owner.meta.uid).any(|o| o.block_owner_deletion)
+}
+
+/// The dependents that an object waits for and that wait themselves.
+fn waited_for(object: &Object, dependents: &[Arc<Object>]) -> Vec<Arc<Object>> {
+    let found = dependents.iter().filter(|dependent| waits(dependent) && blocks(dependent, object));
+    found.cloned().collect()
+}
+
 /// Where the owner of an object is stored; `None` when its kind is unknown, or namespaced while the object is not.
 fn key_of(owner: &OwnerReference, dependent: &Key, catalog: &Catalog) -> Option<Key> {
     let version = GroupVersion::parse(&owner.api_version)?;
@@ -316,6 +361,21 @@ fn with_owners(object: &Object, keep: impl Fn(usize) -> bool) -> Value {
         owners.into_iter().enumerate().filter(|(place, _)| keep(*place)).map(|(_, o)| o).collect();
     let kept = if kept.is_empty() { Value::Null } else { Value::Array(kept) };
     json!({"metadata": {"ownerReferences": kept}})
+}
+
+/// No owner waits for the object any longer; answers whether that was taken.
+fn unblock_owners(object: &Object, batch: &mut Batch) -> bool {
+    if !object.meta.owners.iter().any(|owner| owner.block_owner_deletion) {
+        return true;
+    }
+    let value: Value = serde_json::from_slice(&object.bytes).unwrap_or_default();
+    let mut owners = value["metadata"]["ownerReferences"].clone();
+    for owner in owners.as_array_mut().into_iter().flatten() {
+        if owner["blockOwnerDeletion"] == true {
+            owner["blockOwnerDeletion"] = false.into();
+        }
+    }
+    batch.patch(object, json!({"metadata": {"ownerReferences": owners}}))
 }
 
 fn drop_finalizer(object: &Object, finalizer: &str, batch: &mut Batch) {
