@@ -81,6 +81,19 @@ fn of_discovery(admin: &Client) -> BTreeSet<Endpoint> {
     found
 }
 
+/// Objects that lie in no namespace, and what is below them, as if they lay in one.
+fn of_nowhere(admin: &Client) -> BTreeSet<Endpoint> {
+    let found = of_discovery(admin).into_iter().chain(of_paths(admin));
+    let moved = found.filter_map(|Endpoint { method, path }| {
+        let of_object = path.split('/').count() > if path.starts_with("/apis/") { 5 } else { 4 };
+        let of_none = !path.contains(['?', '%']) && !path.contains("/namespaces");
+        let (version, rest) = path.split_once("/v1/").filter(|_| of_none && of_object)?;
+        let is_api = version == "/api" || version.starts_with("/apis/");
+        is_api.then(|| Endpoint { method, path: format!("{version}/v1/namespaces/shop/{rest}") })
+    });
+    moved.collect()
+}
+
 /// Those of the document, with a name and a namespace for their parameters.
 fn of_document(admin: &Client) -> BTreeSet<Endpoint> {
     let document = admin.get("/openapi/v2").expect("answered").body;
@@ -311,20 +324,25 @@ fn grant(admin: &Client) {
         bind("ClusterRole", "admin", "neighbour"),
     );
     made(&format!("{rbac}/namespaces/shop/rolebindings"), bind("ClusterRole", "edit", "editor"));
+    made(
+        &format!("{rbac}/namespaces/shop/rolebindings"),
+        bind("ClusterRole", "cluster-admin", "owner"),
+    );
     made(&format!("{rbac}/clusterrolebindings"), bind("ClusterRole", "asks", "asker"));
     made(&format!("{rbac}/namespaces/shop/rolebindings"), bind("ClusterRole", "picks", "picker"));
 }
 
 const USERS: &str = "t-reader,reader,1\nt-neighbour,neighbour,2\nt-editor,editor,3\nt-asker,asker,4\nt-picker,picker,5\n\
-    t-nobody,nobody,6\n";
+    t-nobody,nobody,6\nt-owner,owner,7\n";
 
 fn identities(target: &Target) -> Vec<Identity> {
     let ca = target.host.dir().join("ca.crt");
     let client = |token: Option<&str>| Client::new(&target.host.url, &ca, token).expect("a client");
-    let known: [(&str, &str, User); 6] = [
+    let known: [(&str, &str, User); 7] = [
         ("a reader", "t-reader", ("reader", &["system:authenticated"])),
         ("a neighbour", "t-neighbour", ("neighbour", &["system:authenticated"])),
         ("an editor", "t-editor", ("editor", &["system:authenticated"])),
+        ("an owner", "t-owner", ("owner", &["system:authenticated"])),
         ("one who may ask", "t-asker", ("asker", &["system:authenticated"])),
         ("one with odd rights", "t-picker", ("picker", &["system:authenticated"])),
         ("one without rights", "t-nobody", ("nobody", &["system:authenticated"])),
@@ -360,6 +378,15 @@ fn nobody_gets_through_to_an_endpoint_that_the_roles_do_not_open() {
     let endpoints: Vec<Endpoint> = endpoints.into_iter().collect();
     assert!(endpoints.len() > 1_000, "{} endpoints", endpoints.len());
     let identities = identities(&target);
+    let owner = identities.iter().find(|one| one.name == "an owner").expect("there is one");
+    let nowhere = of_nowhere(&target.admin);
+    assert!(nowhere.len() > 100, "{} misplaced endpoints", nowhere.len());
+    let misplaced = |endpoint: &Endpoint| {
+        let (code, _) = ask(&target, owner, endpoint);
+        (!matches!(code, 403..=405)).then(|| format!("{endpoint:?}: {code}"))
+    };
+    let answered: Vec<String> = nowhere.iter().filter_map(misplaced).collect();
+    assert!(answered.is_empty(), "served in a namespace: {}", answered.join("\n"));
     let mut pairs = Vec::new();
     for (number, identity) in identities.iter().enumerate() {
         // Who is nobody is refused before the path is looked at: a sample is enough for the short form, as is a third of

@@ -302,9 +302,6 @@ impl App {
         let attributes = Attributes { verb, path: url, resource: Some(of) };
         let (user, _seat) = self.admit(parts, user, turn, &attributes).await?;
         let peer = &caller.address;
-        if verbs::plugin::is_extension(&path) {
-            return verbs::plugin::answer(self, parts, body, &path, &user, peer).await;
-        }
         let routes = self.routes.current(&self.registry);
         let resource = match routes.find(path.group, path.version, &path.resource) {
             Found::Resource(resource) => {
@@ -314,6 +311,9 @@ impl App {
             Found::NoResource => return Err(no_such_resource()),
             Found::NoVersion => return Ok(no_such_path()),
         };
+        if verbs::plugin::is_asked(&path, resource) {
+            return verbs::plugin::answer(self, parts, body, &path, &user, peer).await;
+        }
         if verbs::why::is_asked(parts, &path, resource) {
             return verbs::why::answer(self, parts, &path, resource, &user).await;
         }

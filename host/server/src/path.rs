@@ -30,6 +30,15 @@ pub(crate) enum Path<'a> {
     Other(&'a str),
 }
 
+impl ResourcePath<'_> {
+    /// Whether it is where the objects of a resource, and what is below them, are served: in a namespace just if they
+    /// have one. The rights of a request are those in the namespace of its path, so whatever is answered for such a
+    /// path must be at home there.
+    pub(crate) fn is_place_of(&self, namespaced: bool) -> bool {
+        self.name.is_some() && !self.watch && namespaced != self.namespace.is_empty()
+    }
+}
+
 impl<'a> Path<'a> {
     /// Splits a path. `None` when a segment is not UTF-8 after percent-decoding.
     pub(crate) fn parse(path: &'a str) -> Option<Self> {

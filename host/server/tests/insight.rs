@@ -1,4 +1,5 @@
-//! Questions below `/quadrille/`: who may ask, what arrives of a question, and how answers are sent.
+//! What other parts answer: who may ask, what arrives of a question below `/quadrille/` and how answers are sent; who may
+//! have the code and the logs of plugins.
 
 mod support;
 
@@ -13,7 +14,8 @@ use quadrille_kit::clock::BoxFuture;
 use quadrille_object::Timestamp;
 use quadrille_registry::Status;
 use quadrille_server::{
-    Form, Insight, Limits, Parts, Question, Reply, ResourceAttributes, Rights, Summary,
+    Form, Insight, Limits, LogOptions, LogStream, Parts, PluginUploads, Question, Reply,
+    ResourceAttributes, Rights, Summary, Upload,
 };
 use quadrille_store::{Key, Object};
 use serde_json::{Value, json};
@@ -76,8 +78,34 @@ impl Insight for Echo {
     }
 }
 
+/// Has the code and the log of every plugin, and takes what it is given.
+#[derive(Debug)]
+struct Shelf;
+
+impl PluginUploads for Shelf {
+    fn upload(&self, upload: Upload) -> BoxFuture<'_, Result<Value, Status>> {
+        Box::pin(async move { Ok(json!({"taken": upload.plugin})) })
+    }
+
+    fn download<'a>(
+        &'a self,
+        _: &'a str,
+        _: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Bytes, Status>> {
+        Box::pin(async { Ok(Bytes::from_static(b"code")) })
+    }
+
+    fn log<'a>(&'a self, _: &'a str, _: LogOptions) -> BoxFuture<'a, Result<LogStream, Status>> {
+        let lines: LogStream = Box::pin(stream::iter([Bytes::from_static(b"line\n")]));
+        Box::pin(async { Ok(lines) })
+    }
+}
+
 async fn host() -> Host {
-    let equip = |parts: &mut Parts, _: &_| parts.insight = Some(Arc::new(Echo));
+    let equip = |parts: &mut Parts, _: &_| {
+        parts.insight = Some(Arc::new(Echo));
+        parts.uploads = Some(Arc::new(Shelf));
+    };
     Host::bootstrapped(Limits::default(), Arc::new(SystemClock::default()), equip).await
 }
 
@@ -145,6 +173,80 @@ async fn why_is_below_every_object_for_those_who_may() {
     allow_alice(&client, rule).await;
     assert_eq!(client.ask(Method::GET, path, &[ALICE], "").await.0, StatusCode::OK);
     assert_eq!(client.get("/api/v1/namespaces/default/pods/why").await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn rights_in_a_namespace_lead_to_nothing_that_lies_in_none() {
+    let host = host().await;
+    let client = host.client().await;
+    let everything = json!({"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]});
+    let of = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    let role = json!({"metadata": {"name": "owner"}, "rules": [everything]});
+    let binding = json!({
+        "metadata": {"name": "owner"}, "roleRef": {"kind": "Role", "name": "owner"},
+        "subjects": [{"kind": "User", "name": "alice"}],
+    });
+    for (path, object) in [("roles", role), ("rolebindings", binding)] {
+        let path = format!("{of}/{path}");
+        let (code, made) = client.ask(Method::POST, &path, &[ADMIN], object.to_string()).await;
+        assert_eq!(code, StatusCode::CREATED, "{made}");
+    }
+    let wasm = ("content-type", "application/wasm");
+    for place in ["namespaces/default/plugins", "watch/namespaces/default/plugins"] {
+        for (method, sub) in [
+            (Method::GET, "log"),
+            (Method::GET, "component"),
+            (Method::PUT, "component"),
+            (Method::POST, "component"),
+            (Method::GET, "why"),
+        ] {
+            let path = format!("/apis/quadrille.dev/v1/{place}/p/{sub}");
+            let (code, told) = client.ask(method.clone(), &path, &[ALICE, wasm], "code").await;
+            assert_eq!(code, StatusCode::NOT_FOUND, "{method} {path}: {told}");
+        }
+    }
+    let path = "/apis/quadrille.dev/v1/namespaces/default/clusterroles/admin/why";
+    assert_eq!(client.ask(Method::GET, path, &[ALICE], "").await.0, StatusCode::NOT_FOUND);
+    let path = "/apis/quadrille.dev/v1/plugins/p/log";
+    assert_eq!(client.ask(Method::GET, path, &[ALICE], "").await.0, StatusCode::FORBIDDEN);
+    assert_eq!(client.get(path).await, (StatusCode::OK, json!("line\n")));
+    let path = "/apis/quadrille.dev/v9/plugins/p/log";
+    assert_eq!(client.get(path).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn to_watch_is_not_to_get_and_to_send_code_not_to_create() {
+    let host = host().await;
+    let client = host.client().await;
+    let rule = json!({
+        "apiGroups": ["quadrille.dev"],
+        "resources": ["plugins/log", "plugins/component", "plugins/why"],
+        "verbs": ["watch", "update"],
+    });
+    allow_alice(&client, rule).await;
+    let wasm = ("content-type", "application/wasm");
+    let of = "/apis/quadrille.dev/v1";
+    for sub in ["log", "component", "why"] {
+        let path = format!("{of}/watch/plugins/p/{sub}");
+        let (code, told) = client.ask(Method::GET, &path, &[ALICE], "").await;
+        assert!(matches!(code.as_u16(), 404 | 405), "{path}: {code} {told}");
+    }
+    let path = format!("{of}/plugins/p/component");
+    let (code, told) = client.ask(Method::PUT, &path, &[ALICE, wasm], "code").await;
+    assert_eq!(code, StatusCode::FORBIDDEN, "{told}");
+    assert_eq!(
+        told["message"],
+        "plugins.quadrille.dev \"p\" is forbidden: User \"alice\" cannot create resource \
+         \"plugins\" in API group \"quadrille.dev\" at the cluster scope"
+    );
+    let plugin = json!({
+        "apiVersion": "quadrille.dev/v1", "kind": "Plugin", "metadata": {"name": "p"}, "spec": {},
+    })
+    .to_string();
+    let (code, made) = client.ask(Method::POST, &format!("{of}/plugins"), &[ADMIN], plugin).await;
+    assert_eq!(code, StatusCode::CREATED, "{made}");
+    let (code, told) = client.ask(Method::PUT, &path, &[ALICE, wasm], "code").await;
+    assert_eq!((code, &told["taken"]), (StatusCode::OK, &json!("p")), "{told}");
 }
 
 #[tokio::test]

@@ -8,7 +8,9 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use hyper::body::Incoming;
 use quadrille_object::GroupResource;
-use quadrille_registry::{Reason, Status, User};
+use quadrille_registry::access::{self, Attributes, ResourceAttributes};
+use quadrille_registry::{Reason, Resource, Status, User};
+use quadrille_store::{Key, View as _};
 
 use super::body;
 use crate::answer::{Answer, Body, TEXT, answer as answer_with, json_value};
@@ -22,11 +24,11 @@ const GROUP: &str = "quadrille.dev";
 const RESOURCE: &str = "plugins";
 const WASM: HeaderValue = HeaderValue::from_static("application/wasm");
 
-/// Whether a path is one of these subresources.
-pub(crate) fn is_extension(path: &ResourcePath<'_>) -> bool {
-    path.group == GROUP
-        && path.resource == RESOURCE
-        && path.name.is_some()
+/// Whether a path is one of these subresources, at the place where plugins are served.
+pub(crate) fn is_asked(path: &ResourcePath<'_>, resource: &Resource) -> bool {
+    let gvr = &resource.gvr;
+    (&*gvr.group, &*gvr.resource) == (GROUP, RESOURCE)
+        && path.is_place_of(resource.namespaced)
         && matches!(path.subresource.as_deref(), Some("component" | "log"))
 }
 
@@ -82,6 +84,7 @@ async fn upload(
         let message = format!("the component of {resource} \"{name}\" is empty");
         return Err(Status::new(Reason::BadRequest, message));
     }
+    may_create(app, name, user)?;
     let query = parts.uri.query();
     let is = |key: &str, wanted: &str| parameter(query, key).is_some_and(|value| value == wanted);
     let upload = Upload {
@@ -93,6 +96,27 @@ async fn upload(
         actor: actor(parts, user, peer),
     };
     Ok(json_value(StatusCode::OK, &uploads.upload(upload).await?))
+}
+
+/// Code for a plugin that is not there creates it, which needs the right to.
+fn may_create(app: &App, name: &str, user: &User) -> Result<(), Status> {
+    let key = Key::new(GroupResource::new(GROUP, RESOURCE), "", name);
+    if app.registry.store().snapshot().get(&key).is_some() {
+        return Ok(());
+    }
+    let of = ResourceAttributes {
+        group: GROUP,
+        version: "v1",
+        resource: RESOURCE,
+        name,
+        ..ResourceAttributes::default()
+    };
+    let asked = Attributes::of("create", of);
+    let decision = app.authorizer.decide(user, &asked);
+    if decision.allowed {
+        return Ok(());
+    }
+    Err(access::forbidden(&user.name, &asked, &decision.reason))
 }
 
 async fn log(

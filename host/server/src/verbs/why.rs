@@ -31,7 +31,7 @@ pub(crate) fn is_asked(parts: &Parts, path: &ResourcePath<'_>, resource: &Resour
         && parts.method == http::Method::GET
         && resource.is_stored()
         && resource.subresource(SUBRESOURCE).is_none()
-        && resource.namespaced != path.namespace.is_empty()
+        && path.is_place_of(resource.namespaced)
 }
 
 /// Tells why the object, or the field `?field=`, is as it is.
