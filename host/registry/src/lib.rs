@@ -18,6 +18,7 @@ pub mod registry;
 pub mod request;
 mod rules;
 mod shape;
+pub mod signing_request;
 pub mod status;
 mod turn;
 pub mod webhooks;

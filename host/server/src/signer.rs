@@ -14,6 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use quadrille_kit::Shutdown;
 use quadrille_object::{GroupResource, Gvk, Timestamp};
+use quadrille_registry::access::MASTERS;
 use quadrille_registry::{
     Action, Actor, Body, DeleteOptions, PatchFormat, Reason, Registry, Status, Target,
     WriteOptions, WriteRequest,
@@ -25,6 +26,7 @@ use serde_json::{Value, json};
 
 use self::issue::Authority;
 pub use self::issue::SignerError;
+use crate::certificate;
 use crate::identity::PemPair;
 
 const GROUP: &str = "certificates.k8s.io";
@@ -141,7 +143,9 @@ impl Signer {
         let random = self.registry.random();
         let serial = [random.next_u64(), random.next_u64()];
         let now = self.registry.clock().now();
-        self.authority.issue(&request, &usages, serial, now, lives_seconds)
+        let der = self.authority.issue(&request, &usages, serial, now, lives_seconds)?;
+        check_user(&der)?;
+        Ok(issue::pem(&der))
     }
 
     async fn write(
@@ -171,6 +175,18 @@ impl Signer {
             because: vec![stored.revision],
         });
         self.registry.submit(&request, cause).await.map(drop)
+    }
+}
+
+/// Looks at a certificate as the server will when somebody comes with it: whoever has let the request pass, nobody
+/// becomes a master by it.
+fn check_user(der: &[u8]) -> Result<(), String> {
+    match certificate::user(der) {
+        Some(user) if user.is_in(MASTERS) => {
+            Err(format!("nothing is signed for the group {MASTERS}"))
+        }
+        Some(_) => Ok(()),
+        None => Err("the request names no user".to_owned()),
     }
 }
 
@@ -204,7 +220,11 @@ fn step(object: &Value, now: Timestamp) -> Step {
 
 #[cfg(test)]
 mod tests {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject as _;
+
     use super::*;
+    use crate::identity;
 
     #[track_caller]
     #[expect(clippy::needless_pass_by_value, reason = "callers write `json!` in place")]
@@ -215,6 +235,19 @@ mod tests {
         });
         let now = Timestamp::parse_rfc3339("2026-01-02T00:00:01Z").expect("a time");
         assert_eq!(step(&object, now), *expected, "{object}");
+    }
+
+    #[test]
+    fn nothing_is_signed_for_a_master_or_for_nobody() {
+        let now = Timestamp::from_seconds(1_767_225_600);
+        let authority = identity::make_authority(now).expect("an authority");
+        let checked = |name: &str, group: &str| {
+            let pair = identity::make_client_certificate(&authority, name, Some(group), now);
+            let pem = pair.expect("a certificate").certificate;
+            check_user(&CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM"))
+        };
+        assert_eq!(checked("alice", "dev"), Ok(()));
+        assert!(checked("alice", MASTERS).is_err() && checked("", "dev").is_err());
     }
 
     fn decided(kind: &str, at: &str) -> Value {

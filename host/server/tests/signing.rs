@@ -10,7 +10,9 @@ use http::{Method, StatusCode};
 use quadrille_kit::SystemClock;
 use quadrille_server::identity::PemPair;
 use quadrille_server::{Limits, Signer, SignerError};
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData as _, SigningKey as _,
+};
 use serde_json::{Value, json};
 use support::{Client, Host, body_value, within};
 
@@ -39,6 +41,39 @@ fn request(user: &str, group: &str) -> (String, KeyPair) {
     params.distinguished_name.push(DnType::OrganizationName, group);
     let pem = params.serialize_request(&key).expect("a request").pem().expect("PEM");
     (STANDARD.encode(pem), key)
+}
+
+/// An element in DER, with as long a length as is wanted.
+fn element(tag: u8, content: &[&[u8]], long: bool) -> Vec<u8> {
+    let content = content.concat();
+    let length = u8::try_from(content.len()).expect("short");
+    let size: &[u8] = if long || length >= 0x80 { &[0x81, length] } else { &[length] };
+    [&[tag], size, content.as_slice()].concat()
+}
+
+/// What is a request but for one length that is longer than it need be: that of the group, or of what it is.
+fn bent_request(user: &str, group: &str, (bent_kind, bent_group): (bool, bool)) -> String {
+    let key = KeyPair::generate().expect("a key");
+    let named = |kind: u8, text: &str, bent_kind, bent_text| {
+        let kind = element(0x06, &[&[0x55, 0x04, kind]], bent_kind);
+        let pair = element(0x30, &[&kind, &element(0x0c, &[text.as_bytes()], bent_text)], false);
+        element(0x31, &[&pair], false)
+    };
+    let (name, group) = (named(3, user, false, false), named(10, group, bent_kind, bent_group));
+    let subject = element(0x30, &[&name, &group], false);
+    let public = key.subject_public_key_info();
+    let attributes = element(0xa0, &[], false);
+    let information = element(0x30, &[&[2, 1, 0], &subject, &public, &attributes], false);
+    let signature = key.sign(&information).expect("signs");
+    let signature = element(0x03, &[&[0], &signature], false);
+    // ECDSA with SHA-256.
+    let algorithm = [0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
+    pem(&element(0x30, &[&information, &algorithm, &signature], false))
+}
+
+fn pem(der: &[u8]) -> String {
+    let body = STANDARD.encode(der);
+    format!("-----BEGIN CERTIFICATE REQUEST-----\n{body}\n-----END CERTIFICATE REQUEST-----\n")
 }
 
 async fn ask(client: &Client, name: &str, spec: Value) -> (StatusCode, Value) {
@@ -121,4 +156,30 @@ async fn nobody_gets_a_certificate_of_a_master_or_for_a_server() {
     let conditions = failed["status"]["conditions"].as_array().expect("conditions");
     let condition = conditions.iter().find(|c| c["type"] == "Failed").expect("it has failed");
     assert_eq!(condition["reason"], "SignerValidationFailure");
+}
+
+#[tokio::test]
+async fn what_is_judged_of_a_request_is_what_is_signed() {
+    let (_host, client) = start().await;
+    let plain = |group| STANDARD.decode(request("eve", group).0).expect("base64");
+    let plain = |group| String::from_utf8(plain(group)).expect("PEM");
+    let (harmless, master) = (plain("dev"), plain("system:masters"));
+    let requests = [
+        ("two", format!("x{harmless}{master}")),
+        ("second", format!("{harmless}{master}")),
+        ("group", bent_request("eve", "system:masters", (false, true))),
+        ("kind", bent_request("eve", "system:masters", (true, false))),
+        ("fine", bent_request("eve", "dev", (false, false))),
+    ];
+    for (name, pem) in requests {
+        let request = STANDARD.encode(pem);
+        let spec = json!({"request": request, "signerName": SIGNER, "usages": ["client auth"]});
+        let (code, answer) = ask(&client, name, spec).await;
+        let expected =
+            if name == "fine" { StatusCode::CREATED } else { StatusCode::UNPROCESSABLE_ENTITY };
+        assert_eq!(code, expected, "{name}: {answer}");
+    }
+    assert_eq!(approve(&client, "fine").await, StatusCode::OK);
+    let signed = decided(&client, "fine").await;
+    assert!(signed.pointer("/status/certificate").is_some(), "{signed}");
 }

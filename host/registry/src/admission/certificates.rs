@@ -4,17 +4,15 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::access::{Attributes, ResourceAttributes};
+use crate::access::{Attributes, MASTERS, ResourceAttributes};
 use crate::admission::{Operation, Plugin, forbidden, is_of};
 use crate::field::{self, Object};
+use crate::signing_request::{self, SigningRequest};
 use crate::status::Status;
 use crate::write::Attempt;
 
 const GROUP: &str = "certificates.k8s.io";
 const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
-const MASTERS: &str = "system:masters";
-/// 2.5.4.10, the organization, as an element in DER.
-const ORGANIZATION: &[u8] = &[0x06, 0x03, 0x55, 0x04, 0x0a];
 
 /// Decides who may ask for what, approve and sign.
 #[derive(Debug)]
@@ -80,53 +78,17 @@ fn check_subject(attempt: &Attempt<'_>, object: &Object) -> Result<(), Status> {
         return Ok(());
     }
     let request = field::text(object, &["spec", "request"]).unwrap_or_default();
-    if !names_masters(request) {
-        return Ok(());
-    }
-    let why = format!("use of {CLIENT_SIGNER} signer with {MASTERS} group is not allowed");
+    let why = match names_masters(request) {
+        Some(false) => return Ok(()),
+        Some(true) => format!("use of {CLIENT_SIGNER} signer with {MASTERS} group is not allowed"),
+        None => format!("use of {CLIENT_SIGNER} signer needs a request that can be read"),
+    };
     Err(forbidden(attempt, object, &why))
 }
 
-/// Whether an organization of the request (PEM in base64) is that of masters: the element that names the attribute,
-/// and a text right behind it.
-fn names_masters(request: &str) -> bool {
-    let Some(der) = der_of(request) else { return false };
-    let found = |at: usize| {
-        let rest = der.get(at..)?.strip_prefix(ORGANIZATION)?;
-        let (&[_, length], text) = rest.split_first_chunk::<2>()?;
-        Some(text.get(..usize::from(length))? == MASTERS.as_bytes())
-    };
-    (0..der.len()).any(|at| found(at) == Some(true))
-}
-
-fn der_of(request: &str) -> Option<Vec<u8>> {
-    let pem = String::from_utf8(STANDARD.decode(request).ok()?).ok()?;
-    let (_, rest) = pem.split_once("-----BEGIN CERTIFICATE REQUEST-----")?;
-    let (body, _) = rest.split_once("-----END CERTIFICATE REQUEST-----")?;
-    let text: String = body.chars().filter(|c| !c.is_whitespace()).collect();
-    STANDARD.decode(text).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(der: &[u8], expected: bool) {
-        let body = STANDARD.encode(der);
-        let pem = format!(
-            "-----BEGIN CERTIFICATE REQUEST-----\n{body}\n-----END CERTIFICATE REQUEST-----\n"
-        );
-        assert_eq!(names_masters(&STANDARD.encode(pem)), expected);
-    }
-
-    #[test]
-    fn masters_are_found_wherever_the_subject_names_them() {
-        let masters = [ORGANIZATION, &[0x0c, 14], MASTERS.as_bytes()].concat();
-        check(&masters, true);
-        check(&[&[0x30, 0x10], masters.as_slice(), &[0x05, 0x00]].concat(), true);
-        check(&[ORGANIZATION, &[0x0c, 3], b"dev"].concat(), false);
-        check(&masters[..masters.len() - 1], false);
-        check(&[], false);
-    }
+/// Whether an organization of the request (PEM in base64) is that of masters; `None` when it cannot be read. The signer
+/// reads it with the same functions.
+fn names_masters(request: &str) -> Option<bool> {
+    let der = signing_request::der_of(&STANDARD.decode(request).ok()?)?;
+    Some(SigningRequest::read(&der)?.names.organizations.contains(&MASTERS))
 }

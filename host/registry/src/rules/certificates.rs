@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::field::{self, Errors, Object};
 use crate::rules::facts::{KindRules, items, part, text};
+use crate::signing_request::{self, SigningRequest};
 use crate::write::Attempt;
 
 const SECONDS_MIN: i64 = 600;
@@ -153,21 +154,15 @@ fn validate(object: &Object, errors: &mut Errors) {
     validate_conditions(status, errors);
 }
 
-/// What is wrong with the request itself: a PEM block that holds one DER sequence.
+/// What is wrong with the request itself: one PEM block that holds a PKCS #10 structure.
 fn request_problem(request: &str) -> Option<&'static str> {
-    const WRONG: &str = "PEM block type must be CERTIFICATE REQUEST";
     let decoded = STANDARD.decode(request).ok()?;
-    let Ok(pem) = String::from_utf8(decoded) else { return Some(WRONG) };
-    let begin = "-----BEGIN CERTIFICATE REQUEST-----";
-    let Some((_, rest)) = pem.split_once(begin) else { return Some(WRONG) };
-    let Some((body, _)) = rest.split_once("-----END CERTIFICATE REQUEST-----") else {
-        return Some(WRONG);
+    let Some(der) = signing_request::der_of(&decoded) else {
+        return Some("PEM block type must be CERTIFICATE REQUEST");
     };
-    let text: String = body.chars().filter(|c| !c.is_whitespace()).collect();
-    match STANDARD.decode(text) {
-        Err(_) => Some(WRONG),
-        Ok(der) if der.first() == Some(&0x30) && der.len() > 2 => None,
-        Ok(_) => Some("asn1: structure error: tags don't match"),
+    match SigningRequest::read(&der) {
+        Some(_) => None,
+        None => Some("asn1: structure error: tags don't match"),
     }
 }
 

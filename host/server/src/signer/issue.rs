@@ -4,6 +4,7 @@
 //! certificate is written here, element by element, and not by a library that would name the subject anew.
 
 use quadrille_object::Timestamp;
+use quadrille_registry::signing_request::{BIT_STRING, OBJECT_IDENTIFIER, Reader, SEQUENCE};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, SigningKey as _};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -12,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::request::Request;
-use crate::certificate::{BIT_STRING, OBJECT_IDENTIFIER, Reader, SEQUENCE, VERSION};
+use crate::certificate::VERSION;
 use crate::identity::PemPair;
 
 const BOOLEAN: u8 = 0x01;
@@ -74,7 +75,7 @@ impl Authority {
         Ok(Self { name, key })
     }
 
-    /// A certificate for a request, as PEM.
+    /// A certificate for a request, in DER.
     ///
     /// # Errors
     /// When the crypto library cannot sign.
@@ -85,7 +86,7 @@ impl Authority {
         serial: [u64; 2],
         now: Timestamp,
         lives_seconds: i64,
-    ) -> Result<String, String> {
+    ) -> Result<Vec<u8>, String> {
         let begins = now.seconds().saturating_sub(BACKDATE_SECONDS);
         let ends = now.seconds().saturating_add(lives_seconds);
         let validity = element(SEQUENCE, &[&time(begins), &time(ends)]);
@@ -105,7 +106,7 @@ impl Authority {
         );
         let signature = self.key.sign(&body).map_err(|error| error.to_string())?;
         let signature = element(BIT_STRING, &[&[0], &signature]);
-        Ok(pem(&element(SEQUENCE, &[&body, ALGORITHM, &signature])))
+        Ok(element(SEQUENCE, &[&body, ALGORITHM, &signature]))
     }
 }
 
@@ -175,7 +176,8 @@ fn element(tag: u8, content: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-fn pem(der: &[u8]) -> String {
+/// A certificate as PEM.
+pub(super) fn pem(der: &[u8]) -> String {
     const LINE: usize = 64;
     let text = STANDARD.encode(der);
     let lines = text.as_bytes().chunks(LINE).map(|line| String::from_utf8_lossy(line));
