@@ -20,6 +20,7 @@ use crate::answer::{Answer, add_warnings, audit_id, no_such_path, refusal};
 use crate::audit::{self, AuditLog, Noted};
 use crate::authentication::Authenticator;
 use crate::authorization::Authorizer;
+use crate::certificate::Certified;
 use crate::config::Config;
 use crate::extension::{Insight, PluginUploads};
 use crate::fairness::{Fair, Seat, Ticket};
@@ -62,8 +63,8 @@ pub(crate) struct App {
 pub(crate) struct Caller {
     /// Its address.
     pub(crate) address: Arc<str>,
-    /// The user of its certificate, where it has shown one.
-    pub(crate) certified: Option<Arc<User>>,
+    /// The certificate that it has shown.
+    pub(crate) certified: Option<Certified>,
     /// Whether anybody was known on the connection yet.
     pub(crate) stranger: Arc<Stranger>,
 }

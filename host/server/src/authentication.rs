@@ -13,6 +13,7 @@ use quadrille_registry::{Reason, Registry, Status, User};
 use sha2::{Digest as _, Sha256};
 
 use crate::accounts::AccountTokens;
+use crate::certificate::Certified;
 use crate::oidc::Oidc;
 
 /// A token file with a bad line.
@@ -102,12 +103,15 @@ impl Authenticator {
     pub(crate) fn at_once(
         &self,
         headers: &HeaderMap,
-        certified: Option<&Arc<User>>,
+        certified: Option<&Certified>,
     ) -> Option<Arc<User>> {
-        if let Some(user) = certified {
+        if let Some(user) = certified.and_then(|shown| shown.user(self.clock.now())) {
             return Some(Arc::clone(user));
         }
-        let Some(token) = bearer(headers) else { return Some(Arc::clone(&self.tokens.anonymous)) };
+        let Some(token) = bearer(headers) else {
+            // Who has shown a certificate that counts no longer is told so, and is not taken for nobody.
+            return certified.is_none().then(|| Arc::clone(&self.tokens.anonymous));
+        };
         if let Some(user) = self.tokens.user_of(token) {
             return Some(Arc::clone(user));
         }

@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::answer::{Answer, Body};
 use crate::app::{App, Caller, Responding};
-use crate::certificate;
+use crate::certificate::Certified;
 use crate::gather::Gather;
 use crate::stall;
 use crate::strangers::Stranger;
@@ -76,7 +76,7 @@ async fn serve_all(
     let certificate = certificates.and_then(|certificates| certificates.first());
     let caller = Caller {
         address: peer.ip().to_string().into(),
-        certified: certificate.and_then(|certificate| certificate::user(certificate)),
+        certified: certificate.and_then(|certificate| Certified::read(certificate)),
         stranger: Arc::clone(stranger),
     };
     let slot = Slot::default();

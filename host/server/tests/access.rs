@@ -159,6 +159,26 @@ async fn a_client_certificate_names_its_user() {
 }
 
 #[tokio::test]
+async fn a_client_certificate_ends_with_its_time_though_its_connection_lives() {
+    let clock = Arc::new(ManualClock::default());
+    let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+    let trusting = |parts: &mut Parts, authority: &identity::PemPair| {
+        parts.client_authorities = Some(authority.certificate.clone());
+    };
+    let host = Host::bootstrapped(Limits::default(), shared, trusting).await;
+    let zoe = identity::make_client_certificate(&host.authority, "zoe", Some("dev"), clock.now());
+    let client = host.client_as(Some(&zoe.expect("a certificate"))).await;
+    assert_eq!(who(&client, &[]).await.1["username"], "zoe");
+    clock.advance(Duration::from_hours(24 * 824));
+    assert_eq!(who(&client, &[]).await.1["username"], "zoe");
+    clock.advance(Duration::from_hours(25));
+    assert_eq!(who(&client, &[]).await.0, StatusCode::UNAUTHORIZED);
+    let (code, _) = client.ask(Method::GET, "/version", &[], "").await;
+    assert_eq!(code, StatusCode::UNAUTHORIZED, "it is not taken for nobody either");
+    assert_eq!(who(&client, &[ALICE]).await.1["username"], "alice", "a token counts for itself");
+}
+
+#[tokio::test]
 async fn acting_as_somebody_else_needs_the_right_to() {
     let host = host().await;
     let client = host.client().await;
