@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{Method, Request, Version};
 use hyper::body::{Body as _, Incoming};
 use quadrille_kit::{Clock, Random, Shutdown};
-use quadrille_registry::access::{self, Attributes, MASTERS, ResourceAttributes, User};
+use quadrille_registry::access::{self, Attributes, MASTERS, User};
 use quadrille_registry::{Actor, Reason, Registry, Resource, Status};
 use quadrille_store::{Cause, RequestCause};
 
@@ -31,6 +31,7 @@ use crate::openapi::Documents;
 use crate::params::Params;
 use crate::past::Past;
 use crate::path::{Path, ResourcePath};
+use crate::place::{Misplaced, check_place, no_such_resource, resource_attributes, verb_of};
 use crate::present::{self, is_for_people};
 use crate::routes::{Found, RouteCache};
 use crate::strangers::Stranger;
@@ -172,11 +173,7 @@ impl App {
         let (app, caller) = (Arc::clone(self), Arc::clone(caller));
         Either::Right(Box::pin(async move {
             tokio::task::yield_now().await;
-            let turn = match ticket {
-                Ok(None) => Ok(None),
-                Ok(Some(ticket)) => ticket.seat().await.map(Some),
-                Err(status) => Err(status),
-            };
+            let turn = turn_of(ticket).await;
             let id = app.id_of(&parts);
             if let Some(log) = &app.audit_log {
                 let noted = log.begin(&parts, &caller, id.to_str().unwrap_or_default());
@@ -265,11 +262,10 @@ impl App {
         label: &Label,
         (user, turn): (Option<Arc<User>>, Turn),
     ) -> Result<Answer, Status> {
-        let user = match user {
-            Some(user) => Ok(user),
-            None => self.authenticator.user(&parts.headers).await,
+        let (user, turn) = match user {
+            Some(user) => (Ok(user), turn),
+            None => self.identify(parts, caller, turn).await,
         };
-        caller.recognise(user.as_ref().ok());
         let url = parts.uri.path();
         let Some(path) = Path::parse(url) else {
             user?;
@@ -336,7 +332,7 @@ impl App {
     }
 
     /// A seat, or a place in the queue; `None` for those who need none. Health is asked about at any time, and masters
-    /// wait for nobody. Whoever is not known yet shares the seats of the unknown.
+    /// wait for nobody. Whoever is not known yet shares the seats of the unknown, until they are.
     fn ticket(&self, parts: &Parts, user: Option<&Arc<User>>) -> Result<Option<Ticket>, Status> {
         let path = parts.uri.path();
         let is_probe = ["/healthz", "/livez", "/readyz"].iter().any(|of| path.starts_with(of));
@@ -346,6 +342,40 @@ impl App {
             Some(user) => self.fair.ticket(&user.name).map(Some),
             None => self.fair.ticket(&Arc::default()).map(Some),
         }
+    }
+
+    /// Finds out who asks, where that is not known at once, and takes a seat of their own for them. It is found out on
+    /// a seat that all share who are not known yet, so that tokens that nobody knows are not looked at in any number;
+    /// nobody keeps that seat from others while a foreign issuer takes its time.
+    async fn identify(
+        &self,
+        parts: &Parts,
+        caller: &Caller,
+        turn: Turn,
+    ) -> (Result<Arc<User>, Status>, Turn) {
+        let mut shared = match turn {
+            Ok(shared) => shared,
+            Err(status) => return (Err(status), Ok(None)),
+        };
+        let mut found = self.authenticator.look(&parts.headers);
+        if found.is_err() {
+            drop(shared);
+            let renewed = self.authenticator.renew_keys().await;
+            shared = match turn_of(self.ticket(parts, None)).await {
+                Ok(shared) => shared,
+                Err(status) => return (Err(status), Ok(None)),
+            };
+            if renewed {
+                found = self.authenticator.look(&parts.headers);
+            }
+        }
+        drop(shared);
+        let Ok(Some(user)) = found else {
+            return (Err(Status::new(Reason::Unauthorized, "Unauthorized")), Ok(None));
+        };
+        caller.recognise(Some(&user));
+        let own = turn_of(self.ticket(parts, Some(&user))).await;
+        (Ok(user), own)
     }
 
     /// Finds out whether somebody whose turn it is may do what they ask for, as themselves or as somebody else.
@@ -412,6 +442,14 @@ impl App {
     }
 }
 
+/// Waits for a seat, where one is needed.
+async fn turn_of(ticket: Result<Option<Ticket>, Status>) -> Turn {
+    match ticket? {
+        Some(ticket) => ticket.seat().await.map(Some),
+        None => Ok(None),
+    }
+}
+
 fn finish(parts: &Parts, mut answer: Answer, id: HeaderValue) -> Answer {
     gzip::pack_whole(parts, &mut answer);
     answer.headers_mut().insert(audit_id(), id);
@@ -426,115 +464,4 @@ fn warned(answer: Result<Answer, Status>, warning: &str) -> Result<Answer, Statu
     };
     add_warnings(&mut answer, &[warning.to_owned()]);
     Ok(answer)
-}
-
-fn resource_attributes<'a>(path: &'a ResourcePath<'a>) -> ResourceAttributes<'a> {
-    let name = path.name.as_deref().unwrap_or_default();
-    // A Namespace is its own namespace where permissions are concerned.
-    let is_namespace = path.group.is_empty() && path.resource == "namespaces";
-    ResourceAttributes {
-        group: path.group,
-        version: path.version,
-        resource: &path.resource,
-        subresource: path.subresource.as_deref().unwrap_or_default(),
-        namespace: if is_namespace { name } else { &path.namespace },
-        name,
-    }
-}
-
-fn verb_of(method: &Method, path: &ResourcePath<'_>, watch: bool) -> &'static str {
-    match (method.as_str(), &path.name) {
-        ("GET" | "HEAD", Some(_)) if path.watch => "watch",
-        ("GET" | "HEAD", Some(_)) => "get",
-        ("GET" | "HEAD", None) if watch => "watch",
-        ("GET" | "HEAD", None) => "list",
-        ("POST", _) => "create",
-        ("PUT", _) => "update",
-        ("PATCH", _) => "patch",
-        ("DELETE", Some(_)) => "delete",
-        ("DELETE", None) => "deletecollection",
-        _ => "",
-    }
-}
-
-/// What stands in the way of a request to a resource that exists.
-enum Misplaced {
-    /// Nothing is served at the path.
-    Path,
-    /// The resource refuses.
-    Refused(Status),
-}
-
-/// Whether the resource is served at such a path, and answers the verb. Custom resources are refused in words
-/// of their own, as kube-apiserver serves them by another part.
-fn check_place(
-    path: &ResourcePath<'_>,
-    resource: &Resource,
-    verb: &'static str,
-) -> Result<(), Misplaced> {
-    let whole = path.name.is_none();
-    // What is not stored is served at the place where it is created alone.
-    if !resource.is_stored() && (!whole || resource.namespaced == path.namespace.is_empty()) {
-        return Err(Misplaced::Refused(no_such_resource()));
-    }
-    let everywhere = whole && matches!(verb, "list" | "watch");
-    if resource.namespaced == path.namespace.is_empty() && !everywhere {
-        return Err(match (resource.custom, whole && resource.namespaced) {
-            (true, _) => Misplaced::Path,
-            (false, true) => Misplaced::Refused(method_not_allowed()),
-            (false, false) => Misplaced::Refused(no_such_resource()),
-        });
-    }
-    if !resource.namespaced && !path.namespace.is_empty() {
-        let refused = Misplaced::Refused(no_such_resource());
-        return Err(if resource.custom { Misplaced::Path } else { refused });
-    }
-    let verbs = match &path.subresource {
-        Some(name) => match resource.subresource(name) {
-            Some(subresource) => &subresource.verbs,
-            None if resource.custom => {
-                let name = path.name.as_deref().unwrap_or_default();
-                return Err(Misplaced::Refused(Status::not_found(&resource.qualified(), name)));
-            }
-            None => return Err(Misplaced::Refused(no_such_resource())),
-        },
-        None => &resource.verbs,
-    };
-    let fits = match verb {
-        "create" => whole || path.subresource.is_some(),
-        "update" | "patch" => !whole,
-        _ => true,
-    };
-    if fits && verbs.contains(&verb) {
-        return Ok(());
-    }
-    Err(Misplaced::Refused(if resource.custom {
-        unsupported(resource, verb)
-    } else {
-        method_not_allowed()
-    }))
-}
-
-/// The 405 of a custom resource.
-fn unsupported(resource: &Resource, verb: &str) -> Status {
-    let details = quadrille_registry::status::StatusDetails {
-        group: resource.gvr.group.as_ref().to_owned(),
-        kind: resource.gvr.resource.as_ref().to_owned(),
-        ..Default::default()
-    };
-    let kind = resource.qualified();
-    let message = format!("{verb} is not supported on resources of kind \"{kind}\"");
-    Status { details: Some(Box::new(details)), ..Status::new(Reason::MethodNotAllowed, message) }
-}
-
-/// The 404 for a resource that is not served.
-pub(crate) fn no_such_resource() -> Status {
-    let message = "the server could not find the requested resource";
-    Status { details: Some(Box::default()), ..Status::new(Reason::NotFound, message) }
-}
-
-/// The 405.
-pub(crate) fn method_not_allowed() -> Status {
-    let message = "the server does not allow this method on the requested resource";
-    Status { details: Some(Box::default()), ..Status::new(Reason::MethodNotAllowed, message) }
 }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use quadrille_kit::Clock;
-use quadrille_registry::{Reason, Registry, Status, User};
+use quadrille_registry::{Registry, User};
 use sha2::{Digest as _, Sha256};
 
 use crate::accounts::AccountTokens;
 use crate::certificate::Certified;
-use crate::oidc::Oidc;
+use crate::oidc::{LacksKey, Oidc};
 
 /// A token file with a bad line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,8 +76,7 @@ impl Tokens {
 
     /// Whose a token is.
     fn user_of(&self, token: &[u8]) -> Option<&Arc<User>> {
-        let digest: [u8; 32] = Sha256::digest(token).into();
-        self.users.get(&digest)
+        self.users.get(&digest(token))
     }
 }
 
@@ -112,22 +111,33 @@ impl Authenticator {
             // Who has shown a certificate that counts no longer is told so, and is not taken for nobody.
             return certified.is_none().then(|| Arc::clone(&self.tokens.anonymous));
         };
-        if let Some(user) = self.tokens.user_of(token) {
+        let digest = digest(token);
+        if let Some(user) = self.tokens.users.get(&digest) {
             return Some(Arc::clone(user));
         }
-        let accounts = self.accounts.as_ref()?;
-        accounts.seen(std::str::from_utf8(token).ok()?, &self.registry, self.clock.now())
+        let account = self
+            .accounts
+            .as_ref()
+            .and_then(|accounts| accounts.seen(&digest, &self.registry, self.clock.now()));
+        account.or_else(|| self.oidc.as_ref()?.seen(&digest))
     }
 
-    /// The user of a request whose user is not known at once.
+    /// The user of a request whose user is not known at once; `None` when nobody knows its token.
     ///
     /// # Errors
-    /// 401 when nobody knows the token.
-    pub(crate) async fn user(&self, headers: &HeaderMap) -> Result<Arc<User>, Status> {
-        let unauthorized = || Status::new(Reason::Unauthorized, "Unauthorized");
+    /// When that takes keys of the foreign issuer that are not known yet.
+    pub(crate) fn look(&self, headers: &HeaderMap) -> Result<Option<Arc<User>>, LacksKey> {
         let token = bearer(headers).and_then(|token| std::str::from_utf8(token).ok());
-        let reviewed = self.review(token.ok_or_else(unauthorized)?, self.audiences()).await;
-        reviewed.user.map(|(user, _)| user).ok_or_else(unauthorized)
+        let Some(token) = token else { return Ok(None) };
+        Ok(self.look_at(token, self.audiences())?.user.map(|(user, _)| user))
+    }
+
+    /// Asks the foreign issuer for its keys, unless somebody has just done so; true when there may be new ones.
+    pub(crate) async fn renew_keys(&self) -> bool {
+        match &self.oidc {
+            Some(oidc) => oidc.renew().await,
+            None => false,
+        }
     }
 
     /// The audiences of this API.
@@ -137,6 +147,16 @@ impl Authenticator {
 
     /// Whose a token is, given whom it may be meant for.
     pub(crate) async fn review(&self, token: &str, audiences: &[String]) -> Reviewed {
+        match self.look_at(token, audiences) {
+            Ok(found) => found,
+            Err(LacksKey) if self.renew_keys().await => {
+                self.look_at(token, audiences).unwrap_or_default()
+            }
+            Err(LacksKey) => Reviewed::default(),
+        }
+    }
+
+    fn look_at(&self, token: &str, audiences: &[String]) -> Result<Reviewed, LacksKey> {
         let shared = |of: &[String]| -> Vec<String> {
             audiences.iter().filter(|audience| of.contains(audience)).cloned().collect()
         };
@@ -144,20 +164,24 @@ impl Authenticator {
             && let Some((user, verified)) = accounts.verify(token, &self.registry, self.clock.now())
         {
             let found = shared(&verified.audiences);
-            return Reviewed { user: (!found.is_empty()).then_some((user, found)) };
+            return Ok(Reviewed { user: (!found.is_empty()).then_some((user, found)) });
         }
         // The others' tokens are for this API and nobody else.
         let ours = self.audiences();
         let found = shared(ours);
         if found.is_empty() && !ours.is_empty() {
-            return Reviewed::default();
+            return Ok(Reviewed::default());
         }
         if let Some(user) = self.tokens.user_of(token.as_bytes()) {
-            return Reviewed { user: Some((Arc::clone(user), found)) };
+            return Ok(Reviewed { user: Some((Arc::clone(user), found)) });
         }
-        let Some(oidc) = &self.oidc else { return Reviewed::default() };
-        Reviewed { user: oidc.user(token).await.map(|user| (user, found)) }
+        let Some(oidc) = &self.oidc else { return Ok(Reviewed::default()) };
+        Ok(Reviewed { user: oidc.look(token)?.map(|user| (user, found)) })
     }
+}
+
+fn digest(token: &[u8]) -> [u8; 32] {
+    Sha256::digest(token).into()
 }
 
 /// The token of a request; `None` where there is none, or credentials of another kind.

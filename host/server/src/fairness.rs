@@ -3,7 +3,8 @@
 //! A request takes a seat when it arrives and leaves it when its answer begins. While all seats are
 //! taken, requests wait in a queue per user; a free seat goes to the user who has the fewest, so that however many
 //! requests and connections one user opens, another's next request waits for about one seat. Queues and waiting
-//! have bounds, beyond which the answer is 429. Watches leave their seat as soon as they run; `system:masters`, to
+//! have bounds, beyond which the answer is 429. Who has to be found out first shares seats with all such, and then takes
+//! one of their own. Watches leave their seat as soon as they run; `system:masters`, to
 //! which the operator belongs, and the host's own controllers, which come by another way, need none.
 
 use std::collections::{HashMap, VecDeque};

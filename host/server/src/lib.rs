@@ -34,6 +34,7 @@ mod openapi;
 mod params;
 mod past;
 mod path;
+mod place;
 mod present;
 mod routes;
 mod shape;

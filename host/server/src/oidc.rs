@@ -3,19 +3,23 @@
 //! The issuer's keys are fetched when a token needs one that is not known, at most once in [`REFRESH_PAUSE`] however
 //! many such tokens come: nobody can make the host hammer its issuer. Whoever waits for a fetch waits for a bounded
 //! time. Keys stay until a fetch brings others, so that an issuer that is away harms only those with newer keys.
+//!
+//! A verified token is remembered by its hash, until its time is over or the keys are others, so that its signature is
+//! checked once and its user is known at once.
 
 mod fetch;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use quadrille_kit::Clock;
 use quadrille_registry::access::User;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
 use crate::jwt::{Parsed, PublicKey};
@@ -30,6 +34,9 @@ const SKEW_SECONDS: i64 = 10;
 const KEYS_MAX: usize = 100;
 /// How many groups of a token are taken.
 const GROUPS_MAX: usize = 1000;
+
+/// How many verified tokens are remembered; beyond it all are forgotten.
+const REMEMBERED_MAX: usize = 1024;
 
 /// What is believed of which issuer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,8 +70,40 @@ pub struct Oidc {
     fetched: Mutex<Option<Duration>>,
 }
 
-/// The issuer's keys, by id.
-type Keys = Vec<(String, PublicKey)>;
+/// The issuer's keys, and the tokens that they were found to have signed.
+#[derive(Debug, Default)]
+struct Keys {
+    /// By id.
+    keys: Vec<(String, PublicKey)>,
+    /// By the SHA-256 of the token.
+    remembered: std::sync::Mutex<HashMap<[u8; 32], Remembered>>,
+}
+
+#[derive(Clone, Debug)]
+struct Remembered {
+    user: Arc<User>,
+    /// In seconds.
+    expires: i64,
+}
+
+/// A token may be good, but is signed with a key that is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LacksKey;
+
+impl Keys {
+    fn have_signed(&self, token: &Parsed<'_>) -> bool {
+        let fits = |id: &str| token.key_id.is_empty() || token.key_id == id;
+        self.keys.iter().any(|(id, key)| fits(id) && token.is_signed_by(key))
+    }
+
+    fn remember(&self, token: &str, what: Remembered) {
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() >= REMEMBERED_MAX {
+            remembered.clear();
+        }
+        remembered.insert(Sha256::digest(token).into(), what);
+    }
+}
 
 impl Oidc {
     /// Checks the configuration; fetches nothing yet.
@@ -78,13 +117,38 @@ impl Oidc {
         Ok(Self { config, clock, fetcher, keys, fetched })
     }
 
-    /// Whose a token is; `None` when it is not of this issuer, or does not hold.
-    pub(crate) async fn user(&self, token: &str) -> Option<Arc<User>> {
-        let token = Parsed::parse(token)?;
-        if !self.is_meant_for_us(&token) || !self.is_signed(&token).await {
-            return None;
+    /// Whose a token is, as far as the known keys tell; `None` when it is not of this issuer, or does not hold.
+    ///
+    /// # Errors
+    /// When it takes keys that are not known; [`Oidc::renew`] may bring them.
+    pub(crate) fn look(&self, token: &str) -> Result<Option<Arc<User>>, LacksKey> {
+        let Some(parsed) = Parsed::parse(token) else { return Ok(None) };
+        if !self.is_meant_for_us(&parsed) {
+            return Ok(None);
         }
-        self.claimed(&token).map(Arc::new)
+        let keys = self.keys.load();
+        if !keys.have_signed(&parsed) {
+            // A wrong signature by a known key is no reason to ask for others.
+            let known = keys.keys.iter().any(|(id, _)| *id == parsed.key_id);
+            return if known && !parsed.key_id.is_empty() { Ok(None) } else { Err(LacksKey) };
+        }
+        let Some(user) = self.claimed(&parsed).map(Arc::new) else { return Ok(None) };
+        if let Some(expires) = parsed.seconds("exp") {
+            keys.remember(token, Remembered { user: Arc::clone(&user), expires });
+        }
+        Ok(Some(user))
+    }
+
+    /// The user of a token that was seen before, by its SHA-256; costs no signature check.
+    pub(crate) fn seen(&self, digest: &[u8; 32]) -> Option<Arc<User>> {
+        let keys = self.keys.load();
+        let mut remembered = keys.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = remembered.get(digest)?;
+        if self.clock.now().seconds() < found.expires {
+            return Some(Arc::clone(&found.user));
+        }
+        remembered.remove(digest);
+        None
     }
 
     fn is_meant_for_us(&self, token: &Parsed<'_>) -> bool {
@@ -97,26 +161,8 @@ impl Oidc {
             && required.into_iter().all(|(claim, value)| token.text(claim) == Some(value))
     }
 
-    async fn is_signed(&self, token: &Parsed<'_>) -> bool {
-        if self.is_signed_by_known(token) {
-            return true;
-        }
-        let known = self.keys.load().iter().any(|(id, _)| *id == token.key_id);
-        // A wrong signature by a known key is no reason to ask for others.
-        if known && !token.key_id.is_empty() {
-            return false;
-        }
-        self.refresh().await && self.is_signed_by_known(token)
-    }
-
-    fn is_signed_by_known(&self, token: &Parsed<'_>) -> bool {
-        let keys = self.keys.load();
-        let fits = |id: &str| token.key_id.is_empty() || token.key_id == id;
-        keys.iter().any(|(id, key)| fits(id) && token.is_signed_by(key))
-    }
-
     /// Fetches the keys unless somebody has just done so; true when there may be new ones.
-    async fn refresh(&self) -> bool {
+    pub(crate) async fn renew(&self) -> bool {
         let asked = self.clock.monotonic();
         let mut fetched = self.fetched.lock().await;
         match *fetched {
@@ -156,7 +202,7 @@ impl Oidc {
             let id = jwk.get("kid").and_then(Value::as_str).unwrap_or_default();
             Some((id.to_owned(), PublicKey::from_jwk(jwk)?))
         });
-        Ok(keys.collect())
+        Ok(Keys { keys: keys.collect(), ..Keys::default() })
     }
 
     /// The user that a token's claims are about; `None` when they name none.

@@ -22,7 +22,8 @@ use hyper::body::Incoming;
 use quadrille_registry::Status;
 
 use crate::answer::Answer;
-use crate::app::{App, ResourceRequest, method_not_allowed};
+use crate::app::{App, ResourceRequest};
+use crate::place::method_not_allowed;
 
 /// Answers a request to a resource.
 pub(crate) async fn answer(

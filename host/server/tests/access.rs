@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use http::{Method, StatusCode};
 use quadrille_kit::{Clock, ManualClock, SystemClock};
 use quadrille_server::{AuditConfig, Limits, Parts, Policy, identity};
 use serde_json::{Value, json};
 use support::{Client, Host, within};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const ALICE: (&str, &str) = ("authorization", "Bearer alice-token");
 const BOB: (&str, &str) = ("authorization", "Bearer bob-token");
@@ -248,6 +251,53 @@ async fn a_greedy_user_does_not_starve_a_modest_one() {
     // In a queue that all share, each of the modest one's requests would wait for the 60 of the greedy one; here it
     // waits for about the seats that are taken.
     assert!(served < 20 * REQUESTS, "{served} answers went before {REQUESTS}");
+}
+
+#[tokio::test]
+async fn who_comes_with_new_tokens_takes_seats_of_their_own() {
+    let limits = Limits { requests_per_user_max: 2, queue_per_user_max: 1, ..Limits::default() };
+    let host = Host::bootstrapped(limits, Arc::new(SystemClock::default()), |_, _| {}).await;
+    let client = host.client().await;
+    let mut held = Vec::new();
+    for account in ["greedy", "modest"] {
+        create(&client, ACCOUNTS, json!({"metadata": {"name": account}})).await;
+        bind(&client, "edit", &format!("system:serviceaccount:default:{account}")).await;
+    }
+    for _ in 0..2 {
+        let greedy = token(&client, "greedy", json!({})).await;
+        held.push(begin_post(&host, &greedy).await);
+    }
+    let bad = ("authorization", "Bearer nobody.knows.it");
+    for _ in 0..3 {
+        let modest = token(&client, "modest", json!({})).await;
+        let answer = client.ask(Method::GET, MAPS, &[("authorization", &modest)], "").await;
+        assert_eq!(answer.0, StatusCode::OK, "{}", answer.1);
+        assert_eq!(client.ask(Method::GET, MAPS, &[bad], "").await.0, StatusCode::UNAUTHORIZED);
+    }
+    // Of two more of the greedy one waits, and the other finds no place to.
+    let greedy = token(&client, "greedy", json!({})).await;
+    let header = [("authorization", greedy.as_str())];
+    let ask = || client.ask(Method::GET, MAPS, &header, "");
+    let mut more: FuturesUnordered<_> = [ask(), ask()].into_iter().collect();
+    let refused = more.next().await.expect("an answer");
+    assert_eq!(refused.0, StatusCode::TOO_MANY_REQUESTS, "{}", refused.1);
+    drop(held);
+    let served = more.next().await.expect("an answer");
+    assert_eq!(served.0, StatusCode::OK, "{}", served.1);
+}
+
+/// Begins a POST and keeps its body back; ends when the server waits for that.
+async fn begin_post(host: &Host, token: &str) -> impl Sized + use<> {
+    let mut stream = host.tls(b"http/1.1").await;
+    let head = format!(
+        "POST {MAPS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let mut answer = [0; 12];
+    within(stream.read_exact(&mut answer)).await.expect("it goes on");
+    assert_eq!(&answer, b"HTTP/1.1 100");
+    stream
 }
 
 /// Sixty requests at a time on six connections, until the shutdown.

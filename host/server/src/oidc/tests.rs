@@ -70,8 +70,20 @@ impl World {
         key.sign(&claims).expect("signs")
     }
 
+    async fn user(&self, token: &str) -> Option<Arc<User>> {
+        match self.oidc.look(token) {
+            Ok(found) => found,
+            Err(LacksKey) if self.oidc.renew().await => self.oidc.look(token).ok().flatten(),
+            Err(LacksKey) => None,
+        }
+    }
+
     async fn name(&self, token: &str) -> Option<String> {
-        self.oidc.user(token).await.map(|user| user.name.as_ref().to_owned())
+        self.user(token).await.map(|user| user.name.as_ref().to_owned())
+    }
+
+    fn seen(&self, token: &str) -> Option<Arc<User>> {
+        self.oidc.seen(&Sha256::digest(token).into())
     }
 }
 
@@ -117,7 +129,7 @@ async fn a_token_names_user_and_groups_with_their_prefixes() {
     let world = World::start(config).await;
     let key = key();
     world.publish(&[&key]);
-    let user = world.oidc.user(&world.token(&key, |_| {})).await.expect("a user");
+    let user = world.user(&world.token(&key, |_| {})).await.expect("a user");
     assert_eq!(*user, User::known("oidc:zoe", "", &["oidc:dev"]));
 }
 
@@ -187,4 +199,39 @@ async fn new_keys_are_fetched_when_they_are_needed_and_not_more_often() {
     }
     assert_eq!(fetches(), 3);
     assert!(world.name(&world.token(&old, |_| {})).await.is_some(), "the known keys stay");
+}
+
+#[tokio::test]
+async fn a_verified_token_is_known_at_once_until_its_time_or_its_key_is_over() {
+    let world = World::start(OidcConfig::default()).await;
+    let (old, new) = (key(), key());
+    world.publish(&[&old]);
+    let (token, other) = (world.token(&old, |_| {}), world.token(&old, |c| c["sub"] = json!("al")));
+    assert_eq!(world.seen(&token), None);
+    let user = world.user(&token).await.expect("a user");
+    assert_eq!((world.seen(&token), world.seen(&other)), (Some(user), None));
+    assert!(world.name(&other).await.is_some() && world.seen(&other).is_some());
+    world.clock.advance(Duration::from_mins(1));
+    assert_eq!(world.seen(&token), None, "its time is over");
+    let token = world.token(&old, |_| {});
+    assert!(world.name(&token).await.is_some() && world.seen(&token).is_some());
+    world.publish(&[&new]);
+    assert!(world.name(&world.token(&new, |_| {})).await.is_some());
+    assert_eq!(world.seen(&token), None, "its key is gone");
+    let forged = world.token(&key(), |_| {});
+    assert!(world.name(&forged).await.is_none() && world.seen(&forged).is_none());
+}
+
+#[tokio::test]
+async fn tokens_that_are_remembered_are_bounded() {
+    let world = World::start(OidcConfig::default()).await;
+    let key = key();
+    world.publish(&[&key]);
+    for number in 0..=REMEMBERED_MAX {
+        let token = world.token(&key, |claims| claims["sub"] = json!(number.to_string()));
+        assert!(world.name(&token).await.is_some());
+    }
+    let keys = world.oidc.keys.load();
+    let remembered = keys.remembered.lock().expect("not poisoned").len();
+    assert!((1..=REMEMBERED_MAX).contains(&remembered), "{remembered}");
 }

@@ -10,10 +10,11 @@ use quadrille_registry::{Reason, Status};
 use serde_json::Value;
 
 use crate::answer::{Answer, Body, JSON, answer};
-use crate::app::{App, method_not_allowed};
+use crate::app::App;
 use crate::discovery::{self, Aggregated, Root};
 use crate::negotiate::{Encoding, Media, negotiate_document};
 use crate::openapi::{Document, Version2};
+use crate::place::method_not_allowed;
 use crate::present;
 
 /// Answers a path without its trailing slash; `None` when it is no document's.

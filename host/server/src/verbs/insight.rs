@@ -16,11 +16,12 @@ use quadrille_registry::{Reason, Status, User};
 
 use super::body;
 use crate::answer::{Answer, Body, answer as answer_with, json_value, text};
-use crate::app::{App, actor, method_not_allowed};
+use crate::app::{App, actor};
 use crate::extension::{Form, Question, Reply, ReplyStream, Rights};
 use crate::negotiate::Media;
 use crate::params::parameter;
 use crate::path::decode;
+use crate::place::method_not_allowed;
 
 const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 const FILE: HeaderValue = HeaderValue::from_static("application/octet-stream");

@@ -14,11 +14,12 @@ use quadrille_store::{Key, View as _};
 
 use super::body;
 use crate::answer::{Answer, Body, TEXT, answer as answer_with, json_value};
-use crate::app::{App, actor, method_not_allowed};
+use crate::app::{App, actor};
 use crate::extension::{LogOptions, PluginUploads, Upload};
 use crate::negotiate::Media;
 use crate::params::parameter;
 use crate::path::ResourcePath;
+use crate::place::method_not_allowed;
 
 const GROUP: &str = "quadrille.dev";
 const RESOURCE: &str = "plugins";

@@ -20,9 +20,10 @@ use serde_json::Value;
 use super::list::{self, ListMetadata, Selected};
 use super::options;
 use crate::answer::{Answer, Body, answer as answer_with};
-use crate::app::{App, ResourceRequest, method_not_allowed};
+use crate::app::{App, ResourceRequest};
 use crate::extension::Insight;
 use crate::framing::Framing;
+use crate::place::method_not_allowed;
 use crate::present;
 
 /// How long a watch lets a question wait before it looks whether its own time is over.

@@ -37,7 +37,7 @@ pub(crate) async fn create(
     let options = options::write(&request.params, WriteKind::Create)?;
     let action = Action::Create(body::object(&bytes, body::encoding(request.parts)?, KIND)?);
     let kind = Gvk::new(GROUP, "v1", KIND);
-    let resource = app.registry.resource_of(&kind).ok_or_else(crate::app::no_such_resource)?;
+    let resource = app.registry.resource_of(&kind).ok_or_else(crate::place::no_such_resource)?;
     let target = Target {
         resource,
         namespace: request.path.namespace.as_ref().into(),
