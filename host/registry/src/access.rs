@@ -30,6 +30,7 @@ use crate::status::{Reason, Status, StatusDetails};
 pub(crate) use index::is_indexed;
 use index::{Books, Index};
 pub use keep::KeepError;
+pub(crate) use keep::STORE_PAUSE;
 pub use rule::{PolicyRule, Rights};
 
 /// The group whose members may do everything.

@@ -142,6 +142,22 @@ struct RawSubject {
 }
 
 impl Access {
+    /// The keys of all that it knows.
+    pub(crate) fn known(&self) -> Vec<Key> {
+        let books = self.books.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let key = |(of_cluster, of_namespace), namespace: &Arc<str>, name: &Arc<str>| {
+            let resource = if namespace.is_empty() { of_cluster } else { of_namespace };
+            let resource = GroupResource::new(GROUP, resource);
+            Key { resource, namespace: Arc::clone(namespace), name: Arc::clone(name) }
+        };
+        let roles = books.roles.keys();
+        let roles = roles.map(|of| key((CLUSTER_ROLES, ROLES), &of.namespace, &of.name));
+        let bindings = books.bindings.keys();
+        let bindings = bindings
+            .map(|(namespace, name)| key((CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS), namespace, name));
+        roles.chain(bindings).collect()
+    }
+
     /// Brings the index up to date with what the store says now about some keys; others' are passed over. The view is
     /// taken by `view` while the books are held, so that of two racing changes the later one stays.
     pub(crate) fn follow<'k, V: View>(

@@ -7,6 +7,7 @@
 //! chain bounds.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quadrille_kit::Shutdown;
 use quadrille_object::Gvk;
@@ -29,20 +30,24 @@ const ROUNDS_MAX: usize = 16;
 /// Who manages the rules of aggregated roles.
 const MANAGER: &str = "clusterrole-aggregation-controller";
 
+/// How long a keeper waits after the store could not be read, or written.
+pub(crate) const STORE_PAUSE: Duration = Duration::from_secs(1);
+
 /// Why the keeping ended.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot follow the changes of roles and bindings")]
 pub struct KeepError(#[source] ChangesError);
 
 impl Registry {
-    /// Makes the index from what the store says.
+    /// Makes the index from what the store says. What it knows is looked at, too: some of that may be gone.
     pub(crate) fn load_access(&self) {
+        let mut keys = self.access().known();
         let snapshot = self.store().snapshot();
         for resource in resources() {
             let objects = snapshot.list(&Query::whole(Range::all(resource)));
-            let keys: Vec<Key> = objects.iter().map(|object| object.key.clone()).collect();
-            self.follow_access(&keys);
+            keys.extend(objects.iter().map(|object| object.key.clone()));
         }
+        self.follow_access(&keys);
     }
 
     /// Brings the index up to date with what the store says now about some keys.
@@ -53,35 +58,39 @@ impl Registry {
     /// Keeps the index and the aggregated roles in step with the store until the shutdown.
     ///
     /// # Errors
-    /// When the changes cannot be read.
+    /// When the store is closed before the shutdown.
     pub async fn keep_access(self, shutdown: Shutdown) -> Result<(), KeepError> {
         let mut after = self.store().revision();
         self.load_access();
         loop {
-            self.aggregate().await;
             let kept = tokio::select! {
                 () = shutdown.started() => return Ok(()),
                 kept = self.keep_after(after) => kept,
             };
             match kept {
-                // Too far behind: whatever has changed meanwhile is read whole.
-                ChangesError::Expired { .. } => {
-                    after = self.store().revision();
-                    self.load_access();
-                }
+                ChangesError::Expired { .. } => {}
+                // The disk may be read again in a while, and what is in memory does not need it.
+                ChangesError::Unavailable(_) => tokio::select! {
+                    () = shutdown.started() => return Ok(()),
+                    () = self.clock().sleep(STORE_PAUSE) => {}
+                },
                 ChangesError::Closed if shutdown.is_started() => return Ok(()),
-                error @ (ChangesError::Closed | ChangesError::Unavailable(_)) => {
-                    return Err(KeepError(error));
-                }
+                ChangesError::Closed => return Err(KeepError(kept)),
             }
+            // Too far behind: whatever has changed meanwhile is read whole.
+            after = self.store().revision();
+            self.load_access();
         }
     }
 
     async fn keep_after(&self, after: Revision) -> ChangesError {
         let [mut roles, mut cluster_roles, mut bindings, mut cluster_bindings] =
             resources().map(|of| self.store().changes(ChangeFilter { resource: Some(of) }, after));
+        let mut aggregated = self.aggregate().await;
         loop {
             let aggregates = tokio::select! {
+                // The store did not take the rules; no change would tell that it does again.
+                () = async { self.clock().sleep(STORE_PAUSE).await }, if !aggregated => Ok(true),
                 batch = roles.next() => batch.map(|batch| self.keep_batch(&batch, false)),
                 batch = cluster_roles.next() => batch.map(|batch| self.keep_batch(&batch, true)),
                 batch = bindings.next() => batch.map(|batch| self.keep_batch(&batch, false)),
@@ -89,13 +98,13 @@ impl Registry {
             };
             match aggregates {
                 Err(error) => return error,
-                Ok(true) => {
+                Ok(due) if due || !aggregated => {
                     if let Some(error) = self.take_rest(&mut cluster_roles) {
                         return error;
                     }
-                    self.aggregate().await;
+                    aggregated = self.aggregate().await;
                 }
-                Ok(false) => {}
+                Ok(_) => {}
             }
         }
     }
@@ -118,12 +127,12 @@ impl Registry {
         }
     }
 
-    /// Gives the aggregated roles the rules that they should have.
-    pub(crate) async fn aggregate(&self) {
+    /// Gives the aggregated roles the rules that they should have; false when the store takes none now.
+    async fn aggregate(&self) -> bool {
         for _ in 0..ROUNDS_MAX {
             let stale = self.access().stale();
             if stale.is_empty() {
-                return;
+                return true;
             }
             for (name, rules) in stale {
                 match Box::pin(self.give_rules(&name, &rules)).await {
@@ -132,11 +141,15 @@ impl Registry {
                         if !matches!(status.reason, Reason::NotFound | Reason::Conflict) =>
                     {
                         tracing::warn!(object = &*name, error = %status, "role is not aggregated");
+                        if status.reason == Reason::ServiceUnavailable {
+                            return false;
+                        }
                     }
                     Ok(()) | Err(_) => {}
                 }
             }
         }
+        true
     }
 
     async fn give_rules(&self, name: &Arc<str>, rules: &[PolicyRule]) -> Result<(), Status> {

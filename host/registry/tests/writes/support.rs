@@ -29,10 +29,14 @@ impl Host {
 
     /// The same on a disk: only there a commit takes time, in which others decide on what they see.
     pub(crate) async fn start_in(dir: Option<&Path>) -> Self {
-        let supervisor = Supervisor::default();
-        let clock = Arc::new(ManualClock::default());
         let dir = dir.map(Path::to_owned);
         let config = quadrille_store::Config { dir, ..quadrille_store::Config::default() };
+        Self::start_on(config, Arc::new(ManualClock::default())).await
+    }
+
+    /// The same on a store of its own kind.
+    pub(crate) async fn start_on(config: quadrille_store::Config, clock: Arc<ManualClock>) -> Self {
+        let supervisor = Supervisor::default();
         let store = Store::open(config, Arc::<ManualClock>::clone(&clock), &supervisor)
             .await
             .expect("opens");

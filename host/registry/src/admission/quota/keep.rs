@@ -15,6 +15,7 @@ use quadrille_store::{
 };
 
 use super::{quotas, recount, usage};
+use crate::access::STORE_PAUSE;
 use crate::registry::Registry;
 use crate::write::parse;
 
@@ -39,7 +40,7 @@ impl Registry {
     /// Keeps what quotas say is used in step with the store until the shutdown.
     ///
     /// # Errors
-    /// When the changes cannot be read.
+    /// When the store is closed before the shutdown.
     pub async fn keep_quotas(self, shutdown: Shutdown) -> Result<(), KeepQuotasError> {
         loop {
             let snapshot = self.store().snapshot();
@@ -56,10 +57,13 @@ impl Registry {
             match ended {
                 // Too far behind: everything is counted again.
                 ChangesError::Expired { .. } => {}
+                // So it is when the disk could not be read, which counting does not need.
+                ChangesError::Unavailable(_) => tokio::select! {
+                    () = shutdown.started() => return Ok(()),
+                    () = self.clock().sleep(STORE_PAUSE) => {}
+                },
                 ChangesError::Closed if shutdown.is_started() => return Ok(()),
-                error @ (ChangesError::Closed | ChangesError::Unavailable(_)) => {
-                    return Err(KeepQuotasError(error));
-                }
+                ChangesError::Closed => return Err(KeepQuotasError(ended)),
             }
         }
     }
