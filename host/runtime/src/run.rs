@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use quadrille_object::Timestamp;
 use quadrille_registry::Turn;
-use quadrille_store::{Cause, ChangeFilter, FenceTicket, Revision, RunCause, Snapshot, View};
+use quadrille_store::{Cause, ChangeFilter, FenceTicket, Revision, Snapshot, View};
 
+pub(crate) use self::cause::cause_of;
 pub(crate) use self::ended::{Bad, Ended};
 use self::guard::Guard;
 use crate::controller::Version;
@@ -25,6 +26,7 @@ use crate::state::State;
 use crate::subscription::lies_in;
 use crate::work::Work;
 
+mod cause;
 mod ended;
 mod guard;
 
@@ -219,7 +221,7 @@ async fn conclude(
         }
         return ended;
     }
-    let cause = cause_of(shared, start, ended.seen);
+    let cause = cause_of(shared, start, ended.seen, overlay.written().len());
     let snapshot = overlay.snapshot().clone();
     let txn = overlay.into_txn(Some(start.ticket.clone()), Cause::Run(cause));
     ended.writes = txn.writes.iter().map(|write| RunWrite::of(write, &snapshot)).collect();
@@ -232,25 +234,6 @@ async fn conclude(
         Err(error) => ended.result = Err(error.into()),
     }
     ended
-}
-
-pub(crate) fn cause_of(shared: &Shared, start: &Start, snapshot: Revision) -> RunCause {
-    let spec = &start.version.spec;
-    let took = shared.clock.monotonic().saturating_sub(start.started);
-    RunCause {
-        run: start.run,
-        plugin: spec.plugin.as_ref().to_owned(),
-        controller: spec.name.as_ref().to_owned(),
-        digest: spec.digest.as_ref().to_owned(),
-        object: start.taken.key.to_string(),
-        woken_by: start.taken.wakes.revisions().to_vec(),
-        unlisted: start.taken.wakes.dropped(),
-        origin: start.taken.wakes.origin().to_vec(),
-        occasion: start.taken.wakes.occasion().map(|occasion| occasion.as_str().to_owned()),
-        snapshot,
-        started: start.now,
-        duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-    }
 }
 
 impl Start {

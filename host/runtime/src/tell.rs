@@ -40,7 +40,7 @@ impl Telling {
         );
         let reason = failure.event_reason()?;
         state.telling.insert(start.run, Arc::clone(&start.taken.wakes));
-        let cause = cause_of(shared, start, state.position);
+        let cause = cause_of(shared, start, state.position, 1);
         let (shared, failure) = (Arc::clone(shared), failure.clone());
         Some(Self { shared, spec, key, reason, failure, cause })
     }

@@ -33,8 +33,8 @@ use crate::txn::{CommitError, Committed, Txn, Write};
 /// highest rate, so that the committer never idles for lack of room.
 const QUEUE_MAX: usize = 4096;
 
-/// A group is closed when it has this many bytes: with the largest transaction on top it still fits one
-/// segment of the write-ahead log.
+/// A group is closed when it has this many bytes: with a usual transaction on top it still fits one segment of the
+/// write-ahead log.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// After the shutdown starts, the committer ends once nobody has committed for this long.

@@ -23,10 +23,12 @@ use crate::splice;
 use crate::txn::{CommitError, Committed, Conflict, Expect, Txn, Write};
 
 /// The most changes of one transaction: a bound on how long one transaction holds up the others.
-pub(crate) const TXN_WRITES_MAX: usize = 10_000;
+pub const TXN_WRITES_MAX: usize = 10_000;
 
-/// The most bytes of one transaction, so that a group always fits a segment of the write-ahead log.
-pub(crate) const TXN_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The most bytes of one transaction, its cause counted once per change: a bound on what every follower has to hold at
+/// once. What a run may write, and why it did, has room in it. Beyond a segment of the write-ahead log a group goes to the
+/// engine below at once, which is slower and nothing else.
+pub const TXN_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The longest part of a key; Kubernetes' names end at 253.
 const KEY_PART_BYTES_MAX: usize = 1024;

@@ -49,6 +49,7 @@ pub use cause::{Cause, RequestCause, RunCause, SystemCause};
 pub use change::{Change, ChangeBatch, ChangeFilter, ChangeKind, ChangeStream, ChangesError};
 pub use disk::{Disk, DiskFile};
 pub use engine::Size;
+pub use group::{TXN_BYTES_MAX, TXN_WRITES_MAX};
 pub use journal::{
     Journal, JournalConfig, JournalEntry, JournalError, JournalPage, JournalPlace, JournalQuery,
     JournalRecord, JournalSize, Piece, Tag, Tags, content_hash,

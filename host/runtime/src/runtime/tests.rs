@@ -11,6 +11,7 @@ use crate::{Failure, Outcome, Overlay, Refusal, RunEnd};
 
 mod canary;
 mod holds;
+mod large;
 mod life;
 mod reads;
 mod rerun;
