@@ -19,7 +19,9 @@ pub use yaml::{yaml, yaml_documents};
 /// levels deeper than the object that they describe.
 pub const DEPTH_MAX: usize = 100;
 /// The most problems that are listed for one body.
-const DUPLICATES_MAX: usize = 100;
+pub(crate) const PROBLEMS_MAX: usize = 100;
+/// The longest path that a problem is told with, in bytes: what is longer is cut off.
+pub(crate) const PROBLEM_BYTES_MAX: usize = 1_024;
 
 /// A decoded body.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -126,10 +128,16 @@ fn summary(bytes: &[u8]) -> String {
 }
 
 /// Notes a problem of strict decoding, once and up to a bound.
-fn note(duplicates: &mut Vec<String>, problem: String) {
-    if duplicates.len() < DUPLICATES_MAX && !duplicates.contains(&problem) {
-        duplicates.push(problem);
+fn note(duplicates: &mut Vec<String>, problem: &str) {
+    let problem = cut(problem);
+    if duplicates.len() < PROBLEMS_MAX && !duplicates.iter().any(|known| known == problem) {
+        duplicates.push(problem.to_owned());
     }
+}
+
+/// As much of a text as a message tells.
+pub(crate) fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(PROBLEM_BYTES_MAX)).unwrap_or(text)
 }
 
 #[cfg(test)]

@@ -109,7 +109,8 @@ impl Schema {
     }
 
     /// Removes the fields that the schema does not know and returns their paths in the form of kube-apiserver's
-    /// warnings and strict decoding errors: `spec.containers[0].foo`, to be put into `unknown field "…"`.
+    /// warnings and strict decoding errors: `spec.containers[0].foo`, to be put into `unknown field "…"`. All are
+    /// removed; the first 100 are told, each with its first kibibyte.
     pub fn prune(&self, object: &mut Map<String, Value>) -> Vec<String> {
         prune::prune(self, object)
     }

@@ -174,9 +174,19 @@ pub(crate) fn add_revision(answer: &mut Answer, revision: Revision) {
     answer.headers_mut().insert(REVISION, HeaderValue::from(revision.0));
 }
 
+/// How much of warnings is told, in characters, and of each of them when they are more: as kube-apiserver has it.
+const WARNINGS_LENGTH_MAX: usize = 4_096;
+const WARNING_LENGTH_MAX: usize = 256;
+
 /// Adds `Warning` headers; control characters and quotes are made safe.
 pub(crate) fn add_warnings(answer: &mut Answer, warnings: &[String]) {
+    let whole = warnings.iter().map(|warning| warning.chars().count()).sum::<usize>();
+    let each = if whole > WARNINGS_LENGTH_MAX { WARNING_LENGTH_MAX } else { usize::MAX };
+    let mut left = WARNINGS_LENGTH_MAX;
     for warning in warnings {
+        let warning: String = warning.chars().take(each).collect();
+        let Some(rest) = left.checked_sub(warning.chars().count()) else { return };
+        left = rest;
         let mut line = String::with_capacity(warning.len() + 10);
         line.push_str("299 - \"");
         for c in warning.chars() {

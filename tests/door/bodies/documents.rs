@@ -58,6 +58,14 @@ pub(super) fn documents() -> Vec<Case> {
             (YAML, (0..many(100_000)).map(|n| format!("k{n}: &a{n} x\n")).collect::<String>()),
             &[422],
         ),
+        case("anchors in anchors", post, (YAML, anchors_in_anchors()), &[400]),
+        case(
+            "a long text many times",
+            post,
+            (YAML, format!("a: &a {}\nb: [{}]", "x".repeat(1 << 20), vec!["*a"; 9_999].join(","))),
+            &[400],
+        ),
+        case("doubled keys far below", post, (JSON, doubled_below()), &[422]),
         case("100,000 documents", post, (YAML, "---\n".repeat(100_000)), &[400, 415, 422]),
         case("a tag that makes code", post, (YAML, "!!python/object/apply:os.system [id]"), &[400]),
         case("YAML that is binary", post, (YAML, vec![0_u8, 1, 2, 0xff, 0xfe]), &[400]),
@@ -166,4 +174,17 @@ fn nested_protobuf(depth: usize) -> Vec<u8> {
         let length = u8::try_from(inner.len() % 128).expect("seven bits");
         [vec![0x12, length], inner].concat()
     })
+}
+
+/// Each anchor keeps all that is below it.
+fn anchors_in_anchors() -> String {
+    let open = (0..99).map(|n| format!("&a{n} [")).collect::<Vec<_>>().concat();
+    format!("{open}{}{}", "a,".repeat(900_000), "]".repeat(99))
+}
+
+/// Keys that stand twice, below others that are long.
+fn doubled_below() -> String {
+    let open = format!(r#"{{"{}":"#, "k".repeat(30_000)).repeat(95);
+    let doubled = (0..100).map(|n| format!(r#""d{n}":1,"d{n}":2,"#)).collect::<Vec<_>>().concat();
+    format!(r#"{open}{{{doubled}"e":1}}{}"#, "}".repeat(95))
 }

@@ -7,7 +7,7 @@
 use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
-use super::{DEPTH_MAX, DecodeError, Decoded, note};
+use super::{DEPTH_MAX, DecodeError, Decoded, cut, note};
 use crate::validate_name::quote;
 
 /// Decodes one JSON value with nothing after it.
@@ -92,7 +92,7 @@ impl Parser<'_> {
                     place.insert(value);
                 }
                 Entry::Occupied(mut place) => {
-                    note(&mut self.duplicates, place.key().clone());
+                    note(&mut self.duplicates, place.key());
                     place.insert(value);
                 }
             }
@@ -129,11 +129,13 @@ impl Parser<'_> {
         }
     }
 
-    /// Puts a key or index before the paths that were noted below it.
+    /// Puts a key or index before the paths that were noted below it; of a long path the end is lost.
     fn prefix(&mut self, from: usize, step: &str) {
+        let step = cut(step);
         for path in self.duplicates.iter_mut().skip(from) {
             let dot = if path.starts_with('[') { "" } else { "." };
-            *path = format!("{step}{dot}{path}");
+            let whole = format!("{step}{dot}{path}");
+            cut(&whole).clone_into(path);
         }
     }
 

@@ -153,6 +153,30 @@ fn one_field_is_read_without_the_rest() {
     assert_eq!(scalar_at(b"{", "a"), None);
 }
 
+#[test]
+fn what_anchors_keep_and_aliases_repeat_is_bounded() {
+    let nested = |depth: usize, items: usize| {
+        let open = (0..depth).map(|n| format!("&a{n} [")).collect::<Vec<_>>().concat();
+        format!("{open}{}{}", "a,".repeat(items), "]".repeat(depth))
+    };
+    let excessive = Err(DecodeError("yaml: document contains excessive aliasing".to_owned()));
+    assert_eq!(yaml(nested(90, 20_000).as_bytes()), excessive, "each anchor keeps all below it");
+    let long = format!("a: &a {}\nb: [{}]", "x".repeat(100_000), vec!["*a"; 1_000].join(","));
+    assert_eq!(yaml(long.as_bytes()), excessive, "a long text many times");
+    assert!(yaml(nested(20, 1_000).as_bytes()).is_ok());
+}
+
+#[test]
+fn what_is_told_of_a_body_is_bounded() {
+    let key = "k".repeat(30_000);
+    let doubled = (0..100).map(|n| format!(r#""d{n}":1,"d{n}":2,"#)).collect::<Vec<_>>().concat();
+    let text =
+        format!(r#"{}{{{doubled}"e":1}}{}"#, format!(r#"{{"{key}":"#).repeat(90), "}".repeat(90));
+    let decoded = json(text.as_bytes()).expect("JSON");
+    assert_eq!(decoded.duplicates.len(), 100);
+    assert!(decoded.duplicates.iter().all(|told| told.len() < 2_000));
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {

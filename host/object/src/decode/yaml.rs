@@ -19,6 +19,10 @@ use crate::validate_name::quote;
 
 /// The most nodes that one text may become, aliases expanded.
 const NODES_MAX: usize = 1_000_000;
+/// The most bytes that anchors keep and aliases repeat: texts, and [`NODE_BYTES`] for each node.
+const COPIED_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// What a node takes in memory beside its text.
+const NODE_BYTES: usize = 64;
 /// The most documents in one stream.
 const DOCUMENTS_MAX: usize = 10_000;
 
@@ -47,7 +51,8 @@ fn documents(bytes: &[u8], count_max: usize) -> Result<Vec<Decoded>, DecodeError
     let mut loader = Loader {
         events: Parser::new_from_str(text),
         anchors: BTreeMap::new(),
-        nodes: 0,
+        read: Size::default(),
+        copied_bytes: 0,
         depth: 0,
         duplicates: Vec::new(),
     };
@@ -67,11 +72,30 @@ fn documents(bytes: &[u8], count_max: usize) -> Result<Vec<Decoded>, DecodeError
     }
 }
 
+/// How large a part of a document is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    nodes: usize,
+    text_bytes: usize,
+}
+
+impl Size {
+    fn since(self, before: Self) -> Self {
+        Self { nodes: self.nodes - before.nodes, text_bytes: self.text_bytes - before.text_bytes }
+    }
+
+    fn bytes(self) -> usize {
+        self.nodes.saturating_mul(NODE_BYTES).saturating_add(self.text_bytes)
+    }
+}
+
 struct Loader<'a> {
     events: Parser<'a, saphyr_parser::StrInput<'a>>,
-    /// The finished values of anchors, with their numbers of nodes.
-    anchors: BTreeMap<usize, (Value, usize)>,
-    nodes: usize,
+    /// The finished values of anchors, with their sizes.
+    anchors: BTreeMap<usize, (Value, Size)>,
+    /// What was read so far, aliases expanded.
+    read: Size,
+    copied_bytes: usize,
     depth: usize,
     duplicates: Vec<String>,
 }
@@ -96,11 +120,12 @@ impl<'a> Loader<'a> {
     }
 
     fn node(&mut self, event: Event<'a>, span: Span) -> Result<Value, DecodeError> {
-        let before = self.nodes;
-        self.count(1)?;
+        let before = self.read;
+        self.count(Size { nodes: 1, text_bytes: 0 })?;
         let (value, anchor) = match event {
             Event::Alias(anchor) => return self.alias(anchor),
             Event::Scalar(text, style, anchor, tag) => {
+                self.count(Size { nodes: 0, text_bytes: text.len() })?;
                 (scalar(&text, style, tag.as_deref(), span)?, anchor)
             }
             Event::SequenceStart(anchor, _) => (self.nested(Self::sequence)?, anchor),
@@ -112,24 +137,32 @@ impl<'a> Loader<'a> {
             }
         };
         if anchor > 0 {
-            self.anchors.insert(anchor, (value.clone(), self.nodes - before));
+            let size = self.read.since(before);
+            self.copy(size)?;
+            self.anchors.insert(anchor, (value.clone(), size));
         }
         Ok(value)
     }
 
     fn alias(&mut self, anchor: usize) -> Result<Value, DecodeError> {
         let unfinished = || DecodeError("yaml: an anchor contains itself".to_owned());
-        let (value, nodes) = self.anchors.get(&anchor).cloned().ok_or_else(unfinished)?;
-        self.count(nodes)?;
-        Ok(value)
+        let (_, size) = self.anchors.get(&anchor).ok_or_else(unfinished)?;
+        let size = *size;
+        self.count(size)?;
+        self.copy(size)?;
+        self.anchors.get(&anchor).map(|(value, _)| value.clone()).ok_or_else(unfinished)
     }
 
-    fn count(&mut self, nodes: usize) -> Result<(), DecodeError> {
-        self.nodes = self.nodes.saturating_add(nodes);
-        if self.nodes > NODES_MAX {
-            return Err(DecodeError("yaml: document contains excessive aliasing".to_owned()));
-        }
-        Ok(())
+    fn count(&mut self, size: Size) -> Result<(), DecodeError> {
+        self.read.nodes = self.read.nodes.saturating_add(size.nodes);
+        self.read.text_bytes = self.read.text_bytes.saturating_add(size.text_bytes);
+        if self.read.nodes > NODES_MAX { Err(excessive()) } else { Ok(()) }
+    }
+
+    /// Before something is kept or repeated.
+    fn copy(&mut self, size: Size) -> Result<(), DecodeError> {
+        self.copied_bytes = self.copied_bytes.saturating_add(size.bytes());
+        if self.copied_bytes > COPIED_BYTES_MAX { Err(excessive()) } else { Ok(()) }
     }
 
     fn nested(
@@ -176,7 +209,7 @@ impl<'a> Loader<'a> {
             if map.contains_key(&key) {
                 let line = span.start.line();
                 let problem = format!("line {line}: key {} already set in map", quote(&key));
-                note(&mut self.duplicates, problem);
+                note(&mut self.duplicates, &problem);
             }
             map.insert(key, value);
         }
@@ -185,6 +218,10 @@ impl<'a> Loader<'a> {
         }
         Ok(Value::Object(map))
     }
+}
+
+fn excessive() -> DecodeError {
+    DecodeError("yaml: document contains excessive aliasing".to_owned())
 }
 
 /// Adds what a merge key brings; keys that are there stay.

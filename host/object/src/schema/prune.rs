@@ -10,6 +10,7 @@
 use serde_json::{Map, Value};
 
 use super::{Kind, Node, Schema};
+use crate::decode::{PROBLEMS_MAX, cut};
 
 pub(crate) fn prune(schema: &Schema, object: &mut Map<String, Value>) -> Vec<String> {
     let mut pruner = Pruner { schema, path: String::new(), dropped: Vec::new() };
@@ -60,9 +61,11 @@ impl Pruner<'_> {
             let Some(child) = node.field(key) else {
                 if closed {
                     let length = self.path.len();
-                    push_key(&mut self.path, key);
-                    self.dropped.push(self.path.clone());
-                    self.path.truncate(length);
+                    if self.dropped.len() < PROBLEMS_MAX {
+                        push_key(&mut self.path, key);
+                        self.dropped.push(cut(&self.path).to_owned());
+                        self.path.truncate(length);
+                    }
                     unknown.push(key.clone());
                 }
                 continue;

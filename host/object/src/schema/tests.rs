@@ -31,6 +31,16 @@ fn config_map() -> Schema {
 }
 
 #[test]
+fn of_many_unknown_fields_the_first_are_told_and_all_go() {
+    let mut object: Map<String, Value> = (0..5_000).map(|n| (format!("u{n}"), n.into())).collect();
+    object.insert("x".repeat(100_000), 1.into());
+    object.insert("data".to_owned(), json!({"a": "b"}));
+    let told = config_map().prune(&mut object);
+    assert_eq!(told.len(), 100);
+    assert_eq!(Value::from(object), json!({"data": {"a": "b"}}));
+}
+
+#[test]
 fn wrong_types_are_refused_in_the_decoders_words() {
     let refused =
         |schema: &Schema, object: Value| schema.check_types(&map(object)).expect_err("wrong");
