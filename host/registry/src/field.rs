@@ -3,6 +3,8 @@
 use quadrille_object::{FieldError, FieldErrorKind};
 use serde_json::{Map, Value};
 
+use crate::status::CAUSES_MAX;
+
 /// An object as it is decoded.
 pub(crate) type Object = Map<String, Value>;
 
@@ -66,7 +68,9 @@ pub(crate) struct Errors(pub(crate) Vec<FieldError>);
 
 impl Errors {
     fn push(&mut self, kind: FieldErrorKind, field: impl Into<String>, message: String) {
-        self.0.push(FieldError::new(kind, field, message));
+        if self.0.len() < CAUSES_MAX {
+            self.0.push(FieldError::new(kind, field, message));
+        }
     }
 
     /// A value that is not allowed.

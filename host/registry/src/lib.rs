@@ -35,6 +35,6 @@ pub use request::{
     Action, Actor, Body, DeleteOptions, FieldValidation, PatchFormat, Preconditions, Propagation,
     Target, WriteOptions, WriteRequest,
 };
-pub use status::{Reason, Status, StatusCause};
+pub use status::{CAUSES_MAX, Reason, Status, StatusCause};
 pub use turn::Turn;
 pub use webhooks::{Consultation, RecordedAnswer, WebhookEndpoint, WebhookReply, Webhooks};

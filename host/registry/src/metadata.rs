@@ -1,5 +1,7 @@
 //! `metadata`: what the server fills in, what a client may not change, and what is wrong with the rest.
 
+use std::collections::HashSet;
+
 use quadrille_kit::Random;
 use quadrille_object::{FieldError, Timestamp, validate_name};
 use serde_json::Value;
@@ -120,16 +122,16 @@ fn tidy(metadata: &mut Object) {
 /// Removes owner references with the same uid; answers the warning that kube-apiserver gives.
 pub(crate) fn dedup_owners(object: &mut Object) -> Option<String> {
     let owners = object.get_mut("metadata")?.get_mut("ownerReferences")?.as_array_mut()?;
-    let mut seen: Vec<String> = Vec::with_capacity(owners.len());
+    let mut seen: HashSet<String> = HashSet::with_capacity(owners.len());
     let mut twice: Vec<String> = Vec::new();
+    let mut told: HashSet<String> = HashSet::new();
     owners.retain(|owner| {
-        let uid = owner.get("uid").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let known = seen.contains(&uid);
-        if known && !twice.contains(&uid) {
-            twice.push(uid.clone());
+        let uid = owner.get("uid").and_then(Value::as_str).unwrap_or_default();
+        let is_new = seen.insert(uid.to_owned());
+        if !is_new && told.insert(uid.to_owned()) {
+            twice.push(uid.to_owned());
         }
-        seen.push(uid);
-        !known
+        is_new
     });
     if twice.is_empty() {
         return None;
@@ -176,7 +178,7 @@ fn validate_finalizers(object: &Object, resource: &Resource, errors: &mut Errors
     let lenient = resource.custom || *resource.gvr.group == *"apiextensions.k8s.io";
     let found = validate_name::finalizers("metadata.finalizers", finalizers(object));
     let unprefixed = |error: &FieldError| error.message.ends_with(UNQUALIFIED);
-    let known: Vec<String> =
+    let known: HashSet<String> =
         found.iter().filter(|e| unprefixed(e)).map(|e| e.field.clone()).collect();
     errors.0.extend(found.into_iter().filter(|error| !lenient || !unprefixed(error)));
     if lenient {
@@ -207,7 +209,10 @@ pub(crate) fn name_problems(rule: NameRule, name: &str) -> Vec<String> {
 }
 
 fn validate_owners(owners: &[Value], errors: &mut Errors) {
-    let mut controller: Option<String> = None;
+    /// How many controllers too many are told, and with how many of all references.
+    const CONTROLLERS_TOLD_MAX: usize = 4;
+    const SHOWN_MAX: usize = 64;
+    let (mut controller, mut controllers): (Option<String>, usize) = (None, 0);
     for (at, owner) in owners.iter().enumerate() {
         let of = |key: &str| owner.get(key).and_then(Value::as_str).unwrap_or_default();
         let path = |key: &str| format!("metadata.ownerReferences[{at}].{key}");
@@ -225,6 +230,10 @@ fn validate_owners(owners: &[Value], errors: &mut Errors) {
             _ => {}
         }
         if owner.get("controller").and_then(Value::as_bool) == Some(true) {
+            controllers += 1;
+            if controllers > CONTROLLERS_TOLD_MAX {
+                continue;
+            }
             if let Some(first) = &controller {
                 let why = format!(
                     "Only one reference can have Controller set to true. Found \"true\" in references for \
@@ -232,7 +241,7 @@ fn validate_owners(owners: &[Value], errors: &mut Errors) {
                     of("kind"),
                     of("name")
                 );
-                let all: Vec<String> = owners.iter().map(owner_text).collect();
+                let all: Vec<String> = owners.iter().take(SHOWN_MAX).map(owner_text).collect();
                 let shown = format!("[{}]", all.join(","));
                 errors.invalid_shown("metadata.ownerReferences", &shown, &why);
             }

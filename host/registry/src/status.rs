@@ -1,8 +1,13 @@
 //! Errors as the Kubernetes API writes them: one type from here to the wire.
 
+use std::collections::HashSet;
+
 use quadrille_object::{FieldError, GroupResource};
 use quadrille_store::CommitError;
 use serde::{Deserialize, Serialize};
+
+/// Of how many wrong fields one answer tells.
+pub const CAUSES_MAX: usize = 1_000;
 
 /// The machine-readable reason of a `Status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -155,15 +160,12 @@ impl Status {
         Self::about(Reason::Conflict, resource, name, message)
     }
 
-    /// 422 for wrong fields; `kind` is the object's kind.
+    /// 422 for wrong fields, of which the first 1,000 are told; `kind` is the object's kind.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
-        let mut texts: Vec<String> = Vec::with_capacity(errors.len());
-        for error in errors {
-            let text = error.to_string();
-            if !texts.contains(&text) {
-                texts.push(text);
-            }
-        }
+        let errors = errors.get(..CAUSES_MAX).unwrap_or(errors);
+        let mut seen = HashSet::with_capacity(errors.len());
+        let mut texts: Vec<String> = errors.iter().map(FieldError::to_string).collect();
+        texts.retain(|text| seen.insert(text.clone()));
         let list = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),

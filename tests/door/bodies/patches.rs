@@ -82,6 +82,28 @@ pub(super) fn patches() -> Vec<Case> {
             &[400],
         ),
         case("a uid that changes", patch, (MERGE, r#"{"metadata":{"uid":"else"}}"#), &[409, 422]),
+        case(
+            "100,000 finalizers that are merged",
+            ("PATCH", &format!("{witness}?dryRun=All")),
+            (
+                STRATEGIC,
+                json!({"metadata": {"finalizers": (0..100_000).map(|n| format!("a.b/{n}")).collect::<Vec<_>>()}})
+                    .to_string(),
+            ),
+            &[200],
+        ),
+        case(
+            "50,000 owners that are deleted",
+            ("PATCH", &format!("{witness}?dryRun=All")),
+            (
+                STRATEGIC,
+                json!({"metadata": {"ownerReferences": (0..50_000)
+                    .map(|n| json!({"$patch": "delete", "uid": n.to_string()}))
+                    .collect::<Vec<_>>()}})
+                .to_string(),
+            ),
+            &[200],
+        ),
         case("a deep strategic patch", patch, (STRATEGIC, nested("{\"a\":", "}", 50_000)), &[400]),
         case(
             "a directive that is none",

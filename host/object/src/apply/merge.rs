@@ -1,5 +1,7 @@
 //! Laying an applied configuration over the live object.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use super::shape::{self, Place, Shape};
@@ -75,10 +77,9 @@ impl Items<'_> {
     /// neighbours.
     fn merge(&self, live: &[Value], config: &[Value]) -> Vec<Value> {
         let (old, new) = (self.steps(live), self.steps(config));
-        let find =
-            |of: &[(Step<'_>, usize)], step: &Step<'_>| of.iter().position(|(s, _)| s == step);
+        let (at_old, at_new) = (index(&old), index(&new));
         let mut out = Vec::with_capacity(old.len().max(new.len()));
-        let mut shared = new.iter().map(|(step, _)| step).filter(|step| find(&old, step).is_some());
+        let mut shared = new.iter().map(|(step, _)| step).filter(|step| at_old.contains_key(step));
         let mut next_shared = shared.next();
         let (mut l, mut r) = (0, 0);
         while l < old.len() || r < new.len() {
@@ -89,14 +90,14 @@ impl Items<'_> {
                     next_shared = shared.next();
                     continue;
                 }
-                if find(&new, left).is_some() && next_shared.is_some_and(|next| next != left) {
+                if at_new.contains_key(left) && next_shared.is_some_and(|next| next != left) {
                     // Shared, and the configuration has it elsewhere.
                     l += 1;
                     continue;
                 }
             }
             if let Some((left, at)) = old.get(l)
-                && find(&new, left).is_none()
+                && !at_new.contains_key(left)
             {
                 out.extend(live.get(*at).cloned());
                 l += 1;
@@ -106,7 +107,7 @@ impl Items<'_> {
                 l += 1;
                 continue;
             };
-            let at = find(&old, right).and_then(|at| old.get(at)).map(|(_, at)| *at);
+            let at = at_old.get(right).copied();
             out.extend(self.item(at.and_then(|at| live.get(at)), config.get(*to)));
             r += 1;
             if next_shared == Some(right) {
@@ -129,4 +130,9 @@ impl Items<'_> {
         });
         steps.collect()
     }
+}
+
+/// Where each step's item stands in its list.
+fn index<'a, 'v>(steps: &'a [(Step<'v>, usize)]) -> BTreeMap<&'a Step<'v>, usize> {
+    steps.iter().map(|(step, at)| (step, *at)).collect()
 }

@@ -1,6 +1,7 @@
 //! Entries of managedFields: decoding, identity, order, encoding.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -132,12 +133,23 @@ impl<'a> Owner<'a> {
     }
 }
 
+/// Up to how many entries are compared with each other one by one; of more, an index is made.
+const COMPARED_MAX: usize = 32;
+
 /// Reads entries; `None` when one of them cannot be read. Of two with one identity the later counts.
 pub(crate) fn decode(entries: &[Value]) -> Option<Vec<Owner<'_>>> {
     let mut owners: Vec<Owner<'_>> = Vec::with_capacity(entries.len() + 1);
+    let mut places: HashMap<String, usize> = HashMap::new();
     for entry in entries {
         let owner = Owner::decode(entry)?;
-        match owners.iter_mut().find(|known| known.is(&owner)) {
+        let known = if entries.len() <= COMPARED_MAX {
+            owners.iter().position(|known| known.is(&owner))
+        } else {
+            let next = owners.len();
+            let at = *places.entry(owner.identity()).or_insert(next);
+            (at < next).then_some(at)
+        };
+        match known.and_then(|at| owners.get_mut(at)) {
             Some(known) => *known = owner,
             None => owners.push(owner),
         }
@@ -154,19 +166,24 @@ pub(crate) fn is_canonical(entries: &[Value], by: &FieldManager<'_>) -> bool {
         let fields = entry.get("fieldsV1").and_then(Value::as_object);
         fields.is_some_and(|fields| !fields.is_empty()) && by.knows(&text(entry, "apiVersion"))
     };
-    let same = |a: &Value, b: &Value| {
-        ["manager", "operation", "subresource", "apiVersion"]
-            .into_iter()
-            .all(|key| a.get(key) == b.get(key))
-    };
     entries.iter().all(full)
-        && entries
-            .iter()
-            .enumerate()
-            .all(|(at, a)| entries.iter().skip(at + 1).all(|b| !same(a, b)))
+        && are_distinct(entries)
         && entries.is_sorted_by_key(|entry| {
             (text(entry, "operation"), text(entry, "time"), text(entry, "manager"))
         })
+}
+
+/// Whether no two entries are of the same manager.
+fn are_distinct(entries: &[Value]) -> bool {
+    const KEYS: [&str; 4] = ["manager", "operation", "subresource", "apiVersion"];
+    if entries.len() > COMPARED_MAX {
+        let identity = |entry: &Value| KEYS.map(|key| entry.get(key).map(Value::to_string));
+        let mut seen = HashSet::with_capacity(entries.len());
+        return entries.iter().all(|entry| seen.insert(identity(entry)));
+    }
+    let same = |a: &Value, b: &Value| KEYS.into_iter().all(|key| a.get(key) == b.get(key));
+    let later = |at: usize| entries.iter().skip(at + 1);
+    entries.iter().enumerate().all(|(at, a)| later(at).all(|b| !same(a, b)))
 }
 
 /// Writes entries in their order: those who apply first, then by time, name, version and subresource.

@@ -1,5 +1,7 @@
 //! Lists in strategic merge patches: merged by key or by value, and put in order.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
 use super::{
@@ -44,15 +46,14 @@ impl<'s> Patcher<'s> {
         new: &[Value],
     ) -> Result<(Vec<Value>, Vec<Value>), StrategicError> {
         let mut plain = Vec::with_capacity(new.len());
-        let mut replace = false;
+        let (mut replace, mut deleted) = (false, HashSet::new());
         for item in new {
             let map = item.as_object().ok_or_else(|| no_maps(item))?;
             match map.get(PATCH).map(|directive| (directive, directive.as_str())) {
                 None => plain.push(item.clone()),
                 Some((_, Some("replace"))) => replace = true,
                 Some((_, Some("delete"))) => {
-                    let value = key_of(map, key)?;
-                    list.retain(|old| !same_key(old.get(key), Some(value)));
+                    deleted.insert(plain_text(key_of(map, key)?));
                 }
                 Some((_, Some("merge"))) => {
                     let message = "merging lists cannot yet be specified in the patch";
@@ -66,10 +67,15 @@ impl<'s> Patcher<'s> {
             return Ok((list, plain));
         }
         let item_place = place.and_then(|node| node.items).map(|id| self.schema.node(id));
+        if !deleted.is_empty() {
+            list.retain(|old| identity(old, Some(key)).is_none_or(|old| !deleted.contains(&old)));
+        }
+        let mut places = Places::of(&list, Some(key)).0;
         for item in plain.iter().filter_map(Value::as_object) {
-            let value = key_of(item, key)?;
-            let at = list.iter().position(|old| same_key(old.get(key), Some(value)));
-            match at.and_then(|at| list.get_mut(at)) {
+            let value = plain_text(key_of(item, key)?);
+            let next = list.len();
+            let at = *places.entry(value).or_insert(next);
+            match list.get_mut(at) {
                 Some(Value::Object(old)) => {
                     *old = self.map(item_place, std::mem::take(old), item)?;
                 }
@@ -92,30 +98,38 @@ fn key_of<'v>(map: &'v Map<String, Value>, key: &str) -> Result<&'v Value, Strat
     })
 }
 
-/// Keys are compared as text: `80` and `"80"` are one.
-fn same_key(a: Option<&Value>, b: Option<&Value>) -> bool {
-    match (a, b) {
-        (Some(a), Some(b)) => a == b || plain_text(a) == plain_text(b),
-        _ => false,
+/// What tells an item from others: its key as text (`80` and `"80"` are one), or the whole of it; `None` without a key.
+fn identity(item: &Value, key: Option<&str>) -> Option<String> {
+    match key {
+        Some(key) => item.get(key).map(plain_text),
+        None => Some(item.to_string()),
     }
 }
 
 /// Adds what is not there yet.
 fn by_value(mut list: Vec<Value>, new: &[Value]) -> Vec<Value> {
-    for item in new {
-        if !list.contains(item) {
-            list.push(item.clone());
-        }
-    }
+    let mut seen: HashSet<String> = list.iter().map(Value::to_string).collect();
+    list.extend(new.iter().filter(|item| seen.insert(item.to_string())).cloned());
     list
 }
 
-/// The place of an item in a list, by key or by value.
-fn position(list: &[Value], item: &Value, key: Option<&str>) -> Option<usize> {
-    list.iter().position(|other| match key {
-        Some(key) => same_key(other.get(key), item.get(key)),
-        None => other == item,
-    })
+/// Where the items of a list stand, by their identity: the first of those that have the same.
+struct Places(HashMap<String, usize>);
+
+impl Places {
+    fn of(list: &[Value], key: Option<&str>) -> Self {
+        let mut places = HashMap::with_capacity(list.len());
+        for (at, item) in list.iter().enumerate() {
+            if let Some(identity) = identity(item, key) {
+                places.entry(identity).or_insert(at);
+            }
+        }
+        Self(places)
+    }
+
+    fn of_item(&self, item: &Value, key: Option<&str>) -> Option<usize> {
+        self.0.get(&identity(item, key)?).copied()
+    }
 }
 
 /// Puts the items that `order` names in its order, and the others where they stood before in relation to those.
@@ -126,16 +140,17 @@ pub(super) fn in_order(
     before: &[Value],
     key: Option<&str>,
 ) -> Vec<Value> {
+    let (order, before) = (Places::of(order, key), Places::of(before, key));
     let (mut named, mut others): (Vec<Value>, Vec<Value>) =
-        items.into_iter().partition(|item| position(order, item, key).is_some());
-    named.sort_by_key(|item| position(order, item, key));
-    others.sort_by_key(|item| position(before, item, key));
+        items.into_iter().partition(|item| order.of_item(item, key).is_some());
+    named.sort_by_cached_key(|item| order.of_item(item, key));
+    others.sort_by_cached_key(|item| before.of_item(item, key));
     let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
     let mut out = Vec::with_capacity(named.len() + others.len());
     loop {
         let others_first = match (others.peek(), named.peek()) {
             (Some(other), Some(name)) => {
-                let places = (position(before, other, key), position(before, name, key));
+                let places = (before.of_item(other, key), before.of_item(name, key));
                 matches!(places, (Some(other), Some(name)) if other < name)
             }
             (Some(_), None) => true,
@@ -148,7 +163,8 @@ pub(super) fn in_order(
 
 /// Every item of the patch must be in the order, in the same order.
 fn check_order(new: &[Value], order: &[Value], key: Option<&str>) -> Result<(), StrategicError> {
-    let places: Vec<Option<usize>> = new.iter().map(|item| position(order, item, key)).collect();
+    let known = Places::of(order, key);
+    let places: Vec<Option<usize>> = new.iter().map(|item| known.of_item(item, key)).collect();
     if places.iter().all(Option::is_some) && places.is_sorted() {
         return Ok(());
     }

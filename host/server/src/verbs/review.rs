@@ -4,7 +4,7 @@ use http::StatusCode;
 use hyper::body::Incoming;
 use quadrille_object::{FieldError, FieldErrorKind};
 use quadrille_registry::access::{Attributes, Decision, Extra, ResourceAttributes, User};
-use quadrille_registry::{Action, Reason, Received, Resource, Status, WriteRequest};
+use quadrille_registry::{Action, CAUSES_MAX, Reason, Received, Resource, Status, WriteRequest};
 use serde_json::{Map, Value, json};
 
 use super::body;
@@ -289,6 +289,9 @@ fn check_selectors(spec: &Value, errors: &mut Vec<FieldError>) {
             errors.push(required(&format!("{at}.requirements"), &why));
         }
         for (index, requirement) in requirements.iter().enumerate() {
+            if errors.len() >= CAUSES_MAX {
+                return;
+            }
             check_requirement(requirement, &format!("{at}.requirements[{index}]"), errors);
         }
     }
