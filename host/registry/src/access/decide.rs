@@ -1,5 +1,6 @@
 //! Decisions: which grants a user has, and whether one of them allows what is asked.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::index::{Grant, Index, Role, Scope};
@@ -34,15 +35,13 @@ impl Access {
     pub fn rules_of(&self, asker: Asker<'_>, namespace: &str) -> Rights {
         let index = self.index.load();
         let mut rules: Vec<PolicyRule> = Vec::new();
-        let mut seen: Vec<(bool, Arc<str>)> = Vec::new();
+        let (mut seen, mut known) = (HashSet::new(), HashSet::new());
         for (in_namespace, grant) in grants(&index, asker, namespace) {
             // One binding counts once, whatever number of its subjects the asker is.
-            let place = (in_namespace, Arc::clone(&grant.binding));
-            if seen.contains(&place) {
-                continue;
-            }
-            seen.push(place);
-            if let Some(content) = grant.role.content.load().as_ref() {
+            // And a role once, whatever number of bindings gives it.
+            let is_new = seen.insert((in_namespace, Arc::clone(&grant.binding)))
+                && known.insert(Arc::as_ptr(&grant.role));
+            if is_new && let Some(content) = grant.role.content.load().as_ref() {
                 rules.extend_from_slice(&content.rules);
             }
         }
@@ -114,12 +113,12 @@ fn of_scope<'a>(scope: &'a Scope, asker: Asker<'a>) -> impl Iterator<Item = &'a 
 
 /// The roles that bindings name and nobody made, each once.
 fn problems<'a>(grants: impl Iterator<Item = &'a Grant>) -> Vec<String> {
-    let mut problems: Vec<String> = Vec::new();
+    let (mut problems, mut seen): (Vec<String>, HashSet<String>) = Default::default();
     for grant in grants.filter(|grant| grant.role.content.load().is_none()) {
         let name = &grant.role.name;
         let kind = name.kind().to_lowercase();
         let problem = format!("{kind}.rbac.authorization.k8s.io {:?} not found", &*name.name);
-        if !problems.contains(&problem) {
+        if seen.insert(problem.clone()) {
             problems.push(problem);
         }
     }

@@ -219,11 +219,11 @@ fn check_rules(
     namespace: &str,
     wanted: &[PolicyRule],
 ) -> Result<(), Status> {
-    if rule::parts_count(wanted) > rule::PARTS_MAX {
-        return Err(by.forbidden("it has too many rules to compare with those of its author"));
-    }
     let Asker { name, groups } = by.actor.asker();
     let held = by.rights(access, namespace);
+    if rule::are_too_many(wanted, &held.rules) {
+        return Err(by.forbidden("it has too many rules to compare with those of its author"));
+    }
     let missing = held.missing(wanted);
     if missing.is_empty() {
         return Ok(());

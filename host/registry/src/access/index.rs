@@ -4,7 +4,7 @@
 //! touches nothing else. A binding is moved in and out of the lists of its subjects. Readers load the index once and
 //! see each object either before or after a change of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -113,7 +113,7 @@ struct Bound {
 }
 
 /// Whose lists a binding is in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Subject {
     User(Arc<str>),
     Group(Arc<str>),
@@ -248,10 +248,10 @@ impl Books {
         let slot = self.slot(&name);
         slot.bindings += 1;
         let role = Arc::clone(&slot.role);
-        let mut subjects: Vec<Subject> = Vec::new();
+        let (mut subjects, mut seen): (Vec<Subject>, HashSet<Subject>) = Default::default();
         for raw in binding.subjects.unwrap_or_default() {
             let Some((subject, shown)) = raw.subject(&key.namespace) else { continue };
-            if subjects.contains(&subject) {
+            if !seen.insert(subject.clone()) {
                 continue;
             }
             let (binding, role) = (Arc::clone(&key.name), Arc::clone(&role));

@@ -201,10 +201,26 @@ impl Rights {
 
 /// Into how many parts the rules of a role may fall to be compared with what its writer has: a role of a megabyte
 /// could fall into billions. The largest default role has some 3,000.
-pub(crate) const PARTS_MAX: usize = 100_000;
+const PARTS_MAX: usize = 100_000;
+/// How many texts may be compared for that, each part with everything that the writer's rules name: a moment's work.
+/// The largest default role beside the rules of `admin` takes some 5 million.
+const COMPARISONS_MAX: usize = 100_000_000;
+
+/// Whether rules are too many to be compared with those that somebody has.
+pub(crate) fn are_too_many(wanted: &[PolicyRule], held: &[PolicyRule]) -> bool {
+    let lists = |rule: &PolicyRule| {
+        rule.verbs.len()
+            + rule.api_groups.len()
+            + rule.resources.len()
+            + rule.resource_names.len()
+            + rule.non_resource_urls.len()
+    };
+    let (parts, texts) = (parts_count(wanted), held.iter().map(lists).sum::<usize>());
+    parts > PARTS_MAX || parts.saturating_mul(texts) > COMPARISONS_MAX
+}
 
 /// Into how many parts rules fall.
-pub(crate) fn parts_count(rules: &[PolicyRule]) -> usize {
+fn parts_count(rules: &[PolicyRule]) -> usize {
     let of = |rule: &PolicyRule| {
         let names = rule.resource_names.len().max(1);
         let things = rule.api_groups.len().saturating_mul(rule.resources.len());
@@ -291,6 +307,19 @@ mod tests {
         ] {
             assert_eq!(url_covers(pattern, path), covered, "{pattern} {path}");
         }
+    }
+
+    #[test]
+    fn what_takes_too_long_to_compare_is_told_beforehand() {
+        let texts = |count: usize| (0..count).map(|n| format!("t{n}")).collect::<Vec<_>>();
+        let role = |resources: usize, names: usize| {
+            rules(
+                json!([{"apiGroups": [""], "resources": texts(resources), "resourceNames": texts(names), "verbs": texts(10)}]),
+            )
+        };
+        assert!(!are_too_many(&role(100, 3), &role(1_000, 1_000)));
+        assert!(are_too_many(&role(100, 1_000), &[]), "a million parts");
+        assert!(are_too_many(&role(100, 100), &role(1_000, 1_000)), "200 million comparisons");
     }
 
     #[test]

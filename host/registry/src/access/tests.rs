@@ -240,6 +240,26 @@ fn every_decision_is_that_of_the_definition() {
 }
 
 #[test]
+fn a_role_that_many_bindings_give_counts_once() {
+    let mut world = World::default();
+    let mut put = |resource: &str, namespace: &str, name: &str, object: Value| {
+        world.0.insert(Key::new(GroupResource::new(GROUP, resource), namespace, name), object);
+    };
+    let rule = json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]});
+    put("clusterroles", "", "r", json!({"metadata": {"name": "r"}, "rules": [rule]}));
+    for n in 0..50 {
+        let subjects = json!([{"kind": "User", "name": "alice"}, {"kind": "Group", "name": "dev"}]);
+        let role = json!({"kind": "ClusterRole", "name": "r"});
+        let binding = json!({"metadata": {"name": "b"}, "subjects": subjects, "roleRef": role});
+        put("rolebindings", "shop", &format!("b{n}"), binding);
+    }
+    let access = Access::default();
+    access.follow(world.0.keys(), || world.clone());
+    let alice = User::known("alice", "", &["dev"]);
+    assert_eq!(access.rules_of(alice.asker(), "shop").rules.len(), 1);
+}
+
+#[test]
 fn nothing_is_kept_of_what_is_gone() {
     let dice = Dice(SeededRandom::new(99));
     let world = dice.world();
