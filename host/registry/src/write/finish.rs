@@ -11,6 +11,9 @@ use crate::status::{Reason, Status};
 use crate::write::change::Before;
 use crate::write::{Attempt, bad_request};
 
+/// The deepest nesting of a stored object, field managers included: readers stop at 128 levels.
+const DEPTH_MAX: usize = 120;
+
 /// What a write does to the stored object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -120,6 +123,10 @@ impl Attempt<'_> {
             let text = format!("the object takes {bytes} bytes; at most {bytes_max} are stored");
             return Err(Status::new(Reason::RequestEntityTooLarge, text));
         }
+        if !is_shallow(object.values(), DEPTH_MAX) {
+            let text = format!("the object nests deeper than {DEPTH_MAX} levels");
+            return Err(bad_request(&text));
+        }
         // What was decoded has the right types; this is for what a step between has made of it.
         let meta = Meta::of(object).map_err(|why| bad_request(&format!("metadata: {why}")))?;
         Ok(Write::Put { key: key.clone(), meta, object: template, expect })
@@ -139,4 +146,13 @@ impl Attempt<'_> {
         }
         name.get(..end).filter(|n| !n.is_empty()).unwrap_or("unknown")
     }
+}
+
+/// Whether values nest no deeper than so many levels.
+fn is_shallow<'a>(mut values: impl Iterator<Item = &'a Value>, levels: usize) -> bool {
+    values.all(|value| match value {
+        Value::Array(items) => levels > 1 && is_shallow(items.iter(), levels - 1),
+        Value::Object(map) => levels > 1 && is_shallow(map.values(), levels - 1),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    })
 }

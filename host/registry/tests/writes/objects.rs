@@ -364,3 +364,18 @@ async fn what_is_null_in_metadata_is_empty_and_never_stored_as_it_came() {
     );
     assert_eq!(host.get(CONFIG), Some(made));
 }
+
+/// Stored objects are read by a decoder that stops at 128 levels.
+#[tokio::test]
+async fn nothing_is_stored_that_nests_too_deep_to_be_read_again() {
+    const REVISION: Place<'static> = ("apps/v1", "ControllerRevision", "default", "r");
+    let host = Host::start().await;
+    let nested = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!({"a": inner}));
+    let body =
+        |levels: usize| json!({"metadata": {"name": "r"}, "revision": 1, "data": nested(levels)});
+    // A text decoder stops earlier; one of protobuf counts its own levels and those of JSON in it.
+    let refused = host.create(REVISION, body(130)).await.expect_err("too deep");
+    assert_eq!(refused.message, "the object nests deeper than 120 levels");
+    host.create(REVISION, body(99)).await.expect("created");
+    host.delete(REVISION).await.expect("it can be read again, and so deleted");
+}
