@@ -27,7 +27,7 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::group::{Group, Working};
 use crate::query::View;
 use crate::shared::Shared;
-use crate::txn::{CommitError, Committed, Txn, Write};
+use crate::txn::{CommitError, Committed, Txn};
 
 /// How many transactions may wait for the committer; callers wait when it is full. Some flushes' worth at the
 /// highest rate, so that the committer never idles for lack of room.
@@ -197,7 +197,7 @@ impl Committer {
         let (mut answers, mut bytes) = (Vec::with_capacity(pending.len()), 0);
         while bytes < GROUP_BYTES_MAX {
             let Some(Pending { txn, answer }) = pending.pop_front() else { break };
-            bytes += weight(&txn);
+            bytes += group.weight(&txn);
             answers.push((answer, group.stage(txn)));
         }
         let Group { working, changes, entries, .. } = group;
@@ -231,10 +231,51 @@ impl Committer {
     }
 }
 
-fn weight(txn: &Txn) -> usize {
-    let bytes = txn.writes.iter().map(|write| match write {
-        Write::Put { object, .. } => object.unrevised().len(),
-        Write::Delete { .. } => 0,
-    });
-    bytes.sum::<usize>() + 512 * txn.writes.len()
+#[cfg(test)]
+mod tests {
+    use quadrille_kit::ManualClock;
+    use quadrille_object::{GroupResource, Meta, Template};
+
+    use super::*;
+    use crate::bus::Bus;
+    use crate::cause::{Cause, SystemCause};
+    use crate::engine::memory::MemoryEngine;
+    use crate::key::{Key, Revision};
+    use crate::recent::Limits;
+    use crate::snapshot::Snapshot;
+    use crate::store::Config;
+    use crate::txn::{Expect, Write};
+
+    fn key(n: usize) -> Key {
+        Key::new(GroupResource::new("", "things"), "", format!("large-{n}"))
+    }
+
+    fn txn(write: Write) -> Txn {
+        let cause = Cause::System(SystemCause::default());
+        Txn { writes: vec![write], requires: Vec::new(), reads: None, fence: None, cause }
+    }
+
+    #[test]
+    fn a_group_of_deletions_is_bounded_by_the_last_states_that_it_keeps() {
+        let bus = Bus::new(Limits { changes_max: 100, bytes_max: 1 << 30 }, Revision(0));
+        let (clock, snapshot) = (Arc::new(ManualClock::default()), Snapshot::default());
+        let engine = Box::<MemoryEngine>::default();
+        let shared = Shared::new(Config::default(), clock, snapshot, bus, Revision(0), engine);
+        let mut committer = Committer::new(Arc::new(shared), Working::default());
+        let object = serde_json::json!({"metadata": {}, "pad": "x".repeat(1 << 20)});
+        let object = object.as_object().expect("a map");
+        for n in 0..10 {
+            let (meta, object) = (Meta::from_object(object), Template::encode(object));
+            let made = Write::Put { key: key(n), meta, object, expect: Expect::Absent };
+            committer.commit(txn(made)).expect("commits");
+        }
+        let mut pending: VecDeque<Pending> = (0..10)
+            .map(|n| {
+                let (answer, _) = oneshot::channel();
+                Pending { txn: txn(Write::Delete { key: key(n), expect: Expect::Present }), answer }
+            })
+            .collect();
+        committer.commit_group(&mut pending);
+        assert_eq!(pending.len(), 6, "four of a mebibyte close a group");
+    }
 }

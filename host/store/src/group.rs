@@ -25,10 +25,13 @@ use crate::txn::{CommitError, Committed, Conflict, Expect, Txn, Write};
 /// The most changes of one transaction: a bound on how long one transaction holds up the others.
 pub const TXN_WRITES_MAX: usize = 10_000;
 
-/// The most bytes of one transaction, its cause counted once per change: a bound on what every follower has to hold at
-/// once. What a run may write, and why it did, has room in it. Beyond a segment of the write-ahead log a group goes to the
-/// engine below at once, which is slower and nothing else.
+/// The most bytes of one transaction, with the last states of what it deletes, its cause counted once per change: a bound
+/// on what every follower has to hold at once. What a run may write, and why it did, has room in it. Beyond a segment of
+/// the write-ahead log a group goes to the engine below at once, which is slower and nothing else.
 pub const TXN_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// About what a record has besides its object: the key and the cause.
+const RECORD_BYTES: usize = 512;
 
 /// The longest part of a key; Kubernetes' names end at 253.
 const KEY_PART_BYTES_MAX: usize = 1024;
@@ -67,6 +70,21 @@ impl<'a> Group<'a> {
         Self { published, oldest, at, fresh, working, changes: Vec::new(), entries: Vec::new() }
     }
 
+    /// About how many bytes the records of a transaction have.
+    pub(crate) fn weight(&self, txn: &Txn) -> usize {
+        let puts = txn.writes.iter().map(put_bytes).sum::<usize>();
+        puts + self.last_state_bytes(txn) + RECORD_BYTES * txn.writes.len()
+    }
+
+    /// How many bytes the last states have that the records of deletions keep.
+    fn last_state_bytes(&self, txn: &Txn) -> usize {
+        let deleted = txn.writes.iter().filter_map(|write| match write {
+            Write::Delete { key, .. } => self.working.snapshot.find(key),
+            Write::Put { .. } => None,
+        });
+        deleted.map(|object| object.bytes.len()).sum()
+    }
+
     /// Checks one transaction and takes it into the group.
     pub(crate) fn stage(&mut self, txn: Txn) -> Result<Committed, CommitError> {
         let bytes = validate(&txn)?;
@@ -77,8 +95,10 @@ impl<'a> Group<'a> {
         if let Some(reads) = &txn.reads {
             self.check_reads(reads).map_err(CommitError::Conflict)?;
         }
+        // Whatever could be stored can be deleted, by itself at least.
+        let deleted = if txn.writes.len() > 1 { self.last_state_bytes(&txn) } else { 0 };
         let cause = encode_cause(&txn.cause)?;
-        if bytes + cause.len() * txn.writes.len() > TXN_BYTES_MAX {
+        if bytes + deleted + cause.len() * txn.writes.len() > TXN_BYTES_MAX {
             return Err(CommitError::Invalid(format!("more than {TXN_BYTES_MAX} bytes")));
         }
         Ok(self.apply(txn, &cause))
@@ -191,7 +211,14 @@ fn last_state(key: Key, last: &Object, revision: Revision) -> Object {
     Object { key, revision, meta: last.meta.clone(), bytes }
 }
 
-/// Checks the form and gives the bytes of the objects.
+fn put_bytes(write: &Write) -> usize {
+    match write {
+        Write::Put { object, .. } => object.unrevised().len(),
+        Write::Delete { .. } => 0,
+    }
+}
+
+/// Checks the form and gives the bytes of the objects that are put.
 fn validate(txn: &Txn) -> Result<usize, CommitError> {
     if txn.writes.len() > TXN_WRITES_MAX {
         return Err(CommitError::Invalid(format!("more than {TXN_WRITES_MAX} changes")));
@@ -206,9 +233,7 @@ fn validate(txn: &Txn) -> Result<usize, CommitError> {
                 )));
             }
         }
-        if let Write::Put { object, .. } = write {
-            bytes += object.unrevised().len();
-        }
+        bytes += put_bytes(write);
     }
     if txn.writes.len() > 1 {
         let keys: BTreeSet<&Key> = txn.writes.iter().map(Write::key).collect();

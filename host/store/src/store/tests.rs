@@ -15,6 +15,8 @@ use crate::engine::failing::Failing;
 use crate::query::{Query, Range, ReadSet, Selection};
 use crate::txn::{Conflict, Expect, Fence, Write};
 
+mod groups;
+
 fn key(resource: &str, namespace: &str, name: &str) -> Key {
     Key::new(GroupResource::new("", resource), namespace, name)
 }
@@ -172,19 +174,6 @@ async fn a_read_set_conflicts_exactly_with_what_was_read() {
     check_reads(vec![], vec![new.clone()], write(&new), true).await;
     check_reads(vec![], vec![x.clone()], delete(&x), true).await;
     check_reads(vec![], vec![x], write(&other), false).await;
-}
-
-#[tokio::test]
-async fn later_transactions_of_a_group_see_the_earlier_ones() {
-    on_both(async |dir| {
-        let store = open_at(dir, |_| {}).await;
-        let at = key("a", "ns", "counter");
-        let commits = (0..64).map(|_| store.commit(txn(vec![put(&at, "1", Expect::Absent)])));
-        let outcomes = futures_util::future::join_all(commits).await;
-        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
-        assert_eq!(store.revision(), Revision(1));
-    })
-    .await;
 }
 
 #[tokio::test]
