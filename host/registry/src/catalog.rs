@@ -157,7 +157,7 @@ impl Resource {
 
     /// Whether a `CustomResourceDefinition` in the store made it. All others are the host's own, and stay what they are
     /// whatever definition asks for their name.
-    pub(crate) fn is_defined(&self) -> bool {
+    pub fn is_defined(&self) -> bool {
         self.definition.as_deref().is_some_and(|of| !of.incarnation.0.is_empty())
     }
 
@@ -181,6 +181,28 @@ impl Resource {
     /// Whether its objects are stored at all; a review is only answered.
     pub fn is_stored(&self) -> bool {
         self.verbs.contains(&"get")
+    }
+
+    /// Whether a definition made both, and they are of one life of it.
+    pub fn is_same_kind(&self, other: &Self) -> bool {
+        let uid = |of: &Self| of.definition.as_ref().map(|facts| Arc::clone(&facts.incarnation.0));
+        self.kind == other.kind && uid(self) == uid(other)
+    }
+
+    /// Whether another state of this resource shows whatever is stored just as this one does. It may say no where that
+    /// takes more than a look: of what a webhook converts, only the same definition counts as showing the same.
+    pub fn shows_as(&self, other: &Self) -> bool {
+        let (Some(own), Some(others)) = (&self.definition, &other.definition) else { return false };
+        if own.incarnation == others.incarnation {
+            return true;
+        }
+        let plain = |of: &Self| of.converter().is_none() || of.is_storage_form();
+        self.is_same_kind(other)
+            && self.storage_api_version == other.storage_api_version
+            && self.columns == other.columns
+            && (own.mixed || !others.mixed)
+            && plain(self)
+            && plain(other)
     }
 
     /// Whether all stored objects already have this version's form.

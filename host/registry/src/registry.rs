@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use quadrille_kit::{Clock, Random, Supervisor};
 use quadrille_object::Gvk;
 use quadrille_store::Store;
-use tokio::sync::RwLock;
+use tokio::sync::{RwLock, watch};
 
 pub use self::prepared::{OpenQuestions, Prepared, Received, Unprepared, Written};
 pub(crate) use self::present::done;
@@ -60,6 +60,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     catalog: ArcSwap<Catalog>,
+    /// Wakes whoever serves something of the catalog for long.
+    catalog_changed: watch::Sender<()>,
     access: Access,
     hooks: ArcSwap<Hooks>,
     webhooks: OnceLock<Arc<dyn Webhooks>>,
@@ -91,6 +93,7 @@ impl Registry {
             clock,
             random,
             catalog,
+            catalog_changed: watch::Sender::new(()),
             access: Access::default(),
             hooks: ArcSwap::default(),
             webhooks: OnceLock::new(),
@@ -116,6 +119,7 @@ impl Registry {
             clock,
             random,
             catalog: ArcSwap::new(self.inner.catalog.load_full()),
+            catalog_changed: watch::Sender::new(()),
             access: Access::default(),
             hooks: ArcSwap::new(self.inner.hooks.load_full()),
             webhooks: OnceLock::new(),
@@ -154,6 +158,12 @@ impl Registry {
     /// The resources served now.
     pub fn catalog(&self) -> Arc<Catalog> {
         self.inner.catalog.load_full()
+    }
+
+    /// Wakes after each change of the catalog from now on. What is written in the form of the new catalog is committed
+    /// after that.
+    pub fn catalog_changes(&self) -> watch::Receiver<()> {
+        self.inner.catalog_changed.subscribe()
     }
 
     /// The index of roles and bindings.
@@ -206,5 +216,6 @@ impl Registry {
             next.generation += 1;
             next
         });
+        self.inner.catalog_changed.send_replace(());
     }
 }

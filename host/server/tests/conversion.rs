@@ -14,6 +14,7 @@ const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitio
 const V1: &str = "/apis/example.com/v1/namespaces/default/widgets";
 const V2: &str = "/apis/example.com/v2/namespaces/default/widgets";
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
+const MERGE: [(&str, &str); 1] = [("content-type", "application/merge-patch+json")];
 
 /// What is wrong with the webhook.
 const FINE: u8 = 0;
@@ -184,15 +185,14 @@ async fn what_is_stored_in_one_version_is_read_and_written_in_another() {
     let (_, stored) = world.client.get(&format!("{V1}/a")).await;
     assert_eq!(stored["spec"], json!({"size": "5cm"}));
     assert_eq!(stored["metadata"]["resourceVersion"], updated["metadata"]["resourceVersion"]);
-    let merge = [("content-type", "application/merge-patch+json")];
     let patch = json!({"spec": {"length": 7}});
-    let (code, patched) = world.send_as(Method::PATCH, &format!("{V2}/a"), &patch, &merge).await;
+    let (code, patched) = world.send_as(Method::PATCH, &format!("{V2}/a"), &patch, &MERGE).await;
     assert_eq!((code, &patched["spec"]["length"]), (StatusCode::OK, &json!(7)), "{patched}");
     let revision = patched["metadata"]["resourceVersion"].clone();
-    let (_, same) = world.send_as(Method::PATCH, &format!("{V2}/a"), &patch, &merge).await;
+    let (_, same) = world.send_as(Method::PATCH, &format!("{V2}/a"), &patch, &MERGE).await;
     assert_eq!(same["metadata"]["resourceVersion"], revision, "nothing has changed");
     let too_long = json!({"spec": {"length": 11}});
-    let (code, refused) = world.send_as(Method::PATCH, &format!("{V2}/a"), &too_long, &merge).await;
+    let (code, refused) = world.send_as(Method::PATCH, &format!("{V2}/a"), &too_long, &MERGE).await;
     assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "v2 has its own schema: {refused}");
     let (code, gone) = world.send(Method::DELETE, &format!("{V2}/a"), &json!({})).await;
     assert_eq!(code, StatusCode::OK, "{gone}");
@@ -277,10 +277,9 @@ async fn a_webhook_that_fails_fails_the_request_and_loses_nothing() {
 async fn a_new_storage_version_shows_old_objects_and_takes_them_over_when_they_are_written() {
     let world = World::start().await;
     let (_, made) = world.create(V1, "a", &json!({"size": "3cm"})).await;
-    let merge = [("content-type", "application/merge-patch+json")];
     let patch = json!({"spec": {"versions": versions("v2")}});
     let definition = format!("{DEFINITIONS}/widgets.example.com");
-    let (code, answer) = world.send_as(Method::PATCH, &definition, &patch, &merge).await;
+    let (code, answer) = world.send_as(Method::PATCH, &definition, &patch, &MERGE).await;
     assert_eq!(code, StatusCode::OK, "{answer}");
     assert_eq!(answer["status"]["storedVersions"], json!(["v1", "v2"]));
     for (path, spec) in [(V1, json!({"size": "3cm"})), (V2, json!({"length": 3, "unit": "cm"}))] {
@@ -294,12 +293,85 @@ async fn a_new_storage_version_shows_old_objects_and_takes_them_over_when_they_a
     assert_ne!(revision(&stored), revision(&made), "it is stored anew, in the new version");
     let status = json!({"status": {"storedVersions": ["v2"]}});
     let (code, answer) =
-        world.send_as(Method::PATCH, &format!("{definition}/status"), &status, &merge).await;
+        world.send_as(Method::PATCH, &format!("{definition}/status"), &status, &MERGE).await;
     assert_eq!(code, StatusCode::OK, "{answer}");
     let before = world.asked();
     let (_, shown) = world.client.get(&format!("{V2}/a")).await;
     assert_eq!(shown["spec"]["length"], 3);
     assert_eq!(world.asked(), before, "everything is stored in v2");
+}
+
+/// The name, version and spec of an event's object, with the event's type.
+fn told(event: Option<&Value>) -> Value {
+    let Some(event) = event else { return "END".into() };
+    let object = &event["object"];
+    json!([event["type"], object["metadata"]["name"], object["apiVersion"], object["spec"]])
+}
+
+#[tokio::test]
+async fn a_watch_ends_when_its_objects_are_shown_otherwise_and_goes_on_from_there() {
+    let world = World::start().await;
+    let mut watch = world.client.watch(&format!("{V1}?watch=1")).await;
+    world.create(V1, "a", &json!({"size": "3cm"})).await;
+    let added = watch.next().await.expect("an event");
+    assert_eq!(told(Some(&added)), json!(["ADDED", "a", "example.com/v1", {"size": "3cm"}]));
+    let definition = format!("{DEFINITIONS}/widgets.example.com");
+    let change = json!({"spec": {"versions": versions("v2")}});
+    let (code, answer) = world.send_as(Method::PATCH, &definition, &change, &MERGE).await;
+    assert_eq!(code, StatusCode::OK, "{answer}");
+    assert_eq!(world.create(V2, "b", &json!({"length": 4})).await.0, StatusCode::CREATED);
+    assert_eq!(told(watch.next().await.as_ref()), "END", "what follows is stored in v2");
+    let seen = added["object"]["metadata"]["resourceVersion"].as_str().expect("a revision");
+    let mut watch = world.client.watch(&format!("{V1}?watch=1&resourceVersion={seen}")).await;
+    let added = watch.next().await;
+    assert_eq!(told(added.as_ref()), json!(["ADDED", "b", "example.com/v1", {"size": "4cm"}]));
+}
+
+#[tokio::test]
+async fn a_watch_outlives_what_changes_nothing_of_its_objects() {
+    let world = World::start().await;
+    let definition = format!("{DEFINITIONS}/widgets.example.com");
+    let mut stored = world.client.watch(&format!("{V1}?watch=1")).await;
+    let mut converted = world.client.watch(&format!("{V2}?watch=1")).await;
+    let labels = json!({"metadata": {"labels": {"a": "b"}}});
+    let status = json!({"status": {"storedVersions": ["v1"]}});
+    for (path, patch) in [(definition.clone(), labels), (format!("{definition}/status"), status)] {
+        let (code, answer) = world.send_as(Method::PATCH, &path, &patch, &MERGE).await;
+        assert_eq!(code, StatusCode::OK, "{answer}");
+    }
+    world.create(V1, "a", &json!({"size": "3cm"})).await;
+    let in_v1 = |name: &str| json!(["ADDED", name, "example.com/v1", {"size": "3cm"}]);
+    assert_eq!(told(stored.next().await.as_ref()), in_v1("a"));
+    let in_v2 = json!(["ADDED", "a", "example.com/v2", {"length": 3, "unit": "cm"}]);
+    assert_eq!(told(converted.next().await.as_ref()), in_v2);
+    let names = json!({"spec": {"names": {"shortNames": ["wd"]}}});
+    let (code, answer) = world.send_as(Method::PATCH, &definition, &names, &MERGE).await;
+    assert_eq!(code, StatusCode::OK, "{answer}");
+    assert_eq!(told(converted.next().await.as_ref()), "END", "another spec may convert otherwise");
+    world.create(V1, "b", &json!({"size": "3cm"})).await;
+    assert_eq!(told(stored.next().await.as_ref()), in_v1("b"));
+}
+
+#[tokio::test]
+async fn a_watch_ends_with_its_version_and_with_its_kind() {
+    let world = World::start().await;
+    let definition = format!("{DEFINITIONS}/widgets.example.com");
+    let mut of_v1 = world.client.watch(&format!("{V1}?watch=1")).await;
+    let mut of_v2 = world.client.watch(&format!("{V2}?watch=1")).await;
+    let mut unserved = versions("v1");
+    unserved[1]["served"] = false.into();
+    let change = json!({"spec": {"versions": unserved}});
+    let (code, answer) = world.send_as(Method::PATCH, &definition, &change, &MERGE).await;
+    assert_eq!(code, StatusCode::OK, "{answer}");
+    assert_eq!(told(of_v2.next().await.as_ref()), "END", "though nothing was written");
+    world.create(V1, "a", &json!({"size": "3cm"})).await;
+    assert_eq!(told(of_v1.next().await.as_ref())[1], "a");
+    let (code, answer) = world.send(Method::DELETE, &definition, &json!({})).await;
+    assert_eq!(code, StatusCode::OK, "{answer}");
+    assert_eq!(told(of_v1.next().await.as_ref())[0], "DELETED");
+    let end = of_v1.next().await.expect("an event");
+    assert_eq!((&end["type"], &end["object"]["code"]), (&json!("ERROR"), &json!(410)), "{end}");
+    assert_eq!(told(of_v1.next().await.as_ref()), "END");
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ mod relay;
 
 use form::{Form, Role, Selection, last_match};
 pub(crate) use relay::Relays;
-use relay::{Chunk, Reach, Relay};
+use relay::{Chunk, End, Reach, Relay};
 
 /// How much is sent at once at most, unless a single event is larger.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -68,12 +68,10 @@ pub(crate) async fn watch(app: &App, request: &ResourceRequest<'_>) -> Result<An
     };
     let now = app.clock.monotonic();
     let limits = &app.config.limits;
-    let lifetime = match params.timeout_seconds.filter(|seconds| *seconds > 0) {
-        Some(seconds) => Duration::from_secs(seconds),
-        None => limits.watch_timeout + spread(app, limits.watch_timeout),
-    };
+    let lifetime = lifetime(app, params.timeout_seconds);
     let bookmarks = params.allow_watch_bookmarks;
     let form = Form::new(app, request, framing);
+    check_standing(&form)?;
     let headings = form.has_headings();
     let relay = app.relays.join(app, form);
     let watcher = Watcher {
@@ -108,6 +106,18 @@ pub(crate) async fn watch(app: &App, request: &ResourceRequest<'_>) -> Result<An
         Some(handshake) => handshake.accept(Box::pin(pieces)),
         None => answer(StatusCode::OK, content_type, Body::pieces(pieces)),
     })
+}
+
+/// Refuses where a definition has changed since the request was routed: the objects may have been read in another form.
+fn check_standing(form: &Form) -> Result<(), Status> {
+    End::of(form.standing()).map_or(Ok(()), |_| Err(begin_anew()))
+}
+
+/// How long a watch lives: as long as its client says, or for a while that differs from watch to watch.
+fn lifetime(app: &App, wanted_seconds: Option<u64>) -> Duration {
+    let least = app.config.limits.watch_timeout;
+    let wanted = wanted_seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs);
+    wanted.unwrap_or_else(|| least + spread(app, least))
 }
 
 /// A random part of a duration, so that the watches of a crowd do not all end at once.
@@ -215,7 +225,7 @@ impl Watcher {
             Reach::Chunks(chunks) if chunks.is_empty() => self.wait().await,
             Reach::Chunks(chunks) => return self.write_chunks(out, &chunks),
             Reach::Behind => self.read_behind().await,
-            Reach::Closed => Woken::Ends,
+            Reach::Closed(end) => ended_for(end),
         };
         match woken {
             Woken::Changes => {}
@@ -340,16 +350,27 @@ impl Watcher {
         let mut changes = self.store.changes(self.filter.clone(), self.seen);
         let read = match changes.catch_up().await {
             Ok(Some(batch)) => Ok(batch),
-            Ok(None) => tokio::select! {
-                biased;
-                batch = changes.next() => batch,
-                woken = self.set_alarm() => {
-                    self.alarm = None;
-                    return woken;
+            Ok(None) => {
+                self.set_alarm();
+                let Some((_, alarm)) = &mut self.alarm else { return Woken::Time };
+                tokio::select! {
+                    biased;
+                    batch = changes.next() => batch,
+                    more = self.wake.changed() => {
+                        return if more.is_ok() { Woken::Changes } else { Woken::Ends };
+                    }
+                    woken = alarm => {
+                        self.alarm = None;
+                        return woken;
+                    }
                 }
-            },
+            }
             Err(error) => Err(error),
         };
+        // Asked after reading, as the relay does.
+        if let (Ok(_), Some(end)) = (&read, End::of(self.relay.form.standing())) {
+            return ended_for(end);
+        }
         match read {
             Ok(batch) => match self.relay.form.convert(batch).await {
                 Ok(batch) => {
@@ -406,11 +427,26 @@ impl Watcher {
         let mut changes = self.store.changes(self.filter.clone(), self.seen);
         // An error is met again, and answered, by the next step.
         if let Ok(Some(batch)) = changes.catch_up().await
+            && End::of(self.relay.form.standing()).is_none()
             && let Ok(batch) = self.relay.form.convert(batch).await
         {
             self.take(batch);
         }
     }
+}
+
+/// What the end of a relay means to its watches: to those of a resource that is shown otherwise now, that they may go on
+/// where they were, by a request of their own.
+fn ended_for(end: End) -> Woken {
+    match end {
+        End::Closed | End::Changed => Woken::Ends,
+        End::Gone => Woken::Fails(Box::new(begin_anew())),
+    }
+}
+
+/// 410: what the client knows of the resource is void.
+fn begin_anew() -> Status {
+    Status::new(Reason::Expired, "the definition of the resource has changed; list and watch again")
 }
 
 /// What the end of the store's stream means to a watch that has seen everything up to `seen`.

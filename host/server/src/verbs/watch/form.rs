@@ -24,6 +24,19 @@ pub(super) struct Form {
     rows: Option<TableRows>,
 }
 
+/// What has become of the resource of a form since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Its objects are still shown in this form.
+    Same,
+    /// They are shown in another form, or this version is not served any more.
+    Changed,
+    /// The kind is gone, and nothing is stored any more.
+    Gone,
+    /// Another kind has its name.
+    Replaced,
+}
+
 /// Two forms with the same key write the same bytes. A resource counts as the same while it is the same in memory: who
 /// keeps a form keeps its resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +73,30 @@ impl Form {
 
     pub(super) fn resource(&self) -> &Resource {
         &self.resource
+    }
+
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// What has become of the resource. The catalog follows a definition before anything is stored as it says: what was
+    /// read from the store before the answer was `Same` is shown rightly by this form.
+    pub(super) fn standing(&self) -> Standing {
+        let own = &self.resource;
+        if !own.is_defined() {
+            return Standing::Same;
+        }
+        let catalog = self.registry.catalog();
+        let any = || catalog.by_group_resource(&own.group_resource());
+        match catalog.by_gvr(&own.gvr) {
+            Some(now) if Arc::ptr_eq(now, own) || own.shows_as(now) => Standing::Same,
+            Some(now) if own.is_same_kind(now) => Standing::Changed,
+            Some(_) => Standing::Replaced,
+            None => match any() {
+                None => Standing::Gone,
+                Some(_) => Standing::Changed,
+            },
+        }
     }
 
     /// Whether a webhook makes of the changes what is sent.

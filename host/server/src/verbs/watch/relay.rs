@@ -9,7 +9,8 @@
 //! To wake a watch and to write to its connection costs the same for one event as for ten. So the more watches a relay
 //! has, the further its chunks are apart ([`pace`]); what follows a pause is never held back.
 //!
-//! A relay begins with its first watch and ends with its last one.
+//! A relay begins with its first watch and ends with its last one, or when what it shows is shown otherwise from now on:
+//! a definition has changed, and its watches have to begin anew.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -24,7 +25,7 @@ use quadrille_store::{
 use tokio::sync::{oneshot, watch};
 
 use super::CHUNK_BYTES;
-use super::form::{Form, FormKey};
+use super::form::{Form, FormKey, Standing};
 use crate::app::App;
 
 /// How far apart chunks are for each watch of a relay. A wake-up, a TLS record and a write cost about 10 µs of a core;
@@ -138,7 +139,29 @@ pub(super) enum Reach {
     /// The relay does not reach back so far.
     Behind,
     /// There will be nothing more.
+    Closed(End),
+}
+
+/// Why a relay has nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The store is closed.
     Closed,
+    /// Its objects are shown otherwise now.
+    Changed,
+    /// Its kind is gone, and what was known of it is void.
+    Gone,
+}
+
+impl End {
+    /// What ends with such a standing; `None` where nothing does.
+    pub(super) fn of(standing: Standing) -> Option<Self> {
+        match standing {
+            Standing::Same => None,
+            Standing::Changed => Some(Self::Changed),
+            Standing::Gone | Standing::Replaced => Some(Self::Gone),
+        }
+    }
 }
 
 /// The last chunks, without gaps.
@@ -148,12 +171,12 @@ struct Kept {
     bytes: usize,
     /// Every change after this revision is in the chunks, or still to come.
     floor: Revision,
-    closed: bool,
+    end: Option<End>,
 }
 
 impl Kept {
     fn new(floor: Revision) -> Self {
-        Self { chunks: VecDeque::new(), bytes: 0, floor, closed: false }
+        Self { chunks: VecDeque::new(), bytes: 0, floor, end: None }
     }
 
     fn push(&mut self, chunk: Chunk) {
@@ -176,7 +199,8 @@ impl Kept {
 
     fn after(&self, seen: Revision) -> Reach {
         if seen < self.floor {
-            return Reach::Behind;
+            // The store alone has what is missing, and it is not to be shown in this form any more.
+            return self.end.filter(|end| *end != End::Closed).map_or(Reach::Behind, Reach::Closed);
         }
         let start = self.chunks.partition_point(|chunk| chunk.through <= seen);
         let (mut found, mut bytes) = (Vec::new(), 0);
@@ -187,7 +211,10 @@ impl Kept {
             bytes += chunk.bytes;
             found.push(Arc::clone(chunk));
         }
-        if found.is_empty() && self.closed { Reach::Closed } else { Reach::Chunks(found) }
+        match self.end {
+            Some(end) if found.is_empty() => Reach::Closed(end),
+            _ => Reach::Chunks(found),
+        }
     }
 }
 
@@ -218,6 +245,12 @@ impl Relay {
 
     fn wake(&self) {
         self.wake.send_replace(());
+    }
+
+    /// Nothing more comes, and the watches learn why.
+    fn end(&self, end: End) {
+        self.change(|kept| kept.end = Some(end));
+        self.wake();
     }
 }
 
@@ -250,7 +283,10 @@ fn begin(app: &App, form: Form) -> Arc<Relay> {
     let changes = store.changes(filter.clone(), floor);
     let relay_of_task = Arc::downgrade(&relay);
     let clock = Arc::clone(&app.clock);
-    let follower = Follower { relay: relay_of_task, store, filter, changes, clock, at: floor };
+    let registry = relay.form.registry();
+    let catalog = relay.form.resource().is_defined().then(|| registry.catalog_changes());
+    let follower =
+        Follower { relay: relay_of_task, store, filter, changes, catalog, clock, at: floor };
     #[expect(
         clippy::disallowed_methods,
         reason = "bounded by the watches, ends with the last one"
@@ -265,6 +301,8 @@ struct Follower {
     store: Store,
     filter: ChangeFilter,
     changes: ChangeStream,
+    /// Wakes when definitions have changed; `None` where none has made the resource.
+    catalog: Option<watch::Receiver<()>>,
     clock: Arc<dyn Clock>,
     /// Everything up to here is in chunks.
     at: Revision,
@@ -273,11 +311,20 @@ struct Follower {
 impl Follower {
     async fn run(mut self, mut unneeded: oneshot::Receiver<Infallible>) {
         let mut last: Option<Duration> = None;
+        if !self.look_at_definition().await {
+            return;
+        }
         loop {
             let batch = tokio::select! {
                 biased;
                 _ = &mut unneeded => return,
                 batch = self.changes.next() => batch,
+                () = changed(&mut self.catalog) => {
+                    if self.look_at_definition().await {
+                        continue;
+                    }
+                    return;
+                }
                 () = self.clock.sleep(KEPT_FOR), if last.is_some() => {
                     last = None;
                     self.forget();
@@ -299,34 +346,38 @@ impl Follower {
         }
     }
 
+    /// Ends the relay when its form is no longer that of the resource; false then. Of a kind that is gone, the deletion
+    /// of its last objects is told first.
+    async fn look_at_definition(&mut self) -> bool {
+        let Some(relay) = self.relay.upgrade() else { return false };
+        let standing = relay.form.standing();
+        let Some(end) = End::of(standing) else { return true };
+        if standing == Standing::Gone
+            && let Ok(Some(batch)) = self.changes.try_next()
+        {
+            return self.relay(Ok(batch)).await;
+        }
+        relay.end(end);
+        false
+    }
+
     /// Hands a batch on, with what has come since; false when nothing will follow.
     async fn relay(&mut self, batch: Result<ChangeBatch, ChangesError>) -> bool {
         let Some(relay) = self.relay.upgrade() else { return false };
         match batch {
-            Ok(batch) if relay.form.converts() => {
-                let from = std::mem::replace(&mut self.at, batch.through);
-                match relay.form.convert(batch).await {
-                    Ok(batch) => {
-                        let chunks = Chunk::cut(from, batch);
-                        relay.change(|kept| chunks.into_iter().for_each(|chunk| kept.push(chunk)));
-                    }
-                    // The watches read on their own, and learn for themselves what is wrong.
-                    Err(_) => relay.change(|kept| *kept = Kept::new(self.at)),
+            Ok(batch) => {
+                let batch = self.gathered(batch);
+                // What was stored in another form was stored after the catalog had changed: this is asked after reading.
+                let standing = relay.form.standing();
+                if matches!(standing, Standing::Same | Standing::Gone) {
+                    self.hand_on(&relay, batch).await;
+                }
+                if let Some(end) = End::of(standing) {
+                    relay.end(end);
+                    return false;
                 }
             }
-            Ok(mut batch) => {
-                // An error is met again by the next wait.
-                while batch.changes.len() < KEPT_CHUNKS_MAX
-                    && let Ok(Some(more)) = self.changes.try_next()
-                {
-                    batch.changes.extend(more.changes);
-                    batch.through = more.through;
-                }
-                let chunks = Chunk::cut(self.at, batch);
-                self.at = chunks.last().map_or(self.at, Chunk::through);
-                relay.change(|kept| chunks.into_iter().for_each(|chunk| kept.push(chunk)));
-            }
-            Err(ChangesError::Closed) => relay.change(|kept| kept.closed = true),
+            Err(ChangesError::Closed) => relay.change(|kept| kept.end = Some(End::Closed)),
             // The watches read on their own, and learn for themselves what is lost.
             Err(ChangesError::Expired { .. } | ChangesError::Unavailable(_)) => {
                 self.at = self.store.revision();
@@ -335,7 +386,32 @@ impl Follower {
             }
         }
         relay.wake();
-        relay.kept.read().is_ok_and(|kept| !kept.closed)
+        relay.kept.read().is_ok_and(|kept| kept.end.is_none())
+    }
+
+    /// A batch with what has come since.
+    fn gathered(&mut self, mut batch: ChangeBatch) -> ChangeBatch {
+        // An error is met again by the next wait.
+        while batch.changes.len() < KEPT_CHUNKS_MAX
+            && let Ok(Some(more)) = self.changes.try_next()
+        {
+            batch.changes.extend(more.changes);
+            batch.through = more.through;
+        }
+        batch
+    }
+
+    async fn hand_on(&mut self, relay: &Relay, batch: ChangeBatch) {
+        let from = std::mem::replace(&mut self.at, batch.through);
+        let batch = if relay.form.converts() { relay.form.convert(batch).await } else { Ok(batch) };
+        match batch {
+            Ok(batch) => {
+                let chunks = Chunk::cut(from, batch);
+                relay.change(|kept| chunks.into_iter().for_each(|chunk| kept.push(chunk)));
+            }
+            // The watches read on their own, and learn for themselves what is wrong.
+            Err(_) => relay.change(|kept| *kept = Kept::new(self.at)),
+        }
     }
 
     /// Nothing has followed for a while: whoever has not taken the last chunks reads the store.
@@ -348,6 +424,17 @@ impl Follower {
             });
             // A watch that waits has seen everything; one that does not will find itself behind.
         }
+    }
+}
+
+/// Waits for a change of the definitions; for ever where none matters.
+async fn changed(catalog: &mut Option<watch::Receiver<()>>) {
+    let has_changed = match catalog {
+        Some(catalog) => catalog.changed().await.is_ok(),
+        None => false,
+    };
+    if !has_changed {
+        std::future::pending::<()>().await;
     }
 }
 

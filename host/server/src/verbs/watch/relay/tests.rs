@@ -32,7 +32,7 @@ fn gets(kept: &Kept, mut seen: Revision) -> Option<Vec<u64>> {
     loop {
         match kept.after(seen) {
             Reach::Behind => return None,
-            Reach::Closed => return Some(got),
+            Reach::Closed(_) => return Some(got),
             Reach::Chunks(chunks) if chunks.is_empty() => return Some(got),
             Reach::Chunks(chunks) => {
                 for chunk in chunks {
@@ -104,9 +104,22 @@ fn the_end_comes_after_the_last_change() {
     for chunk in Chunk::cut(Revision(0), batch(1..=2, 1, 2)) {
         kept.push(chunk);
     }
-    kept.closed = true;
+    kept.end = Some(End::Closed);
     assert!(matches!(kept.after(Revision(0)), Reach::Chunks(chunks) if chunks.len() == 1));
-    assert!(matches!(kept.after(Revision(2)), Reach::Closed));
+    assert!(matches!(kept.after(Revision(2)), Reach::Closed(End::Closed)));
+}
+
+#[test]
+fn what_is_shown_otherwise_is_not_read_in_the_old_form() {
+    let mut kept = Kept::new(Revision(10));
+    assert!(matches!(kept.after(Revision(9)), Reach::Behind));
+    for end in [End::Changed, End::Gone] {
+        kept.end = Some(end);
+        assert!(matches!(kept.after(Revision(9)), Reach::Closed(of) if of == end));
+        assert!(matches!(kept.after(Revision(10)), Reach::Closed(of) if of == end));
+    }
+    kept.end = Some(End::Closed);
+    assert!(matches!(kept.after(Revision(9)), Reach::Behind), "the store says so itself");
 }
 
 #[test]
