@@ -389,8 +389,8 @@ fn nobody_gets_through_to_an_endpoint_that_the_roles_do_not_open() {
     assert!(answered.is_empty(), "served in a namespace: {}", answered.join("\n"));
     let mut pairs = Vec::new();
     for (number, identity) in identities.iter().enumerate() {
-        // Who is nobody is refused before the path is looked at: a sample is enough for the short form, as is a third of
-        // the endpoints for each of the others, another third for each.
+        // Who is nobody is refused before the path is looked at: a sample is enough for the short form, as is a sixth of
+        // the endpoints for each of the others, another sixth for each.
         let step = match (is_full(), identity.user) {
             (true, _) => 1,
             (false, Some(_)) => 6,
