@@ -1,7 +1,7 @@
 //! The real binary: backups while it serves, a damaged store that is refused with what to do about it, repaired and put back.
 
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -97,6 +97,49 @@ fn a_backup_of_a_host_under_load_is_one_revision_and_watches_do_not_travel_back(
         put(&client, "after", 1);
         host.kill().expect("it was running");
     }
+}
+
+/// What of a directory is open to others: the certificate of the authority is for everybody.
+fn open_to_others(dir: &Path) -> Vec<String> {
+    let mut open = Vec::new();
+    let mut left = vec![dir.to_owned()];
+    while let Some(path) = left.pop() {
+        let meta = fs::symlink_metadata(&path).expect("there");
+        let mode = meta.permissions().mode() & 0o777;
+        let public = ["ca.crt", "pid"].iter().any(|name| path == dir.join(name));
+        if mode & 0o077 != 0 && !public {
+            open.push(format!("{} {mode:o}", path.display()));
+        }
+        if meta.is_dir() {
+            left.extend(fs::read_dir(&path).expect("readable").flatten().map(|entry| entry.path()));
+        }
+    }
+    open
+}
+
+#[test]
+fn what_is_put_back_is_its_owners_alone_wherever_it_is_put() {
+    let host = TestHost::start(HOST).expect("the host starts");
+    let parent = tempfile::tempdir().expect("a directory");
+    let (file, new, old) =
+        (parent.path().join("backup"), parent.path().join("in/new"), parent.path().join("old"));
+    host.cli(&["backup", path(&file)]).expect("a backup");
+    drop(host);
+    fs::create_dir(&old).expect("made");
+    for dir in [&new, &old] {
+        let (code, out, told) = quadrille(&["store", "restore", path(&file), path(dir)]);
+        assert_eq!(code, 0, "{out}{told}");
+    }
+    assert_eq!(open_to_others(&new), Vec::<String>::new());
+    // Made beforehand, and open like everything in it, as an earlier version left it.
+    for open in [old.clone(), old.join("store"), old.join("store/store.redb")] {
+        let mode = if open.is_dir() { 0o755 } else { 0o644 };
+        fs::set_permissions(&open, fs::Permissions::from_mode(mode)).expect("it is ours");
+    }
+    let host = TestHost::start_on(HOST, Some(&old), &[]).expect("it starts");
+    let left = open_to_others(&old);
+    drop(host);
+    assert_eq!(left, [format!("{} 644", old.join("store/store.redb").display())], "out of reach");
 }
 
 #[test]

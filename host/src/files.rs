@@ -3,7 +3,7 @@
 //! Whatever is secret is readable by its owner only. The CA, the admin's token and the key of service accounts' tokens are made once and kept;
 //! the server's certificate and the kubeconfig are written at each start.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, Permissions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -27,8 +27,8 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Opens a data directory; makes it (mode 0700) where it does not exist. It is this process's from then on, before a key
-    /// or a certificate is made in it.
+    /// Opens a data directory; makes it (mode 0700) where it does not exist, and closes it to others where nobody else uses
+    /// it. It is this process's from then on, before a key or a certificate is made in it.
     pub(crate) fn open(dir: &Path) -> anyhow::Result<Self> {
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
@@ -37,6 +37,7 @@ impl Files {
             .with_context(|| format!("cannot make data directory {}", dir.display()))?;
         let dir = dir.canonicalize().with_context(|| format!("cannot open {}", dir.display()))?;
         let lock = take(&dir)?.map(Arc::new);
+        close(&dir);
         let files = Self { dir, lock };
         files.write_pid();
         Ok(files)
@@ -97,6 +98,47 @@ impl Files {
     /// Writes the kubeconfig for a server.
     pub(crate) fn write_kubeconfig(&self, url: &str, ca: &str, token: &str) -> anyhow::Result<()> {
         write_secret(&self.path("kubeconfig"), &identity::kubeconfig(url, ca, token))
+    }
+}
+
+/// What a host keeps in its data directory, by how the names begin; and what file systems and tests of them add.
+const OURS: [&str; 12] = [
+    "admin-token",
+    "audit",
+    "ca.",
+    "code",
+    "components",
+    "kubeconfig",
+    LOCK,
+    "lost+found",
+    "pid",
+    "runs",
+    "sa.key",
+    "store",
+];
+
+/// Closes a data directory to others. One that holds other things than ours may have been meant for them, too (a volume's
+/// root, `/var/lib`), and stays as it is: what is secret in it is in files and folders that are closed by themselves.
+fn close(dir: &Path) {
+    let mode = dir.metadata().map_or(0, |meta| meta.permissions().mode());
+    let others = mode & 0o077;
+    if others == 0 {
+        return;
+    }
+    let is_ours = |entry: &std::fs::DirEntry| {
+        let name = entry.file_name();
+        OURS.iter().any(|ours| name.to_string_lossy().starts_with(ours))
+    };
+    let mut entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let is_shared = mode & 0o1000 != 0 || !entries.all(|entry| is_ours(&entry));
+    let closed = if is_shared {
+        Err(std::io::Error::other("it holds other things, too"))
+    } else {
+        std::fs::set_permissions(dir, Permissions::from_mode(mode & 0o7700))
+    };
+    if let Err(error) = closed {
+        let (path, mode) = (dir.display(), format!("{:o}", mode & 0o777));
+        tracing::warn!(%path, mode, %error, "others can see into this data directory; `chmod 700` it");
     }
 }
 
@@ -198,11 +240,29 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_is_closed_to_others_unless_it_is_theirs_too() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mode = || dir.path().metadata().expect("there").permissions().mode() & 0o7777;
+        let open = |mode| {
+            let mode = Permissions::from_mode(mode);
+            std::fs::set_permissions(dir.path(), mode).expect("it is ours");
+            Files::open(dir.path()).expect("opened");
+        };
+        open(0o2775);
+        assert_eq!(mode(), 0o2700);
+        open(0o1777);
+        assert_eq!(mode(), 0o1777, "one for temporary files of all");
+        std::fs::write(dir.path().join("thesis.tex"), "").expect("written");
+        open(0o755);
+        assert_eq!(mode(), 0o755, "somebody else works here");
+    }
+
+    #[test]
     fn a_secret_that_others_can_read_is_refused() {
         let dir = tempfile::tempdir().expect("a directory");
         let files = Files::open(dir.path()).expect("opened");
         files.admin_token(&SeededRandom::new(1)).expect("made");
-        let open = std::fs::Permissions::from_mode(0o644);
+        let open = Permissions::from_mode(0o644);
         std::fs::set_permissions(files.path("admin-token"), open).expect("changed");
         let error = files.admin_token(&SeededRandom::new(1)).expect_err("refused");
         assert!(error.to_string().contains("readable by others"), "{error}");

@@ -1,5 +1,6 @@
 //! `quadrille store`: what is done to a store that nobody serves from.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -146,7 +147,8 @@ fn repair(dir: &Path, common: &Common) -> anyhow::Result<()> {
 
 fn restore(file: &Path, dir: &Path, common: &Common) -> anyhow::Result<()> {
     let store = dir.join("store");
-    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("cannot make {}", dir.display()))?;
     let progress = output::progress(format!("restoring {}", file.display()));
     let now = SystemClock::default().now();
     let done = care::restore(&mut backup::open(file)?, &store, now);

@@ -15,9 +15,9 @@
 //! so that a simulation has all of it in one hand.
 
 use std::fmt;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -74,11 +74,10 @@ pub(crate) struct Directory(PathBuf);
 impl Directory {
     /// Makes the directory, durably, where there is none.
     pub(crate) fn open_or_make(path: &Path) -> io::Result<Self> {
-        if !path.is_dir() {
-            std::fs::create_dir_all(path)?;
-            if let Some(parent) = path.canonicalize()?.parent() {
-                File::open(parent)?.sync_all()?;
-            }
+        let is_there = path.is_dir();
+        make_private(path)?;
+        if !is_there && let Some(parent) = path.canonicalize()?.parent() {
+            File::open(parent)?.sync_all()?;
         }
         Ok(Self(path.to_owned()))
     }
@@ -90,6 +89,23 @@ impl Directory {
         }
         Ok(Self(path.to_owned()))
     }
+}
+
+/// Makes a directory of the host's own where there is none, and closes one to everybody but its owner. One that cannot be
+/// closed, because it is somebody else's, is used as it is, and told.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let mode = std::fs::metadata(path)?.permissions().mode();
+    if mode & 0o077 != 0
+        && let Err(error) = std::fs::set_permissions(path, Permissions::from_mode(mode & !0o077))
+    {
+        tracing::warn!(path = %path.display(), mode = format!("{:o}", mode & 0o777), %error,
+            "this directory is open to others and cannot be closed to them");
+    }
+    Ok(())
 }
 
 impl Disk for Directory {
@@ -115,7 +131,7 @@ impl Disk for Directory {
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         self.length(name)?;
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true);
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
         let file = options.open(self.0.join(name));
         Ok(Arc::new(file.map_err(|error| named(name, &error))?))
     }

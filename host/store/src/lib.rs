@@ -47,7 +47,7 @@ mod stream;
 pub use backup::{Backup, BackupError, BackupHead};
 pub use cause::{Cause, RequestCause, RunCause, SystemCause};
 pub use change::{Change, ChangeBatch, ChangeFilter, ChangeKind, ChangeStream, ChangesError};
-pub use disk::{Disk, DiskFile};
+pub use disk::{Disk, DiskFile, make_private};
 pub use engine::Size;
 pub use group::{TXN_BYTES_MAX, TXN_WRITES_MAX};
 pub use journal::{

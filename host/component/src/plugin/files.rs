@@ -14,7 +14,7 @@ pub(super) struct ComponentFiles {
 
 impl ComponentFiles {
     pub(super) fn open(dir: &Path) -> Result<Self, LoadError> {
-        std::fs::create_dir_all(dir).map_err(|source| failed("make", dir, source))?;
+        quadrille_store::make_private(dir).map_err(|source| failed("make", dir, source))?;
         Ok(Self { dir: dir.to_owned() })
     }
 
