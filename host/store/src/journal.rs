@@ -10,7 +10,8 @@
 //! when the queue is full, entries are dropped and counted.
 //!
 //! # Guarantees
-//! - What was flushed is there after a crash; what was written half is cut off at the next opening.
+//! - What was flushed is there after a crash; what was written half is cut off at the next opening. Damage before
+//!   a good frame, or in a segment that is not the last, is stepped over and cuts off nothing.
 //! - Each frame carries a checksum over its bytes, its segment and its place. A damaged one is never served.
 //! - Within its budget of bytes and age everything is kept; beyond it the oldest segment goes as a whole.
 //!
@@ -44,7 +45,8 @@ pub struct JournalConfig {
     pub dir: Option<PathBuf>,
     /// Entries are kept up to this many bytes. Default 64 MiB: some 200,000 runs.
     pub bytes_max: u64,
-    /// Entries are kept up to this age. Default 24 hours.
+    /// Entries are kept up to this age, counted while the journal is open: after a start, what was there is kept for as
+    /// long again. Jumps of the wall clock do not matter. Default 24 hours.
     pub age_max: Duration,
     /// The size of a segment, which is what is dropped at once. Default 8 MiB.
     pub segment_bytes: u32,
@@ -250,7 +252,7 @@ impl Journal {
     ) -> Result<Self, JournalError> {
         let (on_disk, dir) = (config.dir.is_some(), config.dir.clone().unwrap_or_default());
         let queue = Queue::new(config.queue_bytes_max);
-        let now = clock.now();
+        let now = clock.monotonic();
         let book = blocking(move || Book::open(config, now)).await?;
         let inner = Arc::new(Inner::new(book, queue, clock, on_disk));
         if on_disk {

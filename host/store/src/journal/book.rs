@@ -4,13 +4,13 @@
 //! An entry costs some 60 bytes here. Positions count all entries ever indexed; those below `base` are gone.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
-use bytes::Bytes;
-use quadrille_object::Timestamp;
-
-use super::frame::{self, Body, HEADER_BYTES, Place};
+use super::frame::{self, Body, Follows, HEADER_BYTES, Place};
 use super::segment::{self, Medium, Segment, Spot};
 use super::{JournalConfig, JournalEntry, JournalError, JournalQuery, Tag, Tags};
+use crate::age::Ages;
+use crate::key::Revision;
 
 #[derive(Debug)]
 pub(super) struct Book {
@@ -22,6 +22,8 @@ pub(super) struct Book {
     numbers: BTreeMap<u64, u64>,
     objects: BTreeMap<Tag, u64>,
     plugins: BTreeMap<Tag, u64>,
+    /// How old they are, by position.
+    ages: Ages,
     pub(super) damaged: u64,
 }
 
@@ -49,66 +51,85 @@ pub(super) struct Located {
 struct Batch {
     bytes: Vec<u8>,
     shared: Vec<(u128, Spot)>,
-    records: Vec<(u64, Timestamp, Tags, Spot)>,
+    records: Vec<(u64, Tags, Spot)>,
 }
 
 impl Book {
-    pub(super) fn open(config: JournalConfig, now: Timestamp) -> Result<Self, JournalError> {
+    pub(super) fn open(config: JournalConfig, now: Duration) -> Result<Self, JournalError> {
         let found = config.dir.as_deref().map_or_else(|| Ok(Vec::new()), segment::list)?;
         let mut book = Self {
-            config,
             segments: VecDeque::new(),
             entries: VecDeque::new(),
             base: 1,
             numbers: BTreeMap::new(),
             objects: BTreeMap::new(),
             plugins: BTreeMap::new(),
+            ages: Ages::new(config.age_max, now, Revision::default()),
             damaged: 0,
+            config,
         };
+        let newest = found.last().map(|(number, _)| *number);
         for (number, path) in found {
-            book.recover(number, Medium::open(path)?)?;
+            book.recover(number, Medium::open(path)?, Some(number) == newest)?;
         }
+        // How long it was closed is not known, and the wall clock may be wrong: what is here counts from now on.
+        book.ages = Ages::new(book.config.age_max, now, Revision(book.last_position()));
         book.drop_old(now);
         Ok(book)
     }
 
-    /// Reads a segment through. What does not check out is left out, and cut off where nothing good follows it.
-    fn recover(&mut self, number: u64, medium: Medium) -> Result<(), JournalError> {
+    /// Reads a segment through. What does not check out is left out. Only what a crash left at the very end, where nothing
+    /// good follows, is cut off.
+    fn recover(
+        &mut self,
+        number: u64,
+        medium: Medium,
+        is_newest: bool,
+    ) -> Result<(), JournalError> {
         let bytes = medium.read_all()?;
-        let (length, newest) = (0, Timestamp(i64::MIN));
         let shared = BTreeMap::new();
-        self.segments.push_back(Segment { number, medium, length, newest, records: 0, shared });
-        let mut at = 0;
+        self.segments.push_back(Segment { number, medium, length: 0, records: 0, shared });
+        let (mut at, mut cuts) = (0, is_newest);
         while at < bytes.len() {
             let Ok(offset) = u32::try_from(at) else { break };
-            let rest = bytes.slice(at..);
-            let whole = HEADER_BYTES + frame::length(&rest).unwrap_or(0);
-            let body = frame::check(Place { segment: number, offset }, &rest).and_then(frame::read);
-            match body {
-                Some(Body::Begin { format, segment }) => {
+            let body = frame::check(Place { segment: number, offset }, &bytes.slice(at..));
+            let whole = HEADER_BYTES + body.as_ref().map_or(0, bytes::Bytes::len);
+            if let Some(body) = body.and_then(frame::read) {
+                if let Body::Begin { format, segment } = body {
                     self.check_begin(number, (format, segment))?;
                 }
-                Some(body) => self.recovered(body, (offset, spot_length(whole))),
-                None => {
-                    self.damaged += 1;
-                    if !is_followed(number, &bytes, at + whole) {
-                        tracing::warn!(
-                            segment = number,
-                            offset,
-                            lost = bytes.len() - at,
-                            "the end of a segment of the journal is not whole and is cut off"
-                        );
-                        break;
-                    }
-                }
+                self.recovered(body, (offset, spot_length(whole)));
+                at += whole;
+            } else {
+                self.damaged += 1;
+                let follows = frame::after_damage(number, &bytes, at);
+                cuts &= follows != Follows::Unknown;
+                let Follows::Good(next) = follows else { break };
+                at = next;
             }
-            at += whole;
             self.set_length(u32::try_from(at).unwrap_or(u32::MAX));
         }
-        let Some(last) = self.segments.back() else { return Ok(()) };
-        if usize::try_from(last.length).is_ok_and(|length| length < bytes.len()) {
-            last.medium.cut(last.length)?;
+        self.end_at(number, bytes.len(), cuts)
+    }
+
+    /// What is behind the last good frame of a segment: cut off where it `cuts`, left alone elsewhere.
+    fn end_at(&mut self, number: u64, bytes: usize, cuts: bool) -> Result<(), JournalError> {
+        let Some(last) = self.segments.back_mut() else { return Ok(()) };
+        let lost = bytes.saturating_sub(usize::try_from(last.length).unwrap_or(usize::MAX));
+        if lost == 0 {
+            return Ok(());
         }
+        tracing::warn!(
+            segment = number,
+            offset = last.length,
+            lost,
+            cuts,
+            "the end of a segment of the journal is not whole"
+        );
+        if cuts {
+            return last.medium.cut(last.length);
+        }
+        last.length = u32::try_from(bytes).unwrap_or(u32::MAX);
         Ok(())
     }
 
@@ -131,7 +152,7 @@ impl Book {
                     last.shared.insert(hash, spot);
                 }
             }
-            Body::Record(record) => self.index(record.number, record.at, record.tags, spot),
+            Body::Record(record) => self.index(record.number, record.tags, spot),
         }
     }
 
@@ -142,11 +163,10 @@ impl Book {
     }
 
     /// Adds an entry of the last segment to the index.
-    fn index(&mut self, number: u64, at: Timestamp, tags: Tags, spot: Spot) {
+    fn index(&mut self, number: u64, tags: Tags, spot: Spot) {
         let position = self.base + self.entries.len() as u64;
         let Some(last) = self.segments.back_mut() else { return };
         last.records += 1;
-        last.newest = last.newest.max(at);
         let back = |before: Option<u64>| {
             let before = before.filter(|before| *before >= self.base);
             before.and_then(|before| u32::try_from(position - before).ok()).unwrap_or(0)
@@ -164,7 +184,7 @@ impl Book {
     pub(super) fn append(
         &mut self,
         entries: &[std::sync::Arc<dyn JournalEntry>],
-        now: Timestamp,
+        now: Duration,
     ) -> Result<u64, JournalError> {
         let (mut batch, mut dropped) = (Batch::default(), 0);
         for entry in entries {
@@ -175,11 +195,11 @@ impl Book {
             if full {
                 self.write(std::mem::take(&mut batch))?;
                 self.begin_segment()?;
-                self.drop_old(now);
             }
             dropped += u64::from(!self.encode(&mut batch, entry.as_ref()));
         }
         self.write(batch)?;
+        self.drop_old(now);
         Ok(dropped)
     }
 
@@ -210,7 +230,7 @@ impl Book {
             entry.encode(out);
         });
         let Some(length) = length else { return false };
-        batch.records.push((number, when, tags, (at.offset, length)));
+        batch.records.push((number, tags, (at.offset, length)));
         true
     }
 
@@ -229,8 +249,8 @@ impl Book {
         let grown = u32::try_from(batch.bytes.len()).unwrap_or(u32::MAX);
         last.length = last.length.saturating_add(grown);
         last.shared.extend(batch.shared);
-        for (number, at, tags, spot) in batch.records {
-            self.index(number, at, tags, spot);
+        for (number, tags, spot) in batch.records {
+            self.index(number, tags, spot);
         }
         Ok(())
     }
@@ -243,19 +263,22 @@ impl Book {
         frame::push(&mut bytes, place, |out| frame::begin(out, number));
         medium.append(0, &bytes)?;
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let (newest, shared) = (Timestamp(i64::MIN), BTreeMap::new());
-        self.segments.push_back(Segment { number, medium, length, newest, records: 0, shared });
+        let shared = BTreeMap::new();
+        self.segments.push_back(Segment { number, medium, length, records: 0, shared });
         Ok(())
     }
 
     /// Drops the oldest segments until the rest is within the budget; never the last one.
-    pub(super) fn drop_old(&mut self, now: Timestamp) {
-        let age = i64::try_from(self.config.age_max.as_micros()).unwrap_or(i64::MAX);
-        let before = Timestamp(now.0.saturating_sub(age));
+    pub(super) fn drop_old(&mut self, now: Duration) {
+        let aged = self.ages.look(now, Revision(self.last_position())).0;
         let mut dropped = false;
         while self.segments.len() > 1 {
             let is_due = self.bytes() > self.config.bytes_max
-                || self.segments.front().is_some_and(|first| first.newest < before);
+                || (aged > 0
+                    && self
+                        .segments
+                        .front()
+                        .is_some_and(|first| self.base + first.records <= aged + 1));
             if !is_due {
                 break;
             }
@@ -275,6 +298,11 @@ impl Book {
             self.objects.retain(|_, last| *last >= base);
             self.plugins.retain(|_, last| *last >= base);
         }
+    }
+
+    /// The position of the newest entry.
+    fn last_position(&self) -> u64 {
+        self.base + self.entries.len() as u64 - 1
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -347,10 +375,4 @@ impl Book {
 
 fn spot_length(whole: usize) -> u32 {
     u32::try_from(whole.saturating_sub(HEADER_BYTES)).unwrap_or(u32::MAX)
-}
-
-/// Whether a good frame begins at `at`.
-fn is_followed(segment: u64, bytes: &Bytes, at: usize) -> bool {
-    let Ok(offset) = u32::try_from(at) else { return false };
-    at < bytes.len() && frame::check(Place { segment, offset }, &bytes.slice(at..)).is_some()
 }

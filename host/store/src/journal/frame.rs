@@ -108,17 +108,53 @@ pub(super) fn record(out: &mut Vec<u8>, number: u64, at: Timestamp, tags: Tags, 
 
 /// Checks the frame at the start of `bytes` and gives its body; `None` when it is damaged or not whole.
 pub(super) fn check(place: Place, bytes: &Bytes) -> Option<Bytes> {
-    let length = length(bytes)?;
-    let sum = u64::from_le_bytes(bytes.get(4..HEADER_BYTES)?.try_into().ok()?);
-    let end = HEADER_BYTES.checked_add(length)?;
-    let body = bytes.get(HEADER_BYTES..end)?;
-    (xxh3_64_with_seed(body, place.seed()) == sum).then(|| bytes.slice(HEADER_BYTES..end))
+    let end = HEADER_BYTES + length(bytes)?;
+    (bytes.len() >= end && is_good(place, bytes)).then(|| bytes.slice(HEADER_BYTES..end))
+}
+
+fn is_good(place: Place, bytes: &[u8]) -> bool {
+    let Some((sum, rest)) = bytes.get(4..).and_then(<[u8]>::split_first_chunk::<8>) else {
+        return false;
+    };
+    let body = length(bytes).and_then(|length| rest.get(..length));
+    body.is_some_and(|body| xxh3_64_with_seed(body, place.seed()) == u64::from_le_bytes(*sum))
 }
 
 /// The length of the body that a frame claims.
-pub(super) fn length(bytes: &Bytes) -> Option<usize> {
-    let length = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?);
+fn length(bytes: &[u8]) -> Option<usize> {
+    let length = u32::from_le_bytes(*bytes.first_chunk::<4>()?);
     usize::try_from(length).ok().filter(|length| (1..=BODY_BYTES_MAX).contains(length))
+}
+
+/// How many bytes are compared with checksums at most in search of a frame, so that no content makes a start slow.
+const SEARCH_BYTES_MAX: usize = 1 << 30;
+
+/// What follows a damaged frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Follows {
+    /// A good frame, there.
+    Good(usize),
+    /// No good frame.
+    Nothing,
+    /// What was looked through has none; it was not all.
+    Unknown,
+}
+
+/// Looks behind the start of a damaged frame, whose length may be what is damaged, for the next good one.
+pub(super) fn after_damage(segment: u64, bytes: &[u8], damaged: usize) -> Follows {
+    let mut left = SEARCH_BYTES_MAX;
+    for at in damaged + 1..bytes.len() {
+        let Some((offset, rest)) = u32::try_from(at).ok().zip(bytes.get(at..)) else { break };
+        let fits = |length: &usize| HEADER_BYTES + length <= rest.len();
+        let is_kind = rest.get(HEADER_BYTES).is_some_and(|kind| (BEGIN..=RECORD).contains(kind));
+        let Some(length) = length(rest).filter(fits).filter(|_| is_kind) else { continue };
+        if is_good(Place { segment, offset }, rest) {
+            return Follows::Good(at);
+        }
+        let Some(less) = left.checked_sub(length) else { return Follows::Unknown };
+        left = less;
+    }
+    Follows::Nothing
 }
 
 /// Takes a checked body apart.

@@ -183,7 +183,7 @@ impl Inner {
     fn write_all(&self) {
         while let Some(entries) = self.queue.take() {
             if entries.is_empty() {
-                self.lock().drop_old(self.clock.now());
+                self.lock().drop_old(self.clock.monotonic());
             } else {
                 self.write(&entries);
                 self.done.send_modify(|done| *done += entries.len() as u64);
@@ -195,7 +195,7 @@ impl Inner {
 
     fn write(&self, entries: &[Arc<dyn JournalEntry>]) {
         let before = self.lock().records();
-        let written = self.lock().append(entries, self.clock.now());
+        let written = self.lock().append(entries, self.clock.monotonic());
         let lost = match written {
             Ok(lost) => lost,
             Err(error) => {

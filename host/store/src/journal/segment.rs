@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use quadrille_object::Timestamp;
 
 use super::JournalError;
 use super::frame::{self, HEADER_BYTES, Place};
+use crate::disk;
 
 /// Where a piece lies: offset, and length of the body.
 pub(super) type Spot = (u32, u32);
@@ -21,8 +21,6 @@ pub(super) struct Segment {
     pub(super) number: u64,
     pub(super) medium: Medium,
     pub(super) length: u32,
-    /// When its newest entry came about.
-    pub(super) newest: Timestamp,
     pub(super) records: u64,
     /// The shared pieces that it has.
     pub(super) shared: BTreeMap<u128, Spot>,
@@ -39,7 +37,9 @@ impl Medium {
     pub(super) fn create(dir: Option<&Path>, number: u64) -> Result<Self, JournalError> {
         let Some(dir) = dir else { return Ok(Self::Memory(Arc::default())) };
         let path = dir.join(file_name(number));
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path);
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let file = options.open(&path);
         let file = file.and_then(|file| {
             // The name must be as durable as what is written under it.
             File::open(dir)?.sync_all()?;
@@ -143,7 +143,7 @@ fn file_name(number: u64) -> String {
 
 /// The segments of a directory, in order.
 pub(super) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>, JournalError> {
-    std::fs::create_dir_all(dir).map_err(|source| failed("make", dir, source))?;
+    disk::make_private(dir).map_err(|source| failed("make", dir, source))?;
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(|source| failed("list", dir, source))? {
         let path = entry.map_err(|source| failed("list", dir, source))?.path();
