@@ -7,13 +7,13 @@ use quadrille_component::{
     CompileMode, ComponentEngine, LoadConfig, Loader, ManagerConfig, ManagerParts, PluginManager,
 };
 use quadrille_insight::Fights;
-use quadrille_kit::{Clock, Random, Supervisor, SystemClock, SystemRandom};
+use quadrille_kit::{Clock, Random, Shutdown, Supervisor, SystemClock, SystemRandom};
 use quadrille_registry::Registry;
 use quadrille_runtime::Runtime;
 use quadrille_server::{Parts, Server, Signer, Tokens, User, identity};
 use quadrille_store::{Journal, JournalConfig, Store};
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use crate::access;
@@ -30,12 +30,30 @@ const BACKUPS_MAX: usize = 2;
 /// Runs a host until it is asked to end; true when everything ended in time and nothing failed. Controllers' runs compute on
 /// the scheduler `runs`, everything else where this is called.
 pub(crate) async fn run(config: Config, runs: Handle) -> anyhow::Result<bool> {
+    let supervisor = Supervisor::default().with_work_on(runs);
+    // Whoever ends a host does not know how far it is: a start compiles plugins, and takes as long as they are many.
+    let mut ends = Ends::listen(&supervisor)?;
+    let files = Files::open(&config.data_dir)?;
+    tokio::select! {
+        () = ends.came() => tracing::info!("ended before it was ready"),
+        started = start(&config, &files, &supervisor) => {
+            started?;
+            ends.came().await;
+        }
+    }
+    let drained = supervisor.stop(config.drain_timeout.0).await;
+    if !drained {
+        tracing::warn!("some requests or runs were still going on when the drain timeout was over");
+    }
+    Ok(supervisor.failed().is_empty())
+}
+
+/// Brings a host up until it serves and has its plugins, and says so.
+async fn start(config: &Config, files: &Files, supervisor: &Supervisor) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let random: Arc<dyn Random> = Arc::new(SystemRandom::default());
-    let supervisor = Supervisor::default().with_work_on(runs);
-    let server_config = server_config(&config);
-    let files = Files::open(&config.data_dir)?;
-    let store = open_store(&config, &files, &clock, &supervisor).await?;
+    let server_config = server_config(config);
+    let store = open_store(config, files, &clock, supervisor).await?;
     let authority = files.authority(clock.as_ref())?;
     let config_of_registry = quadrille_registry::Config {
         ca_certificate: authority.certificate.clone(),
@@ -49,14 +67,14 @@ pub(crate) async fn run(config: Config, runs: Handle) -> anyhow::Result<bool> {
     let names = identity::loopback_names();
     let certificate = identity::make_server_certificate(&authority, &names, clock.now())
         .context("cannot make the server's certificate")?;
-    let journal = open_journal(&config, &files, &clock, &supervisor).await?;
-    let runtime_config = runtime_config(&config, journal);
+    let journal = open_journal(config, files, &clock, supervisor).await?;
+    let runtime_config = runtime_config(config, journal);
     let runtime = Runtime::build(runtime_config, registry.clone(), supervisor.clone());
-    let manager = plugin_manager(&files, &registry, &runtime, &supervisor)?;
+    let manager = plugin_manager(files, &registry, &runtime, supervisor)?;
     let registry_of_roles = registry.clone();
     let registry_of_quotas = registry.clone();
     let signer = Signer::new(registry.clone(), &authority).context("cannot sign certificates")?;
-    let mut parts = Parts::new(registry, certificate, tokens(&config, &token)?);
+    let mut parts = Parts::new(registry, certificate, tokens(config, &token)?);
     let shutdown = supervisor.shutdown();
     parts.uploads = Some(Arc::new(HostPlugins { manager: manager.clone(), shutdown }));
     let fights = Fights::build(runtime.clone(), config.runs.fights.into());
@@ -68,8 +86,8 @@ pub(crate) async fn run(config: Config, runs: Handle) -> anyhow::Result<bool> {
         fights: fights.clone(),
         backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
     }));
-    access::equip(&mut parts, &config, &files, &authority.certificate)?;
-    let server = Server::build(server_config, parts, &supervisor).await?;
+    access::equip(&mut parts, config, files, &authority.certificate)?;
+    let server = Server::build(server_config, parts, supervisor).await?;
     let url = format!("https://{}", server.address());
     files.write_kubeconfig(&url, &authority.certificate, &token)?;
     supervisor.spawn("fights", fights.run(supervisor.shutdown()));
@@ -88,13 +106,7 @@ pub(crate) async fn run(config: Config, runs: Handle) -> anyhow::Result<bool> {
         "ready url={url} kubeconfig={} token-file={}",
         kubeconfig.display(),
         token_file.display()
-    ))?;
-    wait_for_end(&supervisor).await?;
-    let drained = supervisor.stop(config.drain_timeout.0).await;
-    if !drained {
-        tracing::warn!("some requests or runs were still going on when the drain timeout was over");
-    }
-    Ok(supervisor.failed().is_empty())
+    ))
 }
 
 fn runtime_config(config: &Config, journal: Option<Journal>) -> quadrille_runtime::Config {
@@ -181,15 +193,26 @@ fn server_config(config: &Config) -> quadrille_server::Config {
     quadrille_server::Config { listen: config.listen, version, limits }
 }
 
-/// Ends at SIGTERM, SIGINT, or when a part of the host has failed.
-async fn wait_for_end(supervisor: &Supervisor) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let shutdown = supervisor.shutdown();
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
-        () = shutdown.started() => tracing::error!("a part of the host has failed: draining"),
+/// What ends a host: SIGTERM, SIGINT, or that a part of it has failed.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+    shutdown: Shutdown,
+}
+
+impl Ends {
+    fn listen(supervisor: &Supervisor) -> anyhow::Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        Ok(Self { terminate, interrupt, shutdown: supervisor.shutdown() })
     }
-    Ok(())
+
+    /// Returns when one of them has come.
+    async fn came(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => tracing::info!("SIGTERM: draining"),
+            _ = self.interrupt.recv() => tracing::info!("SIGINT: draining"),
+            () = self.shutdown.started() => tracing::error!("a part of the host has failed: draining"),
+        }
+    }
 }

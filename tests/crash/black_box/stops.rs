@@ -1,5 +1,5 @@
 //! Starts that cannot be: a second host on the same directory, two at the same time, and a port that is taken. They say
-//! what is wrong, end, and disturb nobody.
+//! what is wrong, end, and disturb nobody. And one that is called off while it loads its plugins.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use quadrille_tests::{Client, TestHost};
+use quadrille_guests::Guest;
+use quadrille_tests::{Client, TestHost, eventually};
 
 use crate::program;
 
@@ -120,4 +121,35 @@ fn of_two_hosts_that_start_together_on_a_new_directory_one_serves_and_keeps_what
         again.wait().expect("it ends");
         assert_eq!(answer.code, 200, "{apart:?} apart: {}", answer.body);
     }
+}
+
+#[test]
+fn a_host_that_is_ended_while_it_loads_its_plugins_ends_well_and_at_once() {
+    let parent = tempfile::tempdir().expect("a directory");
+    let (dir, plugins) = (parent.path().join("data"), parent.path().join("plugins"));
+    std::fs::create_dir(&plugins).expect("made");
+    for n in 0..100_u8 {
+        let guest = Guest { mark: Some(vec![n; 8]), ..Guest::default() }.build();
+        std::fs::write(plugins.join(format!("p{n:03}.wasm")), guest).expect("written");
+    }
+    let mut command = Command::new(program());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&dir);
+    command.arg("--plugins").arg(&plugins).stdin(Stdio::null());
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    let components = dir.join("components");
+    eventually("it has begun with its plugins", || {
+        anyhow::ensure!(std::fs::read_dir(&components)?.next().is_some(), "none is kept");
+        Ok(())
+    });
+    let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    assert!(sent.expect("it runs").success());
+    let status = eventually("it ends", || {
+        anyhow::ensure!(child.try_wait()?.is_some(), "it still runs");
+        Ok(child.wait()?)
+    });
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert_eq!(served(&mut child), None, "it was never ready");
+    let kept = std::fs::read_dir(&components).expect("readable").count();
+    assert!(kept < 100, "it had them all before it was told");
 }
