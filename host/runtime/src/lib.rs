@@ -25,6 +25,7 @@ pub mod wakes;
 mod budget;
 mod builtin;
 mod hold;
+mod numbers;
 mod rotation;
 mod run;
 mod shares;

@@ -90,7 +90,7 @@ impl Shared {
         (snapshot, started): (&Snapshot, Duration),
     ) -> Option<Start> {
         let run = state.next_run;
-        state.next_run += 1;
+        state.next_run = run.saturating_add(1);
         let seen = state.subscriptions.seen(id, &taken.key).unwrap_or_default();
         let looked = state.position.max(seen);
         let controller = state.controllers.get(&id)?;

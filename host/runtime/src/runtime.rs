@@ -17,16 +17,13 @@ use tokio::sync::Notify;
 
 use crate::backoff::Backoff;
 use crate::controller::{Controller, ControllerName, Version};
+use crate::numbers;
 use crate::overlay::OverlayLimits;
 use crate::queue::Workqueue;
 use crate::reconciler::{ControllerSpec, Reconciler};
 use crate::record::RunRecord;
 use crate::state::State;
 use crate::stats::ControllerStats;
-
-/// Runs are numbered from the revision that the host starts at, times this: no two that committed share a number
-/// while, in each life of the host, fewer runs than this start per change.
-const RUNS_PER_CHANGE_MAX: u64 = 1_000_000;
 
 /// How the runtime is set up.
 #[derive(Clone, Debug)]
@@ -152,7 +149,7 @@ impl Runtime {
         let (clock, random) = (Arc::clone(registry.clock()), Arc::clone(registry.random()));
         let position = registry.store().revision();
         let last = config.journal.as_ref().map_or(0, Journal::last_number);
-        let first_run = position.0.saturating_mul(RUNS_PER_CHANGE_MAX).max(last) + 1;
+        let first_run = numbers::first(position, last);
         let state = Mutex::new(State::new(position, first_run, config.records_max));
         let shared = Shared {
             config,

@@ -265,10 +265,14 @@ pub fn restore(source: &mut impl Read, dir: &Path, now: Timestamp) -> Result<Res
     Ok(restored)
 }
 
+/// The most changes that a store is taken to have had since a backup: what it can do without a pause for decades. A backup
+/// that is older by its date comes from a machine whose clock was wrong, and revisions are not to be used up by that.
+const CHANGES_SINCE_MAX: u64 = 100_000_000_000_000;
+
 /// A revision behind all that a store can have issued since it was at `revision`: a million a second, which is ten times what
 /// it can do, and a thousand million for clocks that are wrong.
 fn ahead(revision: Revision, at: Timestamp, now: Timestamp) -> Revision {
-    let elapsed = u64::try_from(now.0.saturating_sub(at.0)).unwrap_or(0);
+    let elapsed = u64::try_from(now.0.saturating_sub(at.0)).unwrap_or(0).min(CHANGES_SINCE_MAX);
     Revision(revision.0.saturating_add(elapsed).saturating_add(1_000_000_000))
 }
 
