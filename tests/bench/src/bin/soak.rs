@@ -18,6 +18,8 @@ const LINES: u32 = 20;
 /// What a line shows: MiB of memory and files, descriptors, threads, and the 99th percentile of writes in ms.
 type Line = [f64; 5];
 const COLUMNS: [&str; 5] = ["RSS MiB", "files MiB", "fds", "threads", "write p99 ms"];
+/// How much more of each may be held late than early: a share of it, and so much besides.
+const GROWTH_MAX: [(f64, f64); 4] = [(0.25, 32.0), (0.25, 32.0), (0.0, 16.0), (0.0, 8.0)];
 
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
@@ -36,8 +38,7 @@ fn main() -> anyhow::Result<()> {
         say(&format!("{at:>9.1} {:>10.0} {figures}", rate / period.as_secs_f64()));
         lines.push(line);
     }
-    compare(&lines);
-    Ok(())
+    compare(&lines)
 }
 
 fn row(cells: [String; 5]) -> String {
@@ -51,10 +52,13 @@ fn line(life: &Life, times: &[Duration]) -> anyhow::Result<Line> {
     Ok([mib(held.resident), mib(held.files), held.descriptors as f64, held.threads as f64, p99])
 }
 
-fn compare(lines: &[Line]) {
+/// Compares what is held late with what was held early; what grows by much more than chance does leaks. Nothing fails for
+/// being slow.
+fn compare(lines: &[Line]) -> anyhow::Result<()> {
     let quarter = lines.len() / 4;
     let early = lines.get(quarter..quarter * 2).unwrap_or_default();
     let late = lines.get(quarter * 3..).unwrap_or_default();
+    let mut grown = Vec::new();
     for (column, name) in COLUMNS.iter().enumerate() {
         let mean = |lines: &[Line]| {
             let figures = lines.iter().filter_map(|line| line.get(column));
@@ -62,5 +66,10 @@ fn compare(lines: &[Line]) {
         };
         let (early, late) = (mean(early), mean(late));
         say(&format!("{name:>13}: second quarter {early:.1}, last quarter {late:.1}"));
+        if GROWTH_MAX.get(column).is_some_and(|(share, more)| late > early * (1.0 + share) + more) {
+            grown.push(format!("{name} from {early:.1} to {late:.1}"));
+        }
     }
+    anyhow::ensure!(grown.is_empty(), "it grows: {}", grown.join(", "));
+    Ok(())
 }

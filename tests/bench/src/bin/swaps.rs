@@ -148,5 +148,12 @@ fn report(
         millis(waits.get(waits.len() / 2)),
         millis(waits.last()),
     ));
+    ensure!((lost, doubled) == (0, 0), "{namespace}: {lost} Pods lost, {doubled} doubled");
+    ensure!(
+        waits.len() == created.len(),
+        "{namespace}: {} of {} were seen by the watch",
+        waits.len(),
+        created.len()
+    );
     Ok(())
 }

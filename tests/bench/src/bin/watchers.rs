@@ -149,6 +149,7 @@ impl Load {
         };
         times.sort();
         let events = tally.counted.load(Ordering::Relaxed);
+        let missed = (crowd.watchers * changes).saturating_sub(events);
         let ms = |share| percentile(&times, share).as_secs_f64() * 1e3;
         say(&format!(
             "{:>12} {:>9.0} {:>10.0} {:>8.2} {:>8.2} {:>9.0} % {:>12.0} % {:>7} {:>6}",
@@ -160,9 +161,10 @@ impl Load {
             share(host.pid(), before.0)?,
             share(own, before.1)?,
             host.resident_bytes()? >> 20,
-            (crowd.watchers * changes).saturating_sub(events),
+            missed,
         ));
         drop(idle);
+        anyhow::ensure!(missed == 0, "{}: {missed} events were missed", crowd.name());
         Ok(())
     }
 
