@@ -5,12 +5,18 @@
     reason = "a test of a whole process has no supervisor and waits in real time"
 )]
 
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use quadrille_guests::Guest;
 use quadrille_tests::{Client, TestHost, eventually, guest};
 use serde_json::{Value, json};
 
 const HOST: &str = env!("CARGO_BIN_EXE_quadrille");
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+/// How long the journal has to stand still: it gathers for a tenth of that before it writes.
+const JOURNAL_STILL: Duration = Duration::from_millis(500);
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 fn deployment(name: &str, replicas: usize) -> Value {
@@ -27,6 +33,23 @@ fn runs(client: &Client, query: &str) -> Vec<Value> {
     let answer = client.get(&format!("/quadrille/runs?{query}")).expect("answered");
     assert_eq!(answer.code, 200, "{}", answer.body);
     answer.body["runs"].as_array().cloned().expect("a list")
+}
+
+/// Waits until everything is in the journal: it stands still for as long as it takes to be written many times.
+fn wait_for_the_journal(dir: &Path) {
+    let bytes = || -> anyhow::Result<u64> {
+        let sizes = fs::read_dir(dir)?.map(|entry| Ok(entry?.metadata()?.len()));
+        sizes.sum::<anyhow::Result<u64>>()
+    };
+    let (mut last, mut since) = (0, Instant::now());
+    eventually("the journal stands still", || {
+        let now = bytes()?;
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        anyhow::ensure!(now > 0 && since.elapsed() > JOURNAL_STILL, "it has {now} bytes");
+        Ok(())
+    });
 }
 
 /// Identical, different and impossible ones, in the last line of what a replay prints.
@@ -66,7 +89,7 @@ fn the_runs_of_real_plugins_are_replayed_identically_before_and_after_a_crash() 
     }
     // What was flushed is there after a crash, and can be replayed by the new process.
     let before = runs(&client, "plugin=replicaset&limit=100000");
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    wait_for_the_journal(&host.dir().join("runs"));
     host.kill_and_restart().expect("it starts again");
     let client = host.client().expect("a client");
     let after = runs(&client, "plugin=replicaset&limit=100000");
@@ -119,7 +142,7 @@ fn replays_of_ten_versions_find_the_one_that_changed_what_it_does() {
     let object = client.get(&format!("{MAPS}/m3")).expect("read").body;
     assert_eq!(object["data"]["stamp"], "one");
     let file = host.dir().join("other.wasm");
-    std::fs::write(&file, stamp("three", 99)).expect("written");
+    fs::write(&file, stamp("three", 99)).expect("written");
     let refused = host.cli(&["replay", &run, "--with", &file.to_string_lossy()]);
     assert!(format!("{:#}", refused.expect_err("it differs")).contains("+  stamp: three"));
 }
