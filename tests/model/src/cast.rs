@@ -3,21 +3,21 @@
 //! A cast outlives the host that it works on: when that is killed, its tasks end with it, and the same cast goes on with
 //! the next host over the same store. What was noted before stays.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quadrille_kit::{Clock, Random, SeededRandom};
-use quadrille_object::selector::LabelSelector;
-use quadrille_object::{GroupResource, Gvk};
+use quadrille_object::Gvk;
 use quadrille_registry::{
-    Action, Actor, Body, Reason, Registry, Resource, Target, WriteOptions, WriteRequest,
+    Action, Actor, Body, Reason, Registry, Resource, WriteOptions, WriteRequest,
 };
-use quadrille_runtime::{ControllerName, ControllerSpec, Grant, Overlay, Runtime};
+use quadrille_runtime::{ControllerName, ControllerSpec, Overlay, Runtime};
 use quadrille_store::{Cause, RequestCause, Snapshot, View};
 use serde_json::json;
 
+use crate::desk::{self, Working, Workshop};
 use crate::history::{Deed, Read, Run};
 use crate::program::{
     NAMES, Program, change_of, choice_of, found_of, key, name_of, query_of, state_of,
@@ -39,8 +39,7 @@ pub struct Notes {
     next_write: AtomicU64,
     next_start: AtomicU64,
     runs: Mutex<BTreeMap<u64, Run>>,
-    /// The keys that a reconciler works on now, by controller.
-    working: Mutex<BTreeSet<(String, String)>>,
+    working: Workshop,
     met: Mutex<Vec<(String, String)>>,
     deeds: Mutex<Vec<Deed>>,
     old: Mutex<VecDeque<Snapshot>>,
@@ -48,19 +47,6 @@ pub struct Notes {
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A reconciler at work on a key; it ends when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Working<'a> {
-    notes: &'a Notes,
-    key: (String, String),
-}
-
-impl Drop for Working<'_> {
-    fn drop(&mut self) {
-        lock(&self.notes.working).remove(&self.key);
-    }
 }
 
 impl Notes {
@@ -82,11 +68,11 @@ impl Notes {
 
     /// A reconciler begins to work on a key; answers its place in the order of beginnings.
     pub(crate) fn begin(&self, controller: &str, key: &str) -> (u64, Working<'_>) {
-        let key = (controller.to_owned(), key.to_owned());
-        if !lock(&self.working).insert(key.clone()) {
-            lock(&self.met).push(key.clone());
+        let (is_alone, working) = self.working.enter(controller, key);
+        if !is_alone {
+            lock(&self.met).push((controller.to_owned(), key.to_owned()));
         }
-        (self.next_start.fetch_add(1, Ordering::SeqCst), Working { notes: self, key })
+        (self.next_start.fetch_add(1, Ordering::SeqCst), working)
     }
 
     pub(crate) fn ran(&self, number: u64, run: Run) {
@@ -131,7 +117,7 @@ impl Cast {
             next_write: AtomicU64::new(plan.seed << 20),
             next_start: AtomicU64::default(),
             runs: Mutex::default(),
-            working: Mutex::default(),
+            working: Workshop::default(),
             met: Mutex::default(),
             deeds: Mutex::default(),
             old: Mutex::default(),
@@ -167,17 +153,8 @@ impl Cast {
         for number in 0..PRIMARIES {
             let object =
                 json!({"metadata": {"name": format!("p{number}"), "labels": {"run": "yes"}}});
-            let target = Target {
-                resource: Arc::clone(&self.notes.resource),
-                namespace: "default".into(),
-                name: None,
-                subresource: None,
-            };
-            let action = Action::Create(Body::from(object));
-            let (options, actor) = (WriteOptions::default(), Actor::default());
-            let request = WriteRequest { target, action, options, actor };
-            let cause = Cause::Request(RequestCause::default());
-            if let Err(status) = registry.submit(&request, cause).await {
+            let create = Action::Create(Body::from(object));
+            if let Err(status) = desk::submit(registry, None, create).await {
                 // An experiment before this one made it.
                 assert_eq!(status.reason, Reason::AlreadyExists, "{status:?}");
             }
@@ -257,19 +234,9 @@ impl Cast {
 }
 
 fn spec(number: u64) -> ControllerSpec {
-    let name: Arc<str> = format!("program-{number}").into();
     ControllerSpec {
-        name: Arc::clone(&name),
         plugin: "model".into(),
-        digest: "sha256:0".into(),
-        primary: GroupResource::new("", "configmaps"),
-        version: "v1".into(),
-        selector: LabelSelector::parse("run=yes").expect("a selector"),
-        concurrency: 2,
-        resync: None,
-        finalizer: None,
-        field_manager: name,
-        grant: Grant { unlimited: true, ..Grant::default() },
+        ..desk::spec(&format!("program-{number}"), "run=yes", 2)
     }
 }
 

@@ -2,10 +2,11 @@
 //! they saw is noted, and a model that knows nothing of the host decides whether it can be true.
 //!
 //! [`world`] runs them, on memory under simulated time or on disk with threads; [`cast`] is who takes part, [`program`]
-//! what a controller does; [`history`] is what was noted; [`check`] is the judge.
+//! what a controller does, [`desk`] what all need for that; [`history`] is what was noted; [`check`] is the judge.
 
 pub mod cast;
 pub mod check;
+pub mod desk;
 pub mod history;
 pub mod program;
 pub mod world;

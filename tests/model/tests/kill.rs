@@ -12,16 +12,13 @@ use std::sync::Arc;
 
 use quadrille_kit::clock::BoxFuture;
 use quadrille_kit::{Clock, Random, Supervisor, SystemClock, SystemRandom};
-use quadrille_object::selector::LabelSelector;
-use quadrille_object::{GroupResource, Gvk};
-use quadrille_registry::{
-    Action, Actor, Body, PatchFormat, Reason, Registry, Status, Target, WriteOptions, WriteRequest,
-};
+use quadrille_model::desk::{spec, submit, target};
+use quadrille_model::program::key;
+use quadrille_registry::{Action, Body, PatchFormat, Reason, Registry, Status, WriteOptions};
 use quadrille_runtime::{
-    Config, ControllerSpec, Failure, Grant, Outcome, Overlay, ReconcileRequest, Reconciled,
-    Reconciler, Runtime,
+    Config, Failure, Outcome, Overlay, ReconcileRequest, Reconciled, Reconciler, Runtime,
 };
-use quadrille_store::{Cause, ChangeFilter, Key, RequestCause, Revision, Store, View};
+use quadrille_store::{Cause, ChangeFilter, Revision, Store, View};
 use serde_json::json;
 
 const ROUNDS: usize = 30;
@@ -56,15 +53,6 @@ impl fmt::Debug for Twenty {
     }
 }
 
-fn target(registry: &Registry, name: Option<&str>) -> Target {
-    let resource = registry.resource_of(&Gvk::new("", "v1", "ConfigMap")).expect("built in");
-    Target { resource, namespace: "default".into(), name: name.map(Into::into), subresource: None }
-}
-
-fn key(name: &str) -> Key {
-    Key::new(GroupResource::new("", "configmaps"), "default", name)
-}
-
 fn copy(request: &ReconcileRequest, overlay: &mut Overlay) -> Result<(), Status> {
     for number in 0..WRITES {
         let name = format!("copy{number}");
@@ -96,13 +84,6 @@ impl Reconciler for Twenty {
     }
 }
 
-async fn submit(registry: &Registry, name: Option<&str>, action: Action) -> Result<(), Status> {
-    let (target, options) = (target(registry, name), WriteOptions::default());
-    let request = WriteRequest { target, action, options, actor: Actor::default() };
-    let cause = Cause::Request(RequestCause::default());
-    registry.submit(&request, cause).await.map(drop)
-}
-
 /// The child: changes the object without end, and prints how many runs have committed.
 async fn run_forever(dir: &Path) {
     let store = open(dir).await;
@@ -117,20 +98,7 @@ async fn run_forever(dir: &Path) {
     let config = Config { builtin: false, slots: 2, ..Config::default() };
     let runtime = Runtime::build(config, registry.clone(), Supervisor::default());
     runtime.start();
-    let spec = ControllerSpec {
-        name: "twenty".into(),
-        plugin: "twenty".into(),
-        digest: "sha256:0".into(),
-        primary: GroupResource::new("", "configmaps"),
-        version: "v1".into(),
-        selector: LabelSelector::parse("run=yes").expect("a selector"),
-        concurrency: 2,
-        resync: None,
-        finalizer: None,
-        field_manager: "twenty".into(),
-        grant: Grant { unlimited: true, ..Grant::default() },
-    };
-    runtime.add(spec, Arc::new(Twenty)).expect("a new name");
+    runtime.add(spec("twenty", "run=yes", 2), Arc::new(Twenty)).expect("a new name");
     for n in 0_u64.. {
         let patch =
             Action::Patch(PatchFormat::Merge, Body::from(json!({"data": {"n": n.to_string()}})));

@@ -8,20 +8,17 @@ use std::time::Duration;
 
 use quadrille_kit::clock::BoxFuture;
 use quadrille_kit::{Clock, Random, SeededRandom, Supervisor, SystemClock, SystemRandom};
+use quadrille_model::desk::{spec, submit, target};
 use quadrille_model::program::key;
+use quadrille_object::GroupResource;
 use quadrille_object::selector::LabelSelector;
-use quadrille_object::{GroupResource, Gvk};
 use quadrille_registry::{
-    Action, Actor, Body, DeleteOptions, PatchFormat, Registry, Status, Target, WriteOptions,
-    WriteRequest,
+    Action, Body, DeleteOptions, PatchFormat, Registry, Status, WriteOptions,
 };
 use quadrille_runtime::{
-    Config, ControllerSpec, Failure, Grant, Outcome, Overlay, ReconcileRequest, Reconciled,
-    Reconciler, Runtime,
+    Config, Failure, Outcome, Overlay, ReconcileRequest, Reconciled, Reconciler, Runtime,
 };
-use quadrille_store::{
-    Cause, ChangeFilter, Query, Range, RequestCause, Revision, Selection, Store, View,
-};
+use quadrille_store::{ChangeFilter, Query, Range, Revision, Selection, Store, View};
 use serde_json::json;
 
 /// The most children.
@@ -43,11 +40,6 @@ fn children() -> Query {
     let resource = GroupResource::new("", "configmaps");
     let (namespace, selection) = (Some("default".into()), Selection::Labels(labels));
     Query::whole(Range { resource, namespace, selection })
-}
-
-fn target(registry: &Registry, name: Option<&str>) -> Target {
-    let resource = registry.resource_of(&Gvk::new("", "v1", "ConfigMap")).expect("built in");
-    Target { resource, namespace: "default".into(), name: name.map(Into::into), subresource: None }
 }
 
 fn fill(who: &str, run: u64, overlay: &mut Overlay) -> Result<(), Status> {
@@ -76,29 +68,6 @@ impl Reconciler for Filler {
     }
 }
 
-fn spec(name: &'static str) -> ControllerSpec {
-    ControllerSpec {
-        name: name.into(),
-        plugin: name.into(),
-        digest: "sha256:0".into(),
-        primary: GroupResource::new("", "configmaps"),
-        version: "v1".into(),
-        selector: LabelSelector::parse("parent=yes").expect("a selector"),
-        concurrency: 4,
-        resync: None,
-        finalizer: None,
-        field_manager: name.into(),
-        grant: Grant { unlimited: true, ..Grant::default() },
-    }
-}
-
-async fn submit(registry: &Registry, name: Option<&str>, action: Action) -> Result<(), Status> {
-    let (target, options) = (target(registry, name), WriteOptions::default());
-    let request = WriteRequest { target, action, options, actor: Actor::default() };
-    let cause = Cause::Request(RequestCause::default());
-    registry.submit(&request, cause).await.map(drop)
-}
-
 /// Deletes children, and touches the parents.
 async fn writer(registry: Registry, number: u64) {
     let random = SeededRandom::new(number);
@@ -106,7 +75,7 @@ async fn writer(registry: Registry, number: u64) {
         let found = registry.store().snapshot().list(&children());
         let at = usize::try_from(random.below(found.len() as u64)).unwrap_or(0);
         // Somebody else may have taken the child by now.
-        let _gone: Result<(), Status> = match found.get(at) {
+        let _gone: Result<Revision, Status> = match found.get(at) {
             Some(child) if random.below(3) > 0 => {
                 let delete = Action::Delete(DeleteOptions::default());
                 submit(&registry, Some(&child.key.name), delete).await
@@ -142,7 +111,7 @@ async fn the_bound_holds(dir: Option<&Path>) {
     );
     runtime.start();
     for name in ["left", "right"] {
-        runtime.add(spec(name), Arc::new(Filler(name))).expect("a new name");
+        runtime.add(spec(name, "parent=yes", 4), Arc::new(Filler(name))).expect("a new name");
     }
     let mut writers = tokio::task::JoinSet::new();
     for number in 0..WRITERS {

@@ -11,15 +11,12 @@ use quadrille_insight::Fight;
 use quadrille_insight::fights::Detector;
 use quadrille_kit::clock::BoxFuture;
 use quadrille_kit::{Clock, ManualClock, Random, SeededRandom, Supervisor, VirtualTime};
-use quadrille_object::{GroupResource, Gvk, LabelSelector};
-use quadrille_registry::{
-    Action, Actor, Body, PatchFormat, Registry, Status, Target, WriteOptions, WriteRequest,
-};
+use quadrille_model::desk;
+use quadrille_registry::{Action, Body, PatchFormat, Registry, Status, WriteOptions};
 use quadrille_runtime::{
-    Config, ControllerSpec, Failure, Grant, Outcome, Overlay, ReconcileRequest, Reconciled,
-    Reconciler, Runtime,
+    Config, Failure, Outcome, Overlay, ReconcileRequest, Reconciled, Reconciler, Runtime,
 };
-use quadrille_store::{Cause, ChangeFilter, Key, RequestCause, Store};
+use quadrille_store::{ChangeFilter, Key, Store};
 use serde_json::{Value, json};
 
 use crate::stage::Stage;
@@ -208,39 +205,14 @@ impl Reconciler for Wishing {
     }
 }
 
-fn target(registry: &Registry, name: Option<&str>) -> Target {
-    let resource = registry.resource_of(&Gvk::new("", "v1", "ConfigMap")).expect("built in");
-    let (namespace, name) = ("default".into(), name.map(Into::into));
-    Target { resource, namespace, name, subresource: None }
-}
-
 fn write(overlay: &mut Overlay, key: &Key, patch: Value) -> Result<(), Status> {
-    let target = target(overlay.registry(), Some(&key.name));
+    let target = desk::target(overlay.registry(), Some(&key.name));
     let action = Action::Patch(PatchFormat::Merge, Body::from(patch));
     overlay.write(target, action, WriteOptions::default()).map(drop)
 }
 
 async fn submit(registry: &Registry, name: Option<&str>, action: Action) {
-    let (options, actor) = (WriteOptions::default(), Actor::default());
-    let request = WriteRequest { target: target(registry, name), action, options, actor };
-    let written = registry.submit(&request, Cause::Request(RequestCause::default())).await;
-    written.expect("memory takes it");
-}
-
-fn spec(name: &str) -> ControllerSpec {
-    ControllerSpec {
-        name: name.into(),
-        plugin: name.into(),
-        digest: "sha256:1".into(),
-        primary: GroupResource::new("", "configmaps"),
-        version: "v1".into(),
-        selector: LabelSelector::parse("run=yes").expect("a selector"),
-        concurrency: 1,
-        resync: None,
-        finalizer: None,
-        field_manager: name.into(),
-        grant: Grant { unlimited: true, ..Grant::default() },
-    }
+    desk::submit(registry, name, action).await.expect("memory takes it");
 }
 
 impl Stage {
@@ -264,7 +236,9 @@ impl Stage {
             for (number, wish) in brawl.wishes.iter().enumerate() {
                 let seed = seed ^ ((number as u64) << 40);
                 let wishing = Arc::new(Wishing { wish: *wish, seed });
-                runtime.add(spec(&format!("w{number}")), wishing).expect("a new name");
+                runtime
+                    .add(desk::spec(&format!("w{number}"), "run=yes", 1), wishing)
+                    .expect("a new name");
             }
             let random = SeededRandom::new(seed ^ 0xb4a1);
             for number in 0..brawl.changes {

@@ -10,15 +10,12 @@ use std::time::Duration;
 
 use quadrille_kit::clock::BoxFuture;
 use quadrille_kit::{Clock, ManualClock, Random, SeededRandom, Supervisor, VirtualTime};
-use quadrille_object::{GroupResource, Gvk, LabelSelector};
-use quadrille_registry::{
-    Action, Actor, Body, PatchFormat, Registry, Status, Target, WriteOptions, WriteRequest,
-};
+use quadrille_model::desk;
+use quadrille_registry::{Action, Body, PatchFormat, Registry, Status, WriteOptions};
 use quadrille_runtime::{
-    Config, ControllerSpec, Failure, Grant, Outcome, Overlay, ReconcileRequest, Reconciled,
-    Reconciler, Runtime,
+    Config, Failure, Outcome, Overlay, ReconcileRequest, Reconciled, Reconciler, Runtime,
 };
-use quadrille_store::{Cause, RequestCause, Store};
+use quadrille_store::Store;
 use serde_json::{Value, json};
 
 use crate::stage::Stage;
@@ -126,22 +123,13 @@ impl Reconciler for Taking {
 /// Writes down on the object that it was seen.
 fn sign(overlay: &mut Overlay, request: &ReconcileRequest) -> Result<(), Status> {
     let seen = json!({"metadata": {"annotations": {"seen": overlay.revision().0.to_string()}}});
-    let target = target(overlay.registry(), Some(&request.key.name));
+    let target = desk::target(overlay.registry(), Some(&request.key.name));
     let action = Action::Patch(PatchFormat::Merge, Body::from(seen));
     overlay.write(target, action, WriteOptions::default()).map(drop)
 }
 
-fn target(registry: &Registry, name: Option<&str>) -> Target {
-    let resource = registry.resource_of(&Gvk::new("", "v1", "ConfigMap")).expect("built in");
-    let (namespace, name) = ("default".into(), name.map(Into::into));
-    Target { resource, namespace, name, subresource: None }
-}
-
 async fn submit(registry: &Registry, name: Option<&str>, action: Action) -> u64 {
-    let (options, actor) = (WriteOptions::default(), Actor::default());
-    let request = WriteRequest { target: target(registry, name), action, options, actor };
-    let written = registry.submit(&request, Cause::Request(RequestCause::default())).await;
-    written.expect("memory takes it").revision.0
+    desk::submit(registry, name, action).await.expect("memory takes it").0
 }
 
 fn touched(number: u64) -> Action {
@@ -194,20 +182,7 @@ impl Crowd {
 
     fn enter(&self, runtime: &Runtime, notes: &Arc<Notes>) {
         for (name, time, again) in self.controllers() {
-            let name: Arc<str> = name.into();
-            let spec = ControllerSpec {
-                name: Arc::clone(&name),
-                plugin: Arc::clone(&name),
-                digest: "".into(),
-                primary: GroupResource::new("", "configmaps"),
-                version: "v1".into(),
-                selector: LabelSelector::parse(&format!("role={name}")).expect("a selector"),
-                concurrency: 8,
-                resync: None,
-                finalizer: None,
-                field_manager: name,
-                grant: Grant { unlimited: true, ..Grant::default() },
-            };
+            let spec = desk::spec(&name, &format!("role={name}"), 8);
             let (writes, notes) = (self.writes && !again, Arc::clone(notes));
             runtime.add(spec, Arc::new(Taking { time, again, writes, notes })).expect("a new name");
         }

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quadrille_kit::{Clock, Random, SeededRandom};
+use quadrille_model::desk::Workshop;
 use quadrille_object::GroupResource;
 use quadrille_object::selector::LabelSelector;
 use quadrille_registry::Registry;
@@ -46,7 +47,7 @@ pub struct Notes {
     wrong: Mutex<Vec<String>>,
     lives: Mutex<BTreeSet<u64>>,
     /// What runs at this moment, by controller and key.
-    working: Mutex<BTreeSet<(String, String)>>,
+    working: Workshop,
 }
 
 /// What there is only so much of.
@@ -67,7 +68,7 @@ impl Notes {
             counts: Mutex::default(),
             wrong: Mutex::default(),
             lives: Mutex::default(),
-            working: Mutex::default(),
+            working: Workshop::default(),
         }
     }
 
@@ -255,7 +256,7 @@ impl Play for Town {
         lock(&self.notes.lives).insert(life.number);
         self.notes.books().retire_all(life.registry.store().revision().0);
         let random = SeededRandom::new(self.notes.seed.rotate_left(9) ^ life.number);
-        lock(&self.notes.working).clear();
+        self.notes.working.clear();
         for job in &JOBS {
             let (spec, reconciler) = self.version(job, &random);
             life.runtime.add(spec, reconciler).expect("a new name");

@@ -13,7 +13,7 @@ use quadrille_store::{Object, Query, Range, Selection, View};
 use serde_json::{Value, json};
 
 use super::kinds::{Kind, delete, merge, text, value, write};
-use super::{Budget, Notes, lock, pause};
+use super::{Budget, Notes, pause};
 use crate::play::simple;
 
 /// Where the colour of a part stands.
@@ -49,18 +49,6 @@ impl fmt::Debug for Worker {
     }
 }
 
-/// A reconciler at work on a key; it ends when this is dropped.
-struct Working<'a> {
-    notes: &'a Notes,
-    at: (String, String),
-}
-
-impl Drop for Working<'_> {
-    fn drop(&mut self) {
-        lock(&self.notes.working).remove(&self.at);
-    }
-}
-
 impl Reconciler for Worker {
     fn reconcile(
         &self,
@@ -70,9 +58,8 @@ impl Reconciler for Worker {
         Box::pin(async move {
             let notes = &*self.notes;
             let at = (request.controller.to_string(), request.key.to_string());
-            let is_alone = lock(&notes.working).insert(at.clone());
+            let (is_alone, _working) = notes.working.enter(&at.0, &at.1);
             notes.claim(is_alone, || format!("two runs at once of {at:?}"));
-            let _working = Working { notes, at };
             let random = SeededRandom::new(notes.seed ^ request.run.wrapping_mul(0x9E37_79B9));
             let clock = Arc::clone(overlay.registry().clock());
             pause(&clock, &random, 2_000).await;
