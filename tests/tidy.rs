@@ -46,17 +46,17 @@ const EXCLUSIVE: &[(&str, &[&str])] = &[
     ("wasmtime-wasi", &["host/component"]),
 ];
 
-/// Where `unsafe` may be: the one part that maps compiled code into memory, and the SDK's generated bindings.
-const UNSAFE: &[&str] = &["host/component/", "sdk/src/guest.rs"];
+/// Where `unsafe` may be: what maps compiled code into memory, and the SDK's generated bindings.
+const UNSAFE: &[&str] = &["host/component/src/load/map.rs", "sdk/src/guest.rs"];
 
 /// Past this a file is to be split; most have 150 to 400 lines.
 const FILE_LINES_MAX: usize = 700;
 
 /// At least so many of the 53 promises are kept.
-const PROMISES_MIN: usize = 35;
+const PROMISES_MIN: usize = 50;
 
 /// At least so many faults are planted.
-const FAULTS_MIN: usize = 20;
+const FAULTS_MIN: usize = 45;
 
 /// What no source may contain; written in halves, since this file is looked at too.
 const BANNED: &[(&str, &str)] = &[
@@ -268,9 +268,9 @@ fn is_unsafe(text: &str) -> bool {
 
 #[test]
 fn unsafe_code_has_its_place() {
-    let elsewhere = sources().into_iter().filter(|(file, text)| {
-        is_unsafe(text) && !UNSAFE.iter().any(|place| file.starts_with(place))
-    });
+    let elsewhere = sources()
+        .into_iter()
+        .filter(|(file, text)| is_unsafe(text) && !UNSAFE.contains(&file.as_str()));
     none(elsewhere.map(|(file, _)| format!("{file} must not be unsafe: only {UNSAFE:?} may")));
 }
 
