@@ -155,12 +155,10 @@ impl House {
     /// How long nothing can be done, unless something changes; `None` when there is something to do.
     fn wait(&mut self, shared: &Shared) -> Option<Duration> {
         let (now, wall) = (shared.clock.monotonic(), shared.clock.now());
-        if self.parts.namespaces.is_bare() {
-            return None;
-        }
         // Events that are due wait a little for others.
         let gathers = self.parts.expiry.wait(wall);
-        let mut wait = self.refused.wait(now).unwrap_or(Duration::MAX);
+        let furnishes = self.parts.namespaces.wait(now).unwrap_or(Duration::MAX);
+        let mut wait = self.refused.wait(now).unwrap_or(Duration::MAX).min(furnishes);
         for (place, part) in self.parts.all().into_iter().enumerate() {
             let closed = self.paces[place].opens_at.saturating_sub(now);
             match part.is_busy(wall) {

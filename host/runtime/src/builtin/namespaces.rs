@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use quadrille_object::{GroupResource, Timestamp};
 use quadrille_registry::Reason;
@@ -21,6 +22,9 @@ const FURNITURE: [(&str, &str); 2] =
 /// How many namespaces are furnished at once; then something else has its turn.
 const FURNISHED_MAX: usize = 64;
 
+/// The longest wait for what could not be furnished; each is twice as long as the one before.
+const FURNISHING_WAIT_MAX: Duration = Duration::from_mins(5);
+
 #[derive(Debug, Default)]
 pub(super) struct Namespaces {
     terminating: BTreeSet<Arc<str>>,
@@ -28,6 +32,11 @@ pub(super) struct Namespaces {
     pending: Pending<Arc<str>>,
     /// New ones, and those that lost something.
     bare: Pending<Arc<str>>,
+    /// Bare ones that could not be furnished for a reason that passes.
+    postponed: Pending<Arc<str>>,
+    /// When those are tried again, and how long they wait.
+    furnished_from: Duration,
+    wait: Duration,
 }
 
 fn namespaces() -> GroupResource {
@@ -43,13 +52,16 @@ impl Namespaces {
         this
     }
 
-    pub(super) fn pending(&self) -> [&Pending<Arc<str>>; 2] {
-        [&self.pending, &self.bare]
+    pub(super) fn pending(&self) -> [&Pending<Arc<str>>; 3] {
+        [&self.pending, &self.bare, &self.postponed]
     }
 
-    /// Whether one is to be furnished.
-    pub(super) fn is_bare(&self) -> bool {
-        !self.bare.is_empty()
+    /// How long until one is to be furnished; `None` when none is.
+    pub(super) fn wait(&self, now: Duration) -> Option<Duration> {
+        if !self.bare.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        (!self.postponed.is_empty()).then(|| self.furnished_from.saturating_sub(now))
     }
 
     pub(super) fn look_at(&mut self, change: &Change) {
@@ -67,6 +79,7 @@ impl Namespaces {
                     self.terminating.remove(&key.name);
                     self.pending.remove(&key.name);
                     self.bare.remove(&key.name);
+                    self.postponed.remove(&key.name);
                 }
             }
         } else if self.terminating.contains(&key.namespace) {
@@ -83,6 +96,7 @@ impl Namespaces {
         let name = &namespace.key.name;
         if namespace.meta.deleted_at.is_some() {
             self.bare.remove(name);
+            self.postponed.remove(name);
             self.terminating.insert(Arc::clone(name));
             self.pending.insert(Arc::clone(name), cause);
         } else {
@@ -90,20 +104,35 @@ impl Namespaces {
         }
     }
 
-    /// Furnishes some of what is bare; answers what is to be tried again later.
+    /// Furnishes some of what is bare; answers what was refused. What failed otherwise stays to be done.
     pub(super) async fn furnish(&mut self, shared: &Shared) -> BTreeSet<Key> {
         let mut refused = BTreeSet::new();
+        let now = shared.clock.monotonic();
+        if self.bare.is_empty() && self.wait(now).is_some_and(|wait| wait.is_zero()) {
+            self.bare = std::mem::take(&mut self.postponed);
+        }
         for _ in 0..FURNISHED_MAX {
-            let Some((name, mut causes)) = self.bare.pop_first() else { break };
-            causes.retain(|cause| *cause > Revision(0));
-            if let Err(status) = shared.registry.furnish(&name, &causes).await
-                && status.reason != Reason::NotFound
-            {
-                tracing::warn!(namespace = %name, error = %status, "namespace not furnished yet");
-                refused.insert(key_of(name));
+            let Some((name, causes)) = self.bare.pop_first() else { break };
+            let because: Vec<_> = causes.iter().copied().filter(|c| *c > Revision(0)).collect();
+            match shared.registry.furnish(&name, &because).await {
+                Ok(()) => self.wait = Duration::ZERO,
+                Err(status) if status.reason == Reason::NotFound => {}
+                Err(status) => {
+                    tracing::warn!(namespace = %name, error = %status, "namespace not furnished yet");
+                    if matches!(status.reason, Reason::Forbidden | Reason::Invalid) {
+                        refused.insert(key_of(name));
+                    } else {
+                        self.postponed.insert_all(&name, &causes);
+                    }
+                }
             }
             let mut state = shared.lock();
             state.last_commit = state.last_commit.max(shared.registry.store().revision());
+        }
+        let now = shared.clock.monotonic();
+        if !self.postponed.is_empty() && self.furnished_from <= now {
+            self.wait = (self.wait * 2).clamp(crate::trigger::RETRY, FURNISHING_WAIT_MAX);
+            self.furnished_from = now.saturating_add(self.wait);
         }
         refused
     }
