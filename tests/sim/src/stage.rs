@@ -13,7 +13,7 @@ use quadrille_kit::{Clock, ManualClock, Random as _, SeededRandom, Supervisor, V
 use quadrille_model::world::rest;
 use quadrille_registry::Registry;
 use quadrille_runtime::{Config, Runtime};
-use quadrille_store::{OpenError, Store, View};
+use quadrille_store::{ChangeFilter, OpenError, Store, View};
 
 use crate::audience::{Audience, seat};
 use crate::figures::Figures;
@@ -415,7 +415,14 @@ impl<P: Play> Going<'_, P> {
         self.clock.sleep(QUIET).await;
         let after = (life.runtime.next_run(), store.revision());
         if before != after {
-            self.say(format!("at rest at {before:?}, and hours later at {after:?}"));
+            let mut stream = store.changes(ChangeFilter::default(), before.1);
+            let changes = stream.try_next().ok().flatten().map(|batch| batch.changes);
+            let told = changes
+                .iter()
+                .flatten()
+                .map(|change| format!("{:?} {} by {:?}", change.kind, change.key(), change.cause));
+            let told: Vec<String> = told.collect();
+            self.say(format!("at rest at {before:?}, and hours later at {after:?}: {told:?}"));
         }
         self.figures.quiet_hours += QUIET.as_secs() / 3600;
     }
