@@ -182,12 +182,14 @@ fn plant_treasures(client: &Client) {
         object.as_object_mut().expect("an object").extend(more.as_object().cloned().expect("too"));
         object
     };
+    // What it runs for, had it the right to see it.
+    let treasure = json!({"name": "treasure", "labels": {crowd::PREY.0: crowd::PREY.1}});
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "victim"},
         "spec": {"containers": [{"name": "c", "image": "i"}]}});
     for (path, object) in [
         (
             "/api/v1/namespaces/vault/configmaps",
-            object("ConfigMap", json!({"data": {"gold": "1"}})),
+            object("ConfigMap", json!({"data": {"gold": "1"}, "metadata": treasure})),
         ),
         ("/api/v1/namespaces/vault/secrets", object("Secret", json!({"stringData": {"key": "1"}}))),
         (
@@ -232,6 +234,16 @@ fn a_plugin_gets_nothing_that_it_was_not_granted() {
     assert!(token.exists() && !std::path::Path::new("/tmp/intruder").exists());
     let events = client.items("/api/v1/events").expect("listed");
     assert!(events.iter().all(|event| event["reason"] != "Lie"), "{events:#?}");
+    assert!(events.iter().all(|event| event["metadata"]["namespace"] != "vault"), "{events:#?}");
+    let runs = client.get("/quadrille/runs?plugin=intruder&limit=1000").expect("answered").body;
+    let seen: Vec<&str> = runs["runs"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|run| run["object"].as_str())
+        .collect();
+    assert!(seen.contains(&"configmaps/default/prey"), "{runs:#}");
+    assert!(seen.iter().all(|object| !object.contains("/vault/")), "{seen:?}");
     eprintln!("{} attempts, granted 0", report.len());
     for (name, outcome) in &report {
         eprintln!("  {name}: {}", outcome["refused"]);

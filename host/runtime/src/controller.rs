@@ -83,14 +83,18 @@ impl Version {
     }
 }
 
+/// Whether a terminating object waits for the controller's finalizer.
 fn holds(spec: &ControllerSpec, object: &Object) -> bool {
     let Some(finalizer) = &spec.finalizer else { return false };
     object.meta.deleted_at.is_some() && object.meta.finalizers.iter().any(|f| **f == **finalizer)
 }
 
-/// Whether there is something to run for: the object exists, is selected, and, when it is terminating and the
-/// controller has a finalizer, still waits for it.
+/// Whether there is something to run for: the object exists, lies within the grant, is selected, and, when it is
+/// terminating and the controller has a finalizer, still waits for it.
 pub(crate) fn wants(spec: &ControllerSpec, object: &Object) -> bool {
+    if !spec.reaches(&object.key.namespace) {
+        return false;
+    }
     let terminating = object.meta.deleted_at.is_some();
     if terminating && spec.finalizer.is_some() {
         return holds(spec, object);
@@ -185,9 +189,10 @@ impl Controller {
 
     /// Whether a change of a primary object is its business.
     pub(crate) fn concerns(&self, change: &Change) -> bool {
-        let selector = &self.version.spec.selector;
-        selector.matches(&change.object.meta)
-            || change.before.as_ref().is_some_and(|before| selector.matches(&before.meta))
+        let spec = &self.version.spec;
+        let selects = |object: &Object| spec.selector.matches(&object.meta);
+        (selects(&change.object) || change.before.as_deref().is_some_and(selects))
+            && spec.reaches(&change.key().namespace)
     }
 
     pub(crate) fn may_run(&self, executing_max: usize) -> bool {

@@ -79,7 +79,7 @@ pub struct OverlayOwner {
     pub controller: Arc<str>,
     /// The field manager of its writes.
     pub field_manager: Arc<str>,
-    /// The object that the run is for; it may always be read.
+    /// The object that the run is for, one that its grant lets it get; events about it need no grant.
     pub primary: Option<Key>,
     /// The moment of the run.
     pub now: Timestamp,
@@ -210,15 +210,13 @@ impl Overlay {
         Some((questions, self.answers.take()))
     }
 
-    /// One object; joins the read set whether it exists or not. Needs `get`, but for the run's own primary object.
+    /// One object; joins the read set whether it exists or not. Needs `get`.
     ///
     /// # Errors
     /// [`Refusal::Denied`] without the grant, [`Refusal::LimitReached`] at a limit.
     pub fn get(&mut self, key: &Key) -> Result<Option<Arc<Object>>, Status> {
         self.befall()?;
-        if self.owner.primary.as_ref() != Some(key) {
-            self.allow("get", &key.resource, None, &key.namespace)?;
-        }
+        self.allow("get", &key.resource, None, &key.namespace)?;
         let object = self.look(key);
         self.count_read(1, object.as_ref().map_or(0, |object| object.bytes.len()))?;
         if !self.keys_read.contains(key) {

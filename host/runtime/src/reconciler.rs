@@ -81,8 +81,16 @@ pub struct ControllerSpec {
     pub finalizer: Option<Arc<str>>,
     /// The field manager of its writes.
     pub field_manager: Arc<str>,
-    /// What its runs may do.
+    /// What its runs may do. Where its rules lack `get` on the primary resource there are no objects for it.
     pub grant: Grant,
+}
+
+impl ControllerSpec {
+    /// Whether objects of the primary resource in a namespace are its business: those that its grant lets it get. The
+    /// host shows it no other, and neither marks nor speaks of one in its name.
+    pub fn reaches(&self, namespace: &str) -> bool {
+        self.grant.allows("get", &self.primary, None, namespace)
+    }
 }
 
 /// One of the changes that woke a key.

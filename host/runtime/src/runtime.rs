@@ -388,6 +388,9 @@ impl Shared {
         let snapshot = self.registry.store().snapshot();
         let loaded_at = (why == Resync::Loaded).then(|| snapshot.revision());
         for object in snapshot.list(&all) {
+            if !spec.reaches(&object.key.namespace) {
+                continue;
+            }
             if spec.selector.matches(&object.meta) || controller.version.holds(&object) {
                 controller.queue.resync(&object.key, loaded_at);
             }

@@ -13,6 +13,7 @@ mod canary;
 mod holds;
 mod large;
 mod life;
+mod reach;
 mod reads;
 mod rerun;
 mod settled;

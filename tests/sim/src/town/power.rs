@@ -45,28 +45,35 @@ impl Power {
         Self(kinds.iter().flat_map(|kind| of(*kind)).collect())
     }
 
+    /// The same, and `get` on a kind in all places.
+    fn and_get(mut self, kind: Kind) -> Self {
+        self.0.extend(Self::all(&[kind], &["get"]).0);
+        self
+    }
+
     pub(super) fn of_fleet() -> Self {
-        Self::all(&[Kind::Secret], &["get", "list", "create", "patch", "delete"])
+        Self::all(&[Kind::Secret], &["get", "list", "create", "patch", "delete"]).and_get(Kind::Map)
     }
 
     pub(super) fn of_crew() -> Self {
-        Self::all(&[Kind::Widget], &["get", "create", "patch"])
+        Self::all(&[Kind::Widget], &["get", "create", "patch"]).and_get(Kind::Secret)
     }
 
     pub(super) fn of_smith() -> Self {
-        Self::all(&[Kind::Gadget], &["get", "create"])
+        Self::all(&[Kind::Gadget], &["get", "create"]).and_get(Kind::Map)
     }
 
     pub(super) fn of_paint() -> Self {
         let places = Vec::new();
         Self(vec![Clause { verb: "update", kind: Kind::Widget, status: true, places }])
+            .and_get(Kind::Widget)
     }
 
     pub(super) fn of_teller() -> Self {
-        Self::all(&super::trade::BANKS, &["get", "list", "patch"])
+        Self::all(&super::trade::BANKS, &["get", "list", "patch"]).and_get(Kind::Map)
     }
 
-    /// Some of what a spy tries.
+    /// Some of what a spy tries; it may get maps, without which it would never run, in one place or two.
     pub(super) fn random(random: &SeededRandom) -> Self {
         let pick = |bound: usize| usize::try_from(random.below(bound as u64)).unwrap_or(0);
         let kinds = [Kind::Map, Kind::Secret, Kind::Widget];
@@ -80,7 +87,10 @@ impl Power {
             };
             Clause { verb, kind, status, places }
         };
-        Self((0..3 + random.below(8)).map(clause).collect())
+        let home = PLACES[pick(PLACES.len())];
+        let places = vec!["default", home];
+        let sees = Clause { verb: "get", kind: Kind::Map, status: false, places };
+        Self((0..3 + random.below(8)).map(clause).chain([sees]).collect())
     }
 
     /// The same, as the host is told.
@@ -196,6 +206,10 @@ impl Powers {
             return Err("it was refused something and failed".to_owned());
         }
         let (power, key, after) = (&version.power, change.key(), change.after());
+        let of: Key = run.object.parse().map_err(|_| "its run is for no object")?;
+        if !power.permits("get", &of.resource, false, &of.namespace) {
+            return Err(format!("its run is for {of}, which it may not get"));
+        }
         let needed = |holds: bool, what: &str| {
             if holds { Ok(()) } else { Err(format!("it may not {what} {}", key.resource)) }
         };

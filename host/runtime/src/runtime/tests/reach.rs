@@ -1,0 +1,58 @@
+//! How far a grant reaches: a controller whose grant names namespaces is told of no object elsewhere, and leaves no trace
+//! on it.
+
+use super::*;
+
+fn narrow(verbs: &[&str], namespaces: &[&str]) -> crate::Grant {
+    let rule = crate::reconciler::GrantRule {
+        group: "".into(),
+        resource: "configmaps".into(),
+        verbs: verbs.iter().map(|verb| (*verb).into()).collect(),
+        namespaces: namespaces.iter().map(|namespace| (*namespace).into()).collect(),
+    };
+    crate::Grant { rules: vec![rule], unlimited: false }
+}
+
+fn elsewhere(name: &str) -> Key {
+    Key::new(GroupResource::new("", "configmaps"), "kube-public", name)
+}
+
+#[tokio::test]
+async fn a_grant_in_one_namespace_shows_and_marks_no_object_of_another() {
+    let host = Host::new(false).await;
+    let object = json!({"metadata": {"name": "there", "labels": {"run": "yes"}}});
+    host.create(&host.maps(), "kube-public", object.clone()).await;
+    host.map("here", runnable()).await;
+    let fails = native(|_, _| Err(Failure::Permanent("it speaks of everything it sees".into())));
+    let mut spec = spec("narrow");
+    spec.grant = narrow(&["get"], &["default"]);
+    spec.finalizer = Some("demo.dev/narrow".into());
+    spec.resync = Some(Duration::from_mins(1));
+    host.runtime.add(spec, fails).expect("new");
+    host.settle().await;
+    let later = json!({"metadata": {"name": "later", "labels": {"run": "yes"}}});
+    host.create(&host.maps(), "kube-public", later).await;
+    host.patch(&host.maps(), &elsewhere("there"), json!({"data": {"gold": "1"}})).await;
+    host.settle().await;
+    let runs = host.runtime.runs(None, None, 100);
+    let seen: Vec<_> = runs.iter().map(|run| run.object.to_string()).collect();
+    assert!(seen.contains(&map_key("here").to_string()), "{seen:?}");
+    assert!(runs.iter().all(|run| *run.object.namespace == *"default"), "{seen:?}");
+    for name in ["there", "later"] {
+        assert!(host.value(&elsewhere(name))["metadata"]["finalizers"].is_null());
+    }
+    let events = Query::whole(Range::all(GroupResource::new("", "events")));
+    let events = host.registry.store().snapshot().list(&events);
+    assert!(events.iter().all(|event| *event.key.namespace == *"default"), "{events:?}");
+}
+
+#[tokio::test]
+async fn a_grant_without_get_on_the_primary_starts_nothing() {
+    let host = Host::new(false).await;
+    let mut spec = spec("blind");
+    spec.grant = narrow(&["list", "update"], &[]);
+    host.runtime.add(spec, native(|_, _| Ok(Outcome::Done))).expect("new");
+    host.map("a", runnable()).await;
+    host.settle().await;
+    assert!(host.runtime.runs(None, None, 10).is_empty());
+}
