@@ -174,8 +174,10 @@ impl Books {
         }
     }
 
-    /// All versions went with their host.
+    /// All versions went with their host, and so did the runs that came to nothing: the next life may give their numbers
+    /// again.
     pub(super) fn retire_all(&mut self, revision: u64) {
+        self.refused.clear();
         for version in self.versions.values_mut() {
             version.until.get_or_insert(revision);
         }
