@@ -23,7 +23,7 @@ const TEN: [&str; 10] = [
     "memory",
     "trap",
     "names",
-    "selectors",
+    "values",
     "logs",
     "events",
     "tables",

@@ -107,6 +107,20 @@ impl LabelSelector {
         self.requirements.iter().all(|r| r.operator.holds(meta.label(&r.key)))
     }
 
+    /// How many values an object is held against at most, one for each requirement at least.
+    pub fn values(&self) -> usize {
+        self.requirements.iter().map(|r| r.operator.values().len().max(1)).sum()
+    }
+
+    /// What it holds, in bytes: its keys and values, each with eight for itself.
+    pub fn size(&self) -> usize {
+        let text = |text: &str| 8 + text.len();
+        let requirement = |r: &Requirement| {
+            text(&r.key) + r.operator.values().iter().map(|value| text(value)).sum::<usize>()
+        };
+        self.requirements.iter().map(requirement).sum()
+    }
+
     /// Whether it matches every object.
     pub fn is_everything(&self) -> bool {
         self.requirements.is_empty()
@@ -119,6 +133,15 @@ impl LabelSelector {
 }
 
 impl Operator {
+    /// The values that it compares with as texts.
+    fn values(&self) -> &[Box<str>] {
+        match self {
+            Self::Equals(value) | Self::NotEquals(value) => std::slice::from_ref(value),
+            Self::In(values) | Self::NotIn(values) => values,
+            Self::Exists | Self::DoesNotExist | Self::GreaterThan(_) | Self::LessThan(_) => &[],
+        }
+    }
+
     fn holds(&self, value: Option<&str>) -> bool {
         let number = || value.and_then(|v| v.parse::<i64>().ok());
         match self {

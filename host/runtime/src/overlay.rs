@@ -44,6 +44,10 @@ pub struct OverlayLimits {
     /// Different lists. Default 1,000: the run's key goes on waiting for each of them.
     #[serde(default = "ranges_read_max")]
     pub ranges_read_max: usize,
+    /// Bytes of the label selectors of different lists, in all ([`quadrille_object::LabelSelector::size`]). Default
+    /// 64 KiB: they are kept while the run's key sleeps, and each change is held against them.
+    #[serde(default = "selector_bytes_max")]
+    pub selector_bytes_max: usize,
     /// Writes, in all. Default 2,000: one transaction of that size is still a few milliseconds.
     pub writes_max: usize,
     /// Bytes written, in all, with the last states of what is deleted. Default 16 MiB.
@@ -58,6 +62,7 @@ impl Default for OverlayLimits {
             objects_read_max: 20_000,
             bytes_read_max: 64 << 20,
             ranges_read_max: ranges_read_max(),
+            selector_bytes_max: selector_bytes_max(),
             writes_max: 2_000,
             bytes_written_max: 16 << 20,
             events_max: 16,
@@ -68,6 +73,11 @@ impl Default for OverlayLimits {
 /// The default of a limit that the records of earlier hosts do not have.
 fn ranges_read_max() -> usize {
     1_000
+}
+
+/// The same.
+fn selector_bytes_max() -> usize {
+    64 << 10
 }
 
 /// Who runs, for what.
@@ -140,6 +150,8 @@ pub struct Overlay {
     keys_read: BTreeSet<Key>,
     ranges_read: HashSet<Range>,
     ranges_read_weakly: HashSet<Range>,
+    /// Of the selectors of those, each as often as it is there.
+    selector_bytes: usize,
     /// What was read and not there.
     empty: EmptyReads,
     used: OverlayUse,
@@ -166,6 +178,7 @@ impl Overlay {
             keys_read: BTreeSet::new(),
             ranges_read: HashSet::new(),
             ranges_read_weakly: HashSet::new(),
+            selector_bytes: 0,
             empty: EmptyReads::default(),
             used: OverlayUse::default(),
             limit_reached: None,
@@ -236,8 +249,8 @@ impl Overlay {
     pub fn list(&mut self, query: &Query) -> Result<Vec<Arc<Object>>, Status> {
         let found = self.list_unrecorded(query)?;
         if !self.ranges_read.contains(&query.range) {
+            self.count_range(&query.range)?;
             self.ranges_read.insert(query.range.clone());
-            self.check_ranges()?;
         }
         Ok(found)
     }
@@ -250,8 +263,8 @@ impl Overlay {
     pub fn list_weakly(&mut self, query: &Query) -> Result<Vec<Arc<Object>>, Status> {
         let found = self.list_unrecorded(query)?;
         if !self.ranges_read_weakly.contains(&query.range) {
+            self.count_range(&query.range)?;
             self.ranges_read_weakly.insert(query.range.clone());
-            self.check_ranges()?;
         }
         Ok(found)
     }

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use quadrille_object::Timestamp;
 use quadrille_registry::RecordedAnswer;
 use quadrille_store::{
-    Change, ChangeKind, JournalEntry, JournalRecord, Key, Piece, Range, ReadSet, Revision, Tag,
-    Tags, View, Write, content_hash,
+    Change, ChangeKind, JournalEntry, JournalRecord, Key, Piece, Range, ReadSet, Revision,
+    Selection, Tag, Tags, View, Write, content_hash,
 };
 use serde::{Deserialize, Serialize};
 
@@ -251,9 +251,8 @@ impl JournalEntry for RunRecord {
     }
 
     fn weight(&self) -> usize {
-        let listed = self.reads.keys.len() + self.reads.ranges.len() + self.writes.len();
         let answers: usize = self.answers.iter().map(|answer| answer.answer.len()).sum();
-        512 + 128 * (listed + self.wakes.len()) + answers
+        512 + 128 * (self.listed() + self.wakes.len()) + self.selector_bytes() + answers
     }
 
     fn shared(&self) -> Vec<Piece> {
@@ -277,11 +276,27 @@ pub(crate) struct Records {
 /// What the records in memory may hold at most: some hundred mebibytes, where usual ones hold one.
 const WEIGHT_MAX: usize = 400_000;
 
+/// So many bytes of selectors weigh as much as one read.
+const SELECTOR_BYTES: usize = 256;
+
 impl RunRecord {
     fn weight(&self) -> usize {
+        1 + self.listed() + self.wakes.len() + self.selector_bytes() / SELECTOR_BYTES
+    }
+
+    /// Reads, each again where it found nothing, and writes.
+    fn listed(&self) -> usize {
         let reads = self.reads.keys.len() + self.reads.ranges.len() + self.reads.weak.len();
-        let empty = self.empty.keys.len() + self.empty.ranges.len();
-        1 + reads + empty + self.writes.len() + self.wakes.len()
+        reads + self.empty.keys.len() + self.empty.ranges.len() + self.writes.len()
+    }
+
+    fn selector_bytes(&self) -> usize {
+        let ranges = self.reads.ranges.iter().chain(&self.reads.weak).chain(&self.empty.ranges);
+        let size = |range: &Range| match &range.selection {
+            Selection::Labels(selector) => selector.size(),
+            Selection::All | Selection::Owner(_) | Selection::Names(_) => 0,
+        };
+        ranges.map(size).sum()
     }
 }
 

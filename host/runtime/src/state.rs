@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quadrille_object::GroupResource;
-use quadrille_store::{Change, Key, Range, ReadSet, Revision};
+use quadrille_store::{Change, EFFORT_MAX, Key, Range, ReadSet, Revision};
 
 use crate::budget::Budgets;
 use crate::controller::{Controller, ControllerName};
@@ -281,7 +281,7 @@ impl State {
     }
 
     /// The changes after `seen` that were already looked at and touch `reads`; `None` when they are not all
-    /// known any more.
+    /// known any more, or too many to hold them against all that was read.
     pub(crate) fn missed(&self, reads: &ReadSet, seen: Revision) -> Option<Vec<Arc<Change>>> {
         let after = if reads.weak.is_empty() { seen } else { reads.at.min(seen) };
         if self.position <= after {
@@ -291,6 +291,11 @@ impl State {
             return None;
         }
         let from = self.recent.partition_point(|change| change.revision <= after);
+        let ranges = reads.ranges.iter().chain(&reads.weak);
+        let effort: usize = ranges.map(Range::effort).sum();
+        if effort.saturating_mul(self.recent.len() - from) > EFFORT_MAX {
+            return None;
+        }
         let within = |ranges: &[Range], change| ranges.iter().any(|range| lies_in(range, change));
         let touched = self.recent.range(from..).filter(|change| {
             let unchecked = change.revision > seen;

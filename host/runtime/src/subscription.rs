@@ -18,6 +18,9 @@ use crate::queue::FixedMap;
 /// So many single objects of a namespace that a run read are waited for one by one; more are all of the namespace's.
 const KEYS_APART_MAX: usize = 2_000;
 
+/// So many values of a label are waited for one by one; more are the label's, and the range is checked.
+const VALUES_APART_MAX: usize = 16;
+
 /// A key asleep.
 #[derive(Clone, Debug)]
 struct Sleeper {
@@ -348,10 +351,13 @@ fn file_selector(
         Some((key, Operator::Equals(value))) => {
             interests.push(Interest::Label(group, resource, namespace, key, value).hash());
         }
-        Some((key, Operator::In(values))) => interests.extend(
+        Some((key, Operator::In(values))) if values.len() <= VALUES_APART_MAX => interests.extend(
             values.iter().map(|v| Interest::Label(group, resource, namespace, key, v).hash()),
         ),
-        Some((key, Operator::Exists | Operator::GreaterThan(_) | Operator::LessThan(_))) => {
+        Some((
+            key,
+            Operator::In(_) | Operator::Exists | Operator::GreaterThan(_) | Operator::LessThan(_),
+        )) => {
             interests.push(Interest::LabelKey(group, resource, namespace, key).hash());
         }
         Some((_, Operator::NotEquals(_) | Operator::NotIn(_) | Operator::DoesNotExist)) | None => {

@@ -56,6 +56,7 @@ pub use journal::{
 };
 pub use key::{Key, KeyError, Revision};
 pub use query::{Query, Range, ReadSet, Selection, View};
+pub use recent::EFFORT_MAX;
 pub use rewind::Rewind;
 pub use snapshot::{Object, Snapshot};
 pub use store::{Config, OpenError, Store};

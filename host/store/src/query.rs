@@ -38,6 +38,15 @@ impl Range {
         Self { resource, namespace: None, selection: Selection::All }
     }
 
+    /// How much it takes to tell whether an object lies in it, against one that is all of a resource.
+    pub fn effort(&self) -> usize {
+        match &self.selection {
+            Selection::All | Selection::Owner(_) => 1,
+            Selection::Labels(selector) => 1 + selector.values(),
+            Selection::Names(names) => 1 + names.len(),
+        }
+    }
+
     /// Whether `object` lies in the range.
     pub fn contains(&self, object: &Object) -> bool {
         self.resource == object.key.resource

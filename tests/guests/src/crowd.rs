@@ -9,7 +9,7 @@ use crate::guest::Guest;
 pub const PREY: (&str, &str) = ("prey", "yes");
 
 /// What the plugin `intruder` can do, each with words that its last error must have; empty where it never fails.
-pub const ATTACKS: [(&str, &str); 19] = [
+pub const ATTACKS: [(&str, &str); 20] = [
     ("spin", "hit its"),
     ("sleep", "hit its"),
     ("trap", "unreachable"),
@@ -18,6 +18,7 @@ pub const ATTACKS: [(&str, &str); 19] = [
     ("owners", "limit"),
     ("selectors", "hit its"),
     ("ranges", "limit"),
+    ("values", "limit"),
     ("lists", "limit"),
     ("json", "limit"),
     ("deep", "recursion"),

@@ -48,6 +48,15 @@ pub(crate) fn run(attack: &str, prey: &ConfigMap, ctx: &Context) -> Result<Next>
                 drop(host.list(&Query { label_selector, limit: Some(1), ..everything() }));
             }
         }
+        // Each selector is as long as one may be, and no two are alike.
+        "values" => {
+            let values: Vec<String> = (0..1_000).map(|value| format!("{value:x}")).collect();
+            let values = values.join(",");
+            for list in 0..1_000 {
+                let label_selector = Some(format!("k{list} in ({values})"));
+                drop(host.list(&Query { label_selector, limit: Some(1), ..everything() }));
+            }
+        }
         "lists" => loop {
             drop(host.list(&everything()));
         },

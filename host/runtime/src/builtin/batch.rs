@@ -68,6 +68,7 @@ impl Batch {
             objects_read_max: usize::MAX,
             bytes_read_max: usize::MAX,
             ranges_read_max: usize::MAX,
+            selector_bytes_max: usize::MAX,
             writes_max: usize::MAX,
             bytes_written_max: usize::MAX,
             events_max: 0,

@@ -2,6 +2,7 @@
 
 use quadrille_object::GroupResource;
 use quadrille_registry::{Reason, Status};
+use quadrille_store::{Range, Selection};
 
 use super::Overlay;
 
@@ -84,10 +85,17 @@ impl Overlay {
         self.stop_over(&over)
     }
 
-    /// Counts the different lists.
-    pub(super) fn check_ranges(&mut self) -> Result<(), Status> {
-        let lists = self.ranges_read.len() + self.ranges_read_weakly.len();
-        self.stop_over(&[("different lists", lists, self.limits.ranges_read_max)])
+    /// Draws another list on the budget, before it is kept.
+    pub(super) fn count_range(&mut self, range: &Range) -> Result<(), Status> {
+        let lists = self.ranges_read.len() + self.ranges_read_weakly.len() + 1;
+        if let Selection::Labels(selector) = &range.selection {
+            self.selector_bytes += selector.size();
+        }
+        let over = [
+            ("different lists", lists, self.limits.ranges_read_max),
+            ("bytes of selectors", self.selector_bytes, self.limits.selector_bytes_max),
+        ];
+        self.stop_over(&over)
     }
 
     /// Draws a write of `bytes` on the budget.

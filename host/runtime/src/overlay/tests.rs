@@ -55,6 +55,34 @@ async fn writes_are_read_back_and_merge_per_key() {
 }
 
 #[tokio::test]
+async fn what_a_run_lists_by_is_bounded_in_bytes_and_not_only_in_number() {
+    let host = Host::new(false).await;
+    let mut overlay = overlay(&host);
+    let mut lists = 0;
+    let stopped = loop {
+        let values: Vec<String> = (0..1_350).map(|n| format!("v{n:x}")).collect();
+        let text = format!("k{lists} in ({})", values.join(","));
+        let selector = quadrille_object::LabelSelector::parse(&text).expect("a selector");
+        let range = Range {
+            resource: map_key("b").resource,
+            namespace: None,
+            selection: Selection::Labels(selector),
+        };
+        let weakly = lists % 2 == 1;
+        let query = Query::whole(range);
+        let listed = if weakly { overlay.list_weakly(&query) } else { overlay.list(&query) };
+        match listed {
+            Ok(_) => lists += 1,
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(Refusal::of(&stopped), Some(Refusal::LimitReached));
+    assert!(stopped.message.contains("bytes of selectors"), "{stopped}");
+    let reads = overlay.reads();
+    assert_eq!((lists, reads.ranges.len() + reads.weak.len()), (4, 4), "some 15 KiB each");
+}
+
+#[tokio::test]
 async fn an_event_said_again_is_counted_and_holds_nobody_up() {
     let host = Host::new(false).await;
     host.map("a", json!({})).await;

@@ -66,6 +66,16 @@ fn check(reads: &ReadSet, change: &Change, wakes: bool) {
 }
 
 #[test]
+fn a_selector_of_many_values_is_filed_once_and_wakes_for_each_of_them() {
+    let values: Vec<String> = (0..1_000).map(|n| format!("v{n}")).collect();
+    let reads = range(labels(&format!("app in ({})", values.join(","))), None);
+    assert_eq!(interests_of(&reads).0.len(), 1);
+    for (value, wakes) in [("v0", true), ("v999", true), ("w0", false)] {
+        check(&reads, &change(None, object("a", 5, Some(("app", value)), None)), wakes);
+    }
+}
+
+#[test]
 fn a_change_wakes_who_read_it_and_nobody_else() {
     let web = change(None, object("web", 5, Some(("app", "web")), Some("u-1")));
     for (selection, wakes) in [
