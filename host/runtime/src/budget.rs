@@ -18,6 +18,9 @@ const BYTE: Duration = Duration::from_nanos(50);
 const EVENT: Duration = Duration::from_millis(1);
 /// Of a run that only a timer of its own asked for: a thousand a second.
 const RERUN: Duration = Duration::from_millis(1);
+/// How many times as long as it took a plugin pays for a short turn of the commit: in the long run nobody else commits
+/// for a quarter of the time because of it. For long ones everybody rests.
+const TURN_TIMES: u32 = 4;
 /// Of a failure that people are told of by an Event: 200 a second.
 const FAILURE: Duration = Duration::from_millis(5);
 
@@ -49,6 +52,8 @@ pub(crate) struct Spent {
     pub(crate) has_committed: bool,
     pub(crate) is_told: bool,
     pub(crate) asked_for_itself: bool,
+    /// For how long nobody else could commit while it was at work.
+    pub(crate) turn: Duration,
 }
 
 impl Spent {
@@ -60,7 +65,9 @@ impl Spent {
             (self.is_told, FAILURE),
             (self.asked_for_itself, RERUN),
         ];
-        parts.into_iter().filter(|(counts, _)| *counts).map(|(_, cost)| cost).sum()
+        let sum: Duration =
+            parts.into_iter().filter(|(counts, _)| *counts).map(|(_, cost)| cost).sum();
+        sum + self.turn.min(SHORT_TURN) * TURN_TIMES
     }
 }
 
@@ -90,9 +97,18 @@ impl Budgets {
         open_at.filter(|open_at| *open_at > now).min()
     }
 
-    /// Whether a run that takes so long may have the commit for itself.
-    pub(crate) fn may_take_turn(&self, takes: Duration, now: Duration) -> bool {
-        takes <= SHORT_TURN || now >= self.turns_open_at
+    /// For how long a run that takes so long, as far as is known, may have the commit for itself instead of the `length`
+    /// that it needs at most. While long turns rest nobody gets more than a short one, however quick their last run was.
+    pub(crate) fn turn(
+        &self,
+        takes: Duration,
+        length: Duration,
+        now: Duration,
+    ) -> Option<Duration> {
+        if now >= self.turns_open_at {
+            return Some(length);
+        }
+        (takes <= SHORT_TURN).then_some(length.min(SHORT_TURN))
     }
 
     /// A turn is over.
@@ -138,10 +154,31 @@ mod tests {
     #[test]
     fn long_turns_take_less_than_a_hundredth_of_the_time_and_short_ones_what_they_need() {
         let mut budgets = Budgets::default();
-        assert!(budgets.may_take_turn(SECOND, SECOND));
+        let long = SECOND * 8;
+        assert_eq!(budgets.turn(SECOND, long, SECOND), Some(long));
         budgets.note_turn(SECOND, SECOND * 2);
-        assert!(!budgets.may_take_turn(SECOND, SECOND * 100));
-        assert!(budgets.may_take_turn(SHORT_TURN, SECOND * 3));
-        assert!(budgets.may_take_turn(SECOND, SECOND * 130));
+        assert_eq!(budgets.turn(SECOND, long, SECOND * 100), None);
+        assert_eq!(budgets.turn(SHORT_TURN, long, SECOND * 3), Some(SHORT_TURN));
+        budgets.note_turn(SHORT_TURN, SECOND * 3);
+        assert_eq!(budgets.turn(Duration::ZERO, long, SECOND * 4), Some(SHORT_TURN));
+        assert_eq!(budgets.turn(SECOND, long, SECOND * 130), Some(long));
+    }
+
+    #[test]
+    fn a_plugin_pays_for_the_time_in_which_nobody_else_could_commit() {
+        let (mut budgets, greedy) = (Budgets::default(), Arc::<str>::from("greedy"));
+        let spent = Spent { turn: SHORT_TURN, ..Spent::default() };
+        let mut held = Duration::ZERO;
+        let mut now = SECOND;
+        while now < SECOND * 101 {
+            if let Some(open_at) = budgets.closed_until(&greedy, now) {
+                now = open_at;
+            } else {
+                now += SHORT_TURN;
+                held += SHORT_TURN;
+                budgets.spend(&greedy, &spent, now);
+            }
+        }
+        assert!(held < SECOND * 28, "{held:?} of 100 s");
     }
 }

@@ -79,7 +79,7 @@ impl Shared {
         let length = self.config.turn_after(start.taken.conflicts)?;
         let state = self.lock();
         let takes = state.controllers.get(&start.id).map_or(Duration::ZERO, |c| c.lost_run);
-        state.budgets.may_take_turn(takes, self.clock.monotonic()).then_some(length)
+        state.budgets.turn(takes, length, self.clock.monotonic())
     }
 
     fn begin(
@@ -141,6 +141,9 @@ async fn drive(shared: Arc<Shared>, start: Start) {
     let (turn_length, length) = (length, length.unwrap_or_default());
     let reconciled = in_turn(&shared, &mut turn, length, work.asking(object)).await;
     let reconcile_time = shared.clock.monotonic().saturating_sub(guard.start.started);
+    if turn_length.is_some() {
+        guard.turn_held = shared.clock.monotonic().saturating_sub(turned).min(length);
+    }
     guard.start.note_unlooked(&shared, &reconciled.overlay);
     guard.leave_slot();
     let mut ended = conclude(&shared, &guard.start, reconciled, reconcile_time, turn).await;

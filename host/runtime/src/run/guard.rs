@@ -25,6 +25,8 @@ pub(super) struct Guard {
     pub(super) start: Start,
     in_slot: bool,
     pub(super) had_turn: bool,
+    /// For how long nobody else could commit while the reconciler was at work.
+    pub(super) turn_held: Duration,
     ended: bool,
 }
 
@@ -41,7 +43,8 @@ impl Drop for Guard {
 impl Guard {
     /// Guards a run that was handed out and holds a slot.
     pub(super) const fn of(shared: Arc<Shared>, start: Start) -> Self {
-        Self { shared, start, in_slot: true, had_turn: false, ended: false }
+        let turn_held = Duration::ZERO;
+        Self { shared, start, in_slot: true, had_turn: false, turn_held, ended: false }
     }
 
     /// Gives the slot back before the commit, which takes no processor.
@@ -189,6 +192,7 @@ impl Guard {
 
     fn release(&mut self, mut state: std::sync::MutexGuard<'_, State>) {
         let start = &self.start;
+            turn: self.turn_held,
         if std::mem::take(&mut self.in_slot) {
             state.leave_slot(start.id, start.started, self.shared.clock.monotonic());
         }

@@ -71,6 +71,66 @@ async fn a_run_that_clients_invalidate_gets_its_commit() {
     assert_eq!(first.conflicts, host.runtime.shared.config.invalidations_max, "{runs:?}");
 }
 
+/// Loses three runs that end at once, and sleeps away the turn that it gets for them; then it loses one at once and
+/// sleeps again.
+#[derive(Debug)]
+struct Feint {
+    clock: Arc<quadrille_kit::ManualClock>,
+    runs: AtomicUsize,
+}
+
+impl Reconciler for Feint {
+    fn reconcile(
+        &self,
+        request: crate::ReconcileRequest,
+        mut overlay: Overlay,
+    ) -> quadrille_kit::clock::BoxFuture<'_, crate::Reconciled> {
+        Box::pin(async move {
+            overlay.get(&map_key("hot")).expect("granted");
+            let run = self.runs.fetch_add(1, Ordering::SeqCst);
+            if run >= 3 && run % 2 == 1 {
+                let turn = Duration::from_secs(1 << (run - 3).min(3));
+                self.clock.sleep(turn + Duration::from_millis(1)).await;
+            } else {
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            let wrote = put(&mut overlay, &format!("{}-out", request.key.name), &json!({}));
+            crate::Reconciled { overlay, result: wrote.map(|()| Outcome::Done), memory_bytes: 0 }
+        })
+    }
+}
+
+#[tokio::test]
+async fn quick_runs_lost_on_purpose_buy_no_long_turns() {
+    const STEP: Duration = Duration::from_millis(100);
+    let host = Host::new(false).await;
+    host.map("hot", json!({})).await;
+    let stop = Arc::new(AtomicUsize::new(0));
+    let client = write_hot(host.registry.clone(), 0, Arc::clone(&stop));
+    host.runtime.shared.supervisor.spawn_brief("client", client);
+    let feint = Feint { clock: Arc::clone(&host.clock), runs: AtomicUsize::new(0) };
+    host.runtime.add(spec("feint"), Arc::new(feint)).expect("new");
+    host.map("a", runnable()).await;
+    let mut held = Duration::ZERO;
+    let begun = host.clock.monotonic();
+    while host.clock.monotonic() < begun + Duration::from_secs(20) {
+        let before = host.registry.store().revision();
+        host.clock.advance(STEP);
+        for _ in 0..30 {
+            tokio::task::yield_now().await;
+        }
+        if host.registry.store().revision() == before {
+            held += STEP;
+        }
+    }
+    stop.store(1, Ordering::SeqCst);
+    assert!(host.runtime.stats(None)[0].turns >= 2, "{:?}", host.runtime.stats(None));
+    // One long turn, and short ones.
+    assert!(held < Duration::from_secs(5), "all commits waited for {held:?} of 20 s");
+}
+
 #[tokio::test]
 async fn a_removed_controller_commits_nothing_and_its_name_is_free() {
     let host = Host::new(false).await;
