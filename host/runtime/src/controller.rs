@@ -126,7 +126,8 @@ pub(crate) struct Controller {
     pub(crate) candidate: Option<Candidate>,
 }
 
-/// A key that failed and is not tried again until something it read changes.
+/// A key that failed and is not tried again until something it read changes; after the longest backoff where a write of
+/// it was refused.
 #[derive(Clone, Debug)]
 pub(crate) struct Halted {
     pub(crate) message: String,

@@ -1,8 +1,8 @@
 //! A run's private view: a snapshot, the run's own writes on top of it, and the record of what was read.
 //!
 //! Reads and writes are checked against the grant first and then against the limits of the run. Every read joins
-//! the read set, whether it found something or not; a write joins it with its key, because what it did depends
-//! on what stood there. Writes go through [`Registry::prepare`] with this view, so that they are defaulted,
+//! the read set, whether it found something or not; a write joins it with its key, because what it did, or
+//! why it was refused, depends on what stood there. Writes go through [`Registry::prepare`] with this view, so that they are defaulted,
 //! admitted and validated at once; several writes to one key are one change at the commit.
 //!
 //! It must never know who runs: no queue, no Wasm.
@@ -156,6 +156,8 @@ pub struct Overlay {
     empty: EmptyReads,
     used: OverlayUse,
     limit_reached: Option<Status>,
+    /// Whether the API refused a write.
+    was_refused: bool,
     /// What admission webhooks have answered in earlier tries of the run.
     answers: Option<Consultation>,
     /// What they must be asked before the run counts.
@@ -182,6 +184,7 @@ impl Overlay {
             empty: EmptyReads::default(),
             used: OverlayUse::default(),
             limit_reached: None,
+            was_refused: false,
             answers: None,
             questions: None,
             faults: fault::Faults::default(),
@@ -347,6 +350,11 @@ impl Overlay {
     /// The limit that was reached, if one was: the run has failed then, whatever its reconciler says.
     pub fn limit_reached(&self) -> Option<&Status> {
         self.limit_reached.as_ref()
+    }
+
+    /// Whether the API refused a write: the run may have ended as it did for something that it did not read.
+    pub(crate) fn was_refused(&self) -> bool {
+        self.was_refused
     }
 
     /// What was read so far.

@@ -4,7 +4,8 @@
 //! Well: its writes are one transaction, its read set becomes the key's subscription. Conflict: thrown away and
 //! queued first in line; after some of them the run takes the registry's turn, so that nobody, run or client, can
 //! be first again. Fenced: its controller was replaced, the successor runs the key. Failure: nothing is kept but
-//! the read set, which wakes the key earlier than its backoff.
+//! the read set, which wakes the key earlier than its backoff. One that the reconciler calls permanent is not tried again,
+//! but for one with a refused write, which depends on more than what was read: that one is, after the longest backoff.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -140,10 +141,10 @@ async fn drive(shared: Arc<Shared>, start: Start) {
     };
     let (turn_length, length) = (length, length.unwrap_or_default());
     let reconciled = in_turn(&shared, &mut turn, length, work.asking(object)).await;
-    let reconcile_time = shared.clock.monotonic().saturating_sub(guard.start.started);
     if turn_length.is_some() {
         guard.turn_held = shared.clock.monotonic().saturating_sub(turned).min(length);
     }
+    let reconcile_time = shared.clock.monotonic().saturating_sub(guard.start.started);
     guard.start.note_unlooked(&shared, &reconciled.overlay);
     guard.leave_slot();
     let mut ended = conclude(&shared, &guard.start, reconciled, reconcile_time, turn).await;
@@ -212,6 +213,7 @@ async fn conclude(
         answers: overlay.answers(),
         seed: 0,
         memory_bytes,
+        was_refused: overlay.was_refused(),
         used: overlay.used(),
         reconcile_time,
     };

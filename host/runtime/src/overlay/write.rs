@@ -116,11 +116,34 @@ impl Overlay {
         let manager = || Some(Arc::clone(&self.owner.field_manager));
         options.field_manager = options.field_manager.or_else(manager);
         let request = WriteRequest { target, action, options, actor };
-        let prepared = self.prepare(&request)?;
+        if tracked {
+            // A refusal, too, depends on what stands there.
+            self.keys_read.extend(key_of(&request));
+        }
+        let prepared = match self.prepare(&request) {
+            Ok(prepared) => prepared,
+            Err(status) => {
+                if tracked {
+                    self.note_refusal(&request);
+                }
+                return Err(status);
+            }
+        };
         let bytes: usize = prepared.writes.iter().map(|write| self.bytes_of(write)).sum();
         // A write that changes nothing still costs the host its work.
         self.count_write(prepared.writes.len().max(1), bytes)?;
         Ok(self.keep(prepared, tracked))
+    }
+
+    /// The registry refuses a write: for what stands at its key, or for its namespace, which is missing or going. For
+    /// what else it may be, a quota or a policy, no read stands.
+    fn note_refusal(&mut self, request: &WriteRequest) {
+        self.was_refused = true;
+        let Target { resource, namespace, .. } = &request.target;
+        if resource.namespaced {
+            let namespaces = GroupResource::new("", "namespaces");
+            self.keys_read.insert(Key::new(namespaces, "", Arc::clone(namespace)));
+        }
     }
 
     /// Decides a write. What a webhook must be asked first is noted and its consent assumed.
@@ -197,6 +220,17 @@ impl Overlay {
         }
         self.allow("create", resource, None, &target.namespace)
     }
+}
+
+/// The key that a write is about, where it names one.
+fn key_of(request: &WriteRequest) -> Option<Key> {
+    let target = &request.target;
+    let of_body = || match &request.action {
+        Action::Create(body) => body.value.pointer("/metadata/name")?.as_str().map(Arc::from),
+        Action::Update(_) | Action::Patch(..) | Action::Apply(_) | Action::Delete(_) => None,
+    };
+    let name = target.name.clone().or_else(of_body)?;
+    Some(Key::new(target.resource.group_resource(), Arc::clone(&target.namespace), name))
 }
 
 /// Who writes finalizers and events.

@@ -28,6 +28,8 @@ pub(crate) struct Ended {
     pub(super) answers: Vec<RecordedAnswer>,
     pub(super) seed: u64,
     pub(super) memory_bytes: u64,
+    /// Whether the API refused one of its writes.
+    pub(super) was_refused: bool,
     /// What it used of its limits.
     pub(super) used: OverlayUse,
     pub(super) reconcile_time: Duration,
@@ -53,6 +55,7 @@ impl Ended {
             answers: Vec::new(),
             seed: 0,
             memory_bytes: 0,
+            was_refused: false,
             used: OverlayUse::default(),
             reconcile_time: Duration::ZERO,
         }

@@ -106,7 +106,7 @@ impl Guard {
             self.note_failure(controller, ended);
         }
         state.budgets.spend(&self.start.version.spec.plugin, &self.spent(ended), now);
-        self.give_back(state, &ended.result, missed, now);
+        self.give_back(state, ended, missed, now);
     }
 
     fn count(&self, controller: &mut Controller, ended: &Ended, duration: Duration) {
@@ -150,12 +150,17 @@ impl Guard {
     fn give_back(
         &self,
         state: &mut State,
-        result: &Result<Outcome, Bad>,
+        ended: &Ended,
         missed: Option<Vec<Arc<Change>>>,
         now: Duration,
     ) {
         let (shared, id, taken) = (&self.shared, self.start.id, &self.start.taken);
-        match result {
+        match &ended.result {
+            Err(Bad::Failure(Failure::Permanent(_))) if ended.was_refused => {
+                let due = now.saturating_add(shared.config.backoff.max);
+                finish(state, id, taken, missed, |missed| End::DoneUntil(due, missed));
+                shared.set_timer(state, due);
+            }
             Ok(Outcome::Done) | Err(Bad::Failure(Failure::Permanent(_))) => {
                 finish(state, id, taken, missed, End::Done);
             }
@@ -187,12 +192,12 @@ impl Guard {
             is_told: failure.is_some(),
             asked_for_itself: wakes.occasion() == Some(Occasion::Requeue)
                 && wakes.changes().is_empty(),
+            turn: self.turn_held,
         }
     }
 
     fn release(&mut self, mut state: std::sync::MutexGuard<'_, State>) {
         let start = &self.start;
-            turn: self.turn_held,
         if std::mem::take(&mut self.in_slot) {
             state.leave_slot(start.id, start.started, self.shared.clock.monotonic());
         }

@@ -15,6 +15,7 @@ mod large;
 mod life;
 mod reach;
 mod reads;
+mod refused;
 mod rerun;
 mod settled;
 mod webhooks;
