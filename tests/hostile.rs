@@ -17,18 +17,8 @@ const PLUGINS: &str = "/apis/quadrille.dev/v1/plugins";
 const WELL_BEHAVED: usize = 50;
 const PREY: usize = 2;
 /// Ten of as many kinds; `QUADRILLE_HOSTILE=all` lets in every one there is.
-const TEN: [&str; 10] = [
-    "spin",
-    "sleep",
-    "memory",
-    "trap",
-    "names",
-    "values",
-    "logs",
-    "events",
-    "tables",
-    "recursion",
-];
+const TEN: [&str; 10] =
+    ["spin", "sleep", "memory", "trap", "names", "values", "logs", "events", "tables", "recursion"];
 /// Resident memory that the host may have at most with all of them at work, in a build without optimisation.
 const RESIDENT_MAX: u64 = 1 << 30;
 /// For a machine that is busy with other tests.

@@ -92,8 +92,9 @@ impl Insight for HostInsight {
         &self,
         number: u64,
         wait: Duration,
+        rights: Rights,
     ) -> BoxFuture<'_, Result<Option<Value>, Status>> {
-        Box::pin(self.revision_of(number, wait))
+        Box::pin(async move { self.revision_of(number, wait, &rights).await })
     }
 
     fn metrics(&self) -> String {
@@ -142,6 +143,26 @@ const HIDDEN: &str = "(an object that you may not get)";
 /// Whether the asker may get the object of this text; what is no key is nobody's.
 pub(crate) fn may_see(rights: &Rights, object: &str) -> bool {
     object.parse::<Key>().is_ok_and(|key| rights.allow("get", attributes(&key)))
+}
+
+/// Hides an object where the asker may not get it; answers whether it did.
+pub(crate) fn hide(rights: &Rights, object: &mut String) -> bool {
+    let is_hidden = !may_see(rights, object);
+    if is_hidden {
+        HIDDEN.clone_into(object);
+    }
+    is_hidden
+}
+
+/// Whether the asker may list what is in a range.
+pub(crate) fn may_list(rights: &Rights, resource: &GroupResource, namespace: Option<&str>) -> bool {
+    let of = ResourceAttributes {
+        group: &resource.group,
+        resource: &resource.resource,
+        namespace: namespace.unwrap_or_default(),
+        ..ResourceAttributes::default()
+    };
+    rights.allow("list", of)
 }
 
 /// Hides the object that a run was for where the asker may not get it; `own` is one that they may be told of.

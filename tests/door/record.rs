@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::wire::Wire;
 use crate::{CONFIG_MAPS, Target};
 
-const USERS: &str = "t-writer,writer,1\nt-podder,podder,2\nt-actor,actor,3\n";
+const USERS: &str =
+    "t-writer,writer,1\nt-podder,podder,2\nt-actor,actor,3\nt-deployer,deployer,4\n";
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 
@@ -167,6 +168,18 @@ fn deployment(image: &str) -> Value {
         "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": image}]}}}})
 }
 
+/// Asserts that a path tells the admin of the first of some texts, and somebody else of none.
+#[track_caller]
+fn hides(admin: &Client, asker: &Client, path: &str, hidden: &[&str]) {
+    let (all, some) = (admin.get(path).expect("answered"), asker.get(path).expect("answered"));
+    assert_eq!((all.code, some.code), (200, 200), "{path}: {}", some.body);
+    let (all, some) = (all.body.to_string(), some.body.to_string());
+    assert!(all.contains(hidden[0]), "{path}: {all}");
+    for hidden in hidden {
+        assert!(!some.contains(hidden), "{path} tells of {hidden}: {some}");
+    }
+}
+
 #[test]
 fn the_record_hides_objects_and_values_from_those_who_may_not_get_them() {
     let users = user_file();
@@ -180,6 +193,15 @@ fn the_record_hides_objects_and_values_from_those_who_may_not_get_them() {
         "podder",
         &json!([
             {"apiGroups": [""], "resources": ["pods", "pods/why"], "verbs": ["get", "list"]},
+            {"apiGroups": ["quadrille.dev"], "resources": ["plugins", "revisions"], "verbs": ["get"]},
+            {"nonResourceURLs": ["/quadrille/*"], "verbs": ["*"]},
+        ]),
+    );
+    allow(
+        &target,
+        "deployer",
+        &json!([
+            {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]},
             {"nonResourceURLs": ["/quadrille/*"], "verbs": ["*"]},
         ]),
     );
@@ -210,18 +232,44 @@ fn the_record_hides_objects_and_values_from_those_who_may_not_get_them() {
         format!("/quadrille/why?resource=pods&namespace=default&name={pod}&field={image}"),
         format!("/quadrille/effects?revision={revision}"),
     ];
+    // What is not settled, as its plugin is suspended.
+    let suspended = json!({"spec": {"suspended": true}});
+    let plugin = "/apis/quadrille.dev/v1/plugins/deployment";
+    assert_eq!(target.admin.merge(plugin, &suspended).expect("answered").code, 200);
+    eventually("it is suspended", || {
+        let phase = target.admin.get(plugin)?.body["status"]["phase"].clone();
+        anyhow::ensure!(phase == "Suspended", "{phase}");
+        Ok(())
+    });
+    let scaled =
+        target.admin.merge(&format!("{DEPLOYMENTS}/web"), &json!({"spec": {"replicas": 2}}));
+    let busy = scaled.expect("answered").body["metadata"]["resourceVersion"].clone();
+    let busy = busy.as_str().expect("text").to_owned();
+    let settled = format!("/quadrille/settled?revision={busy}");
+    eventually("the change has been looked at", || {
+        let answer = target.admin.get(&settled)?.body;
+        anyhow::ensure!(answer["busy"][0]["objects"][0].is_string(), "{answer}");
+        Ok(())
+    });
+    let podders = [
+        settled,
+        "/quadrille/settled".to_owned(),
+        format!("/apis/quadrille.dev/v1/revisions/{busy}"),
+        "/quadrille/runs?plugin=deployment".to_owned(),
+    ];
     let podder = client(&target, "t-podder");
-    for path in &told {
-        let (all, some) =
-            (target.admin.get(path).expect("answered"), podder.get(path).expect("answered"));
-        assert_eq!((all.code, some.code), (200, 200), "{path}: {}", some.body);
-        let (all, some) = (all.body.to_string(), some.body.to_string());
-        assert!(all.contains("deployments.apps/default/web"), "{path}: {all}");
-        for hidden in ["deployments.apps/default/web", "replicasets.apps/default", "canary-before"]
-        {
-            assert!(!some.contains(hidden), "{path} tells of {hidden}: {some}");
-        }
+    let ours = ["deployments.apps/default/web", "replicasets.apps/default", "canary-before"];
+    for path in told.iter().chain(&podders) {
+        hides(&target.admin, &podder, path, &ours);
     }
+    // Of the runs for what one may get, what they did elsewhere.
+    let runs = target.admin.get("/quadrille/runs?plugin=deployment&wrote=true").expect("answered");
+    let deployer = client(&target, "t-deployer");
+    let run = &runs.body["runs"][0]["run"];
+    hides(&target.admin, &deployer, &format!("/quadrille/runs/{run}"), &ours[1..2]);
+    let waiting = "/quadrille/waiting?group=apps&resource=deployments&namespace=default&name=web";
+    let waiting = deployer.get(waiting).expect("answered");
+    assert!(waiting.code == 200 && !waiting.body.to_string().contains(ours[1]), "{}", waiting.body);
     // Code of one's own on what plugins read is for those who may let plugins do anything.
     for path in ["/quadrille/replay?plugin=deployment", "/quadrille/plan?plugin=deployment"] {
         let answer = podder.send("POST", path, "application/wasm", b"\0asm").expect("answered");

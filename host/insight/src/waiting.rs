@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use quadrille_object::GroupResource;
 use quadrille_runtime::{RunEnd, RunRecord};
 use quadrille_store::{Key, Object, Query, Range, Selection, Snapshot, View};
 use serde::Serialize;
@@ -31,9 +32,21 @@ pub struct Missing {
     pub what: &'static str,
     /// The object, or in words the list.
     pub of: String,
+    /// The same, for whoever decides who may know of it.
+    #[serde(skip)]
+    pub place: Place,
     /// What the object itself says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// Where something is missing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// One object.
+    Object(Key),
+    /// Those of a resource in a namespace, or in all.
+    List(GroupResource, Option<Arc<str>>),
 }
 
 /// What one controller waits for on one object.
@@ -110,11 +123,13 @@ pub fn waiting(
 fn missing(snapshot: &Snapshot, record: &RunRecord) -> (Vec<Missing>, BTreeSet<Key>) {
     let (mut found, mut keys) = (BTreeSet::new(), BTreeSet::new());
     for key in record.empty.keys.iter().filter(|key| snapshot.get(key).is_none()) {
-        found.insert(Missing { what: "absent", of: key.to_string(), message: None });
+        let (of, place) = (key.to_string(), Place::Object(key.clone()));
+        found.insert(Missing { what: "absent", of, place, message: None });
     }
     for range in &record.empty.ranges {
         if list(snapshot, range, 1).is_empty() {
-            found.insert(Missing { what: "none", of: words(range), message: None });
+            let place = Place::List(range.resource.clone(), range.namespace.clone());
+            found.insert(Missing { what: "none", of: words(range), place, message: None });
         }
     }
     let single = record.reads.keys.iter().filter_map(|key| snapshot.get(key));
@@ -122,8 +137,8 @@ fn missing(snapshot: &Snapshot, record: &RunRecord) -> (Vec<Missing>, BTreeSet<K
     let listed = ranges.flat_map(|range| list(snapshot, range, RANGE_MAX));
     for object in single.chain(listed).filter(|object| object.key != record.object) {
         if let Some(message) = unready(&object) {
-            let of = object.key.to_string();
-            found.insert(Missing { what: "unready", of, message: Some(message) });
+            let (of, place) = (object.key.to_string(), Place::Object(object.key.clone()));
+            found.insert(Missing { what: "unready", of, place, message: Some(message) });
             keys.insert(object.key.clone());
         }
     }

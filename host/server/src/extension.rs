@@ -198,9 +198,13 @@ pub trait Insight: fmt::Debug + Send + Sync {
     fn summary(&self, object: Arc<Object>) -> BoxFuture<'_, Option<Summary>>;
 
     /// A change as an object of `revisions.quadrille.dev`; `None` when there is no such change. Waits up to `wait` until
-    /// it has settled, or nothing more will happen by itself.
-    fn revision(&self, number: u64, wait: Duration)
-    -> BoxFuture<'_, Result<Option<Value>, Status>>;
+    /// it has settled, or nothing more will happen by itself. `rights` decide which objects it names.
+    fn revision(
+        &self,
+        number: u64,
+        wait: Duration,
+        rights: Rights,
+    ) -> BoxFuture<'_, Result<Option<Value>, Status>>;
 
     /// What else `/metrics` tells, in the text form of Prometheus.
     fn metrics(&self) -> String {

@@ -68,7 +68,12 @@ impl Insight for Echo {
         Box::pin(async move { Some(Summary { message, at: Timestamp(0), revision }) })
     }
 
-    fn revision(&self, number: u64, _: Duration) -> BoxFuture<'_, Result<Option<Value>, Status>> {
+    fn revision(
+        &self,
+        number: u64,
+        _: Duration,
+        _: Rights,
+    ) -> BoxFuture<'_, Result<Option<Value>, Status>> {
         let object = json!({
             "apiVersion": "quadrille.dev/v1", "kind": "Revision",
             "metadata": {"name": number.to_string(), "resourceVersion": "7"},

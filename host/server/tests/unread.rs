@@ -38,7 +38,12 @@ impl Insight for OfWebsites {
         Box::pin(async { None })
     }
 
-    fn revision(&self, _: u64, _: Duration) -> BoxFuture<'_, Result<Option<Value>, Status>> {
+    fn revision(
+        &self,
+        _: u64,
+        _: Duration,
+        _: Rights,
+    ) -> BoxFuture<'_, Result<Option<Value>, Status>> {
         Box::pin(async { Ok(None) })
     }
 

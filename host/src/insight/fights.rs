@@ -7,10 +7,11 @@ use quadrille_server::{Question, Reply};
 use quadrille_store::Key;
 use serde_json::{Value, json};
 
-use super::{HostInsight, attributes, need_object};
+use super::{HostInsight, attributes, hide, need_object};
 
 impl HostInsight {
-    /// The fights over objects that the asker may get; over one object where one is named.
+    /// The fights over objects that the asker may get; over one object where one is named. Others
+    /// that have to do with it are hidden where they may not get them.
     pub(super) fn fights(&self, question: &Question) -> Result<Reply, Status> {
         let wanted = super::object(question)?.map(|key| key.to_string());
         let fights = self.fights.list().into_iter().filter(|fight| {
@@ -19,6 +20,13 @@ impl HostInsight {
                     .object
                     .parse::<Key>()
                     .is_ok_and(|key| question.rights.allow("get", attributes(&key)))
+        });
+        let fights = fights.map(|mut fight| {
+            let chain = fight.chain.iter_mut().map(|link| &mut link.object);
+            for object in chain.chain(fight.writers.iter_mut().map(|writer| &mut writer.runs_for)) {
+                hide(&question.rights, object);
+            }
+            fight
         });
         let fights: Vec<Value> = fights.map(|fight| described(&fight)).collect();
         Ok(Reply::Json(json!({"fights": fights})))

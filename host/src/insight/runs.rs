@@ -5,13 +5,14 @@ use std::sync::Arc;
 use quadrille_insight::runs;
 use quadrille_object::GroupResource;
 use quadrille_registry::{Reason, Status};
-use quadrille_runtime::{CaseError, FindError, RunCase, RunQuery, RunRecord};
-use quadrille_server::{Question, Reply};
-use quadrille_store::Key;
-use serde_json::json;
+use quadrille_runtime::case::end_text;
+use quadrille_runtime::{CaseError, FindError, RunCase, RunEnd, RunQuery, RunRecord};
+use quadrille_server::{Question, Reply, Rights};
+use quadrille_store::{Key, Range};
+use serde_json::{Value, json};
 
 use super::settled::refused;
-use super::{HostInsight, bad, may_get, number, object};
+use super::{HIDDEN, HostInsight, attributes, bad, may_get, may_list, number, object};
 
 /// Runs of a list where nothing else is asked for.
 const LIMIT: u64 = 50;
@@ -20,14 +21,16 @@ const LIMIT: u64 = 50;
 pub(super) const LIMIT_MAX: u64 = 100_000;
 
 impl HostInsight {
-    /// The newest runs for an object, of a plugin, or of all plugins.
+    /// The newest runs for an object, of a plugin, or of all plugins. Objects that the asker may not get are hidden.
     pub(super) async fn runs(&self, question: &Question) -> Result<Reply, Status> {
         let query = Self::query(question)?;
         let limit = number(question, "limit")?.unwrap_or(LIMIT).min(LIMIT_MAX);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let found = self.runtime.find_runs(&query, limit).await;
         let found = found.map_err(|error| unreadable(&error))?;
-        let told: Vec<_> = found.iter().map(|record| runs::brief(record)).collect();
+        let rights = &question.rights;
+        let told: Vec<_> =
+            found.iter().map(|record| hidden(rights, record, runs::brief(record))).collect();
         Ok(Reply::Json(json!({"runs": told})))
     }
 
@@ -38,7 +41,7 @@ impl HostInsight {
         let record = self.record(text).await?;
         may_get(question, &record.object)?;
         match (rest, parts.next()) {
-            (None, _) => Ok(Reply::Json(runs::whole(&record))),
+            (None, _) => Ok(Reply::Json(hidden(&question.rights, &record, runs::whole(&record)))),
             (Some("case"), None) => self.case(question, &record).await,
             _ => Err(Status::new(Reason::NotFound, format!("there is no /quadrille/{path}"))),
         }
@@ -79,6 +82,63 @@ impl HostInsight {
             may_get(question, key)?;
         }
         Ok(Reply::Json(serde_json::to_value(&case).unwrap_or_default()))
+    }
+}
+
+/// A run as it is told to somebody: what it read, wrote and was woken by that they may not get is not named, nor what
+/// it said of an object that they may not get.
+fn hidden(rights: &Rights, record: &RunRecord, mut value: Value) -> Value {
+    let sees = |key: &Key| rights.allow("get", attributes(key));
+    let hide = |value: Option<&mut Value>| {
+        if let Some(value) = value {
+            *value = HIDDEN.into();
+        }
+    };
+    if !sees(&record.object) {
+        hide(value.get_mut("object"));
+    }
+    if let Some(end) = value.get_mut("end") {
+        *end = end_told(record, &sees).into();
+    }
+    for (at, _) in record.wakes.iter().enumerate().filter(|(_, wake)| !sees(&wake.key)) {
+        hide(value.pointer_mut(&format!("/shown/{at}/object")));
+    }
+    for (at, _) in record.writes.iter().enumerate().filter(|(_, write)| !sees(&write.key)) {
+        hide(value.pointer_mut(&format!("/writes/{at}/object")));
+        // It would tell whether a guess of the content is right.
+        hide(value.pointer_mut(&format!("/writes/{at}/hash")));
+    }
+    for (place, keys) in
+        [("/reads/keys", &record.reads.keys), ("/reads/empty/keys", &record.empty.keys)]
+    {
+        for (at, _) in keys.iter().enumerate().filter(|(_, key)| !sees(key)) {
+            hide(value.pointer_mut(&format!("{place}/{at}")));
+        }
+    }
+    let lists = |range: &Range| may_list(rights, &range.resource, range.namespace.as_deref());
+    for (place, ranges) in [
+        ("/reads/ranges", &record.reads.ranges),
+        ("/reads/weak", &record.reads.weak),
+        ("/reads/empty/ranges", &record.empty.ranges),
+    ] {
+        for (at, _) in ranges.iter().enumerate().filter(|(_, range)| !lists(range)) {
+            hide(value.pointer_mut(&format!("{place}/{at}")));
+        }
+    }
+    value
+}
+
+/// How a run ended, less what it said of an object that is hidden.
+fn end_told(record: &RunRecord, sees: &dyn Fn(&Key) -> bool) -> String {
+    match &record.end {
+        RunEnd::Failed { kind, .. } if !sees(&record.object) => format!("{kind}: {HIDDEN}"),
+        RunEnd::Conflict { key: Some(key) } if !sees(key) => {
+            format!("thrown away: {HIDDEN} changed")
+        }
+        end @ (RunEnd::Done { .. }
+        | RunEnd::Failed { .. }
+        | RunEnd::Conflict { .. }
+        | RunEnd::Fenced) => end_text(end),
     }
 }
 

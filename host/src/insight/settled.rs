@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use quadrille_registry::{Reason, Status};
 use quadrille_runtime::{Settled, Standstill};
-use quadrille_server::{Question, Reply};
+use quadrille_server::{Question, Reply, Rights};
 use quadrille_store::{ChangesError, Revision};
 
-use super::{HostInsight, duration, number};
+use super::{HostInsight, duration, hide, number};
 
 /// The longest time that a question may wait for its answer.
 const WAIT_MAX: Duration = Duration::from_mins(5);
@@ -17,13 +17,14 @@ impl HostInsight {
     /// Not being settled in time is `Timeout` (504), with who is still busy or stuck.
     pub(super) async fn settled(&self, question: &Question) -> Result<Reply, Status> {
         let wait = duration(question, "wait")?.unwrap_or_default().min(WAIT_MAX);
-        let answer = match number(question, "revision")? {
+        let mut answer = match number(question, "revision")? {
             Some(revision) => {
                 let answer = self.runtime.settled(Revision(revision), wait).await;
                 answer.map_err(|error| refused(&error))?
             }
             None => self.runtime.at_rest(self.store.revision(), wait).await,
         };
+        hide_objects(&question.rights, &mut answer);
         let value = serde_json::to_value(&answer).unwrap_or_default();
         // Who asks without waiting, or says so, asks how it stands.
         if answer.settled || wait.is_zero() || question.parameter("onTimeout") == Some("answer") {
@@ -31,6 +32,18 @@ impl HostInsight {
         }
         let message = format!("after {wait:?}: {}", message(&answer));
         Err(Status::new(Reason::Timeout, message))
+    }
+}
+
+/// Hides the objects that the asker may not get, and what their runs said of them.
+pub(crate) fn hide_objects(rights: &Rights, answer: &mut Settled) {
+    for object in answer.busy.iter_mut().flat_map(|busy| &mut busy.objects) {
+        hide(rights, object);
+    }
+    for stuck in &mut answer.stuck {
+        if hide(rights, &mut stuck.object) {
+            stuck.message = None;
+        }
     }
 }
 

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use quadrille_insight::waiting::{AllWaiting, waiting};
+use quadrille_insight::waiting::{AllWaiting, Missing, Place, waiting};
 use quadrille_registry::{Reason, Status};
 use quadrille_runtime::RunQuery;
-use quadrille_server::{Form, Question, Reply};
+use quadrille_server::{Form, Question, Reply, Rights};
 use serde_json::json;
 
-use super::{HostInsight, object};
+use super::{HIDDEN, HostInsight, attributes, may_list, object};
 
 /// How many of the newest runs are looked through for the last one of each key.
 const RUNS_MAX: usize = 20_000;
@@ -18,7 +18,8 @@ const RUNS_MAX: usize = 20_000;
 const RUNS_OF_ONE_MAX: usize = 500;
 
 impl HostInsight {
-    /// Of one object, or of all that are not ready; those that the asker may not get are left out.
+    /// Of one object, or of all that are not ready; those that the asker may not get are left out,
+    /// and not named where others wait for them.
     pub(super) async fn waiting(&self, question: &Question) -> Result<Reply, Status> {
         let of_one = object(question)?;
         let limit = if of_one.is_some() { RUNS_OF_ONE_MAX } else { RUNS_MAX };
@@ -31,11 +32,14 @@ impl HostInsight {
         let mut seen = BTreeSet::new();
         runs.retain(|run| {
             let name = (run.object.clone(), Arc::clone(run.plugin()), Arc::clone(run.controller()));
-            seen.insert(name) && question.rights.allow("get", super::attributes(&run.object))
+            seen.insert(name) && question.rights.allow("get", attributes(&run.object))
         });
         let snapshot = self.store.snapshot();
         let awake = self.runtime.awake();
-        let answer = waiting(&snapshot, &runs, |key| awake.contains(key), of_one.is_some());
+        let mut answer = waiting(&snapshot, &runs, |key| awake.contains(key), of_one.is_some());
+        for missing in answer.waiting.iter_mut().flat_map(|waiting| &mut waiting.waits_for) {
+            hide(&question.rights, missing);
+        }
         let text = told(&answer);
         if question.form == Form::Text {
             return Ok(Reply::Text(text));
@@ -44,6 +48,17 @@ impl HostInsight {
             "waiting": answer.waiting, "deadlocks": answer.deadlocks,
             "truncated": truncated, "text": text,
         })))
+    }
+}
+
+fn hide(rights: &Rights, missing: &mut Missing) {
+    let is_told = match &missing.place {
+        Place::Object(key) => rights.allow("get", attributes(key)),
+        Place::List(resource, namespace) => may_list(rights, resource, namespace.as_deref()),
+    };
+    if !is_told {
+        HIDDEN.clone_into(&mut missing.of);
+        missing.message = None;
     }
 }
 

@@ -21,7 +21,7 @@ use super::list::{self, ListMetadata, Selected};
 use super::options;
 use crate::answer::{Answer, Body, answer as answer_with};
 use crate::app::{App, ResourceRequest};
-use crate::extension::Insight;
+use crate::extension::{Insight, Rights};
 use crate::framing::Framing;
 use crate::place::method_not_allowed;
 use crate::present;
@@ -48,7 +48,7 @@ pub(crate) async fn answer(app: &App, request: &ResourceRequest<'_>) -> Result<A
 
 async fn get(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, Status> {
     let name = request.path.name.as_deref().unwrap_or_default();
-    let found = find(app.insight.as_ref(), name, Duration::ZERO).await?;
+    let found = find(app.insight.as_ref(), name, Duration::ZERO, rights(app, request)).await?;
     let not_found = || Status::not_found(&request.resource.qualified(), name);
     let value = found.ok_or_else(not_found)?;
     present::one(app, request, StatusCode::OK, value.to_string().into())
@@ -57,7 +57,9 @@ async fn get(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, Status>
 async fn list(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, Status> {
     options::check_list(&request.params)?;
     let found = match request.params.single_name() {
-        Some(name) => find(app.insight.as_ref(), &name, Duration::ZERO).await?,
+        Some(name) => {
+            find(app.insight.as_ref(), &name, Duration::ZERO, rights(app, request)).await?
+        }
         None => None,
     };
     let objects = found.iter().map(|value| Arc::new(object_of(request.resource, value))).collect();
@@ -65,14 +67,20 @@ async fn list(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, Status
     list::answer(app, request, Selected { objects, revision, metadata: ListMetadata::default() })
 }
 
+/// What the asker may do: objects that they may not get are not named.
+fn rights(app: &App, request: &ResourceRequest<'_>) -> Rights {
+    Rights { authorizer: Arc::clone(&app.authorizer), user: Arc::new(request.user.clone()) }
+}
+
 /// The object of a name; `None` when there is no such change.
 async fn find(
     insight: Option<&Arc<dyn Insight>>,
     name: &str,
     wait: Duration,
+    rights: Rights,
 ) -> Result<Option<Value>, Status> {
     let (Some(insight), Ok(number)) = (insight, name.parse::<u64>()) else { return Ok(None) };
-    match insight.revision(number, wait).await {
+    match insight.revision(number, wait, rights).await {
         Err(status) if status.reason == Reason::NotFound => Ok(None),
         other => other,
     }
@@ -105,6 +113,7 @@ fn watch(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, Status> {
     let framing = Framing::of(request.wanted.encoding);
     let watcher = Watcher {
         insight: app.insight.clone(),
+        rights: rights(app, request),
         name,
         clock: Arc::clone(&app.clock),
         ends_at: app.clock.monotonic().saturating_add(lifetime),
@@ -126,6 +135,7 @@ fn watch(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, Status> {
 
 struct Watcher {
     insight: Option<Arc<dyn Insight>>,
+    rights: Rights,
     name: String,
     clock: Arc<dyn Clock>,
     ends_at: Duration,
@@ -175,7 +185,7 @@ impl Watcher {
 
     async fn look(&mut self, first: Option<&'static str>, wait: Duration) {
         let mut out = BytesMut::new();
-        match find(self.insight.as_ref(), &self.name, wait).await {
+        match find(self.insight.as_ref(), &self.name, wait, self.rights.clone()).await {
             Ok(Some(value)) => {
                 let conditions = value.pointer("/status/conditions").cloned();
                 if first.is_some() || conditions != self.sent {
