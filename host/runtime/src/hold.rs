@@ -56,6 +56,11 @@ impl Holds {
         self.keys.iter().filter_map(|(key, hold)| Some((key, hold.frozen.as_ref()?)))
     }
 
+    /// Why a key is held for good, if it is.
+    pub(crate) fn frozen_for(&self, key: &Key) -> Option<&Arc<str>> {
+        self.keys.get(key)?.frozen.as_ref()
+    }
+
     fn set(&mut self, key: &Key, hold: Hold) {
         if self.keys.len() < HELD_MAX || self.keys.contains_key(key) {
             self.keys.insert(key.clone(), hold);

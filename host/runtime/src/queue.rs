@@ -44,6 +44,8 @@ enum At {
 struct Entry {
     at: At,
     wakes: Wakes,
+    /// Whether it waits because it was taken back, and not for a time that a run of it set.
+    held: bool,
     /// What the run under way was woken by.
     running: Option<UnderWay>,
     failures: u32,
@@ -78,6 +80,8 @@ pub(crate) enum Standing {
     Running,
     /// It waits for a time that its run asked for.
     Timer,
+    /// It would run, and is kept back.
+    Held,
     /// It waits to be tried again, after so many failures.
     Failing(u32),
 }
@@ -215,6 +219,8 @@ impl Workqueue {
     pub(crate) fn postpone(&mut self, taken: &Taken, until: Duration) {
         let Some(mut entry) = self.entries.remove(&taken.key) else { return };
         self.running -= 1;
+        entry.running = None;
+        entry.held = true;
         entry.wakes.merge(&taken.wakes);
         self.put_timer(&taken.key, entry, until);
     }
@@ -304,8 +310,14 @@ impl Workqueue {
             wakes.add(change);
         }
         let lane = if wakes.changes().is_empty() { Lane::Low } else { Lane::High };
-        let rested =
-            |wakes| Entry { at: entry.at, wakes, running: None, failures: 0, conflicts: 0 };
+        let rested = |wakes| Entry {
+            at: entry.at,
+            wakes,
+            held: false,
+            running: None,
+            failures: 0,
+            conflicts: 0,
+        };
         if !wakes.is_empty() {
             self.put_ready(key, rested(wakes), lane);
         } else if let Some(due) = due {
@@ -316,7 +328,7 @@ impl Workqueue {
 
     fn insert_ready(&mut self, key: &Key, wakes: Wakes, lane: Lane) {
         let at = At::Ready((lane, 0));
-        let entry = Entry { at, wakes, running: None, failures: 0, conflicts: 0 };
+        let entry = Entry { at, wakes, held: false, running: None, failures: 0, conflicts: 0 };
         self.put_ready(key, entry, lane);
     }
 
@@ -338,6 +350,7 @@ impl Workqueue {
 
     fn put_at(&mut self, key: &Key, mut entry: Entry, place: Place) {
         entry.at = At::Ready(place);
+        entry.held = false;
         self.ready.insert(place, key.clone());
         self.entries.insert(key.clone(), entry);
     }
@@ -390,6 +403,7 @@ impl Workqueue {
             standing: match (entry.at, entry.failures) {
                 (At::Ready(_), _) => Standing::Ready,
                 (At::Running(_), _) => Standing::Running,
+                (At::Waiting(_), _) if entry.held => Standing::Held,
                 (At::Waiting(_), 0) => Standing::Timer,
                 (At::Waiting(_), failures) => Standing::Failing(failures),
             },

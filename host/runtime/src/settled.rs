@@ -3,7 +3,8 @@
 //! # What counts
 //! A change is settled when every change that follows from it ([`Descent`]) has been looked at, and no key is queued or
 //! running that was woken by one of them. A key in backoff, or one that failed for good, is stuck: it is neither at work
-//! nor done. A timer that a run set on purpose holds nothing up until it is due. Whatever else the host is doing does not
+//! nor done. So is one that was woken and is frozen; one that is only slowed down will run, and is busy.
+//! A timer that a run set on purpose holds nothing up until it is due. Whatever else the host is doing does not
 //! matter.
 //!
 //! # Why never too early
@@ -279,6 +280,13 @@ impl Found<'_> {
             match awake.standing {
                 Standing::Ready => busy.queued += 1,
                 Standing::Running => busy.running += 1,
+                Standing::Held => {
+                    if let Some(why) = controller.holds.frozen_for(awake.key) {
+                        self.note_stuck(&name, awake.key, 0, Some(format!("frozen: {why}")));
+                        continue;
+                    }
+                    busy.queued += 1;
+                }
                 Standing::Timer => {
                     self.timers += 1;
                     continue;

@@ -76,6 +76,34 @@ async fn a_frozen_key_runs_when_it_is_released_or_somebody_outside_acts() {
 }
 
 #[tokio::test]
+async fn a_held_key_that_a_change_woke_is_at_work_and_a_frozen_one_is_stuck() {
+    use crate::Standstill;
+    let host = Host::new(false).await;
+    let name = ControllerName::new("demo", "marker");
+    host.runtime.add(spec("marker"), marker()).expect("new");
+    host.map("a", runnable()).await;
+    host.settle().await;
+    let state = async |revision| {
+        work().await;
+        let answer = host.runtime.settled(revision, Duration::ZERO).await.expect("it is there");
+        (answer.state, answer.busy.len(), answer.stuck.len(), answer.timers)
+    };
+    host.runtime.hold(&name, &map_key("a"), Duration::from_secs(10));
+    write(&host, "a", 1).await;
+    let slowed = host.registry.store().revision();
+    assert_eq!(state(slowed).await, (Standstill::Busy, 1, 0, 0), "its run has not begun");
+    host.clock.advance(Duration::from_secs(10));
+    assert_eq!(state(slowed).await, (Standstill::Settled, 0, 0, 0));
+    host.runtime.freeze(&name, &map_key("a"), "a test");
+    write(&host, "a", 2).await;
+    let frozen = host.registry.store().revision();
+    assert_eq!(state(frozen).await, (Standstill::Stuck, 0, 1, 0));
+    assert_eq!(state(slowed).await.0, Standstill::Settled, "nothing of it is left");
+    host.runtime.release(&name, &map_key("a"));
+    assert_eq!(state(frozen).await, (Standstill::Settled, 0, 0, 0));
+}
+
+#[tokio::test]
 async fn a_kind_is_read_once_a_controller_reads_it_and_no_longer_when_that_goes() {
     let host = Host::new(false).await;
     let resource = |name: &str| GroupResource::new("", name);
