@@ -72,9 +72,18 @@ impl Version {
         Self { spec, reconciler, generation, code: Arc::new(code) }
     }
 
-    /// Whether the object waits for this controller's finalizer.
-    pub(crate) fn holds(&self, object: &Object) -> bool {
-        holds(&self.spec, object)
+    /// Whether the object is its business, though it may have nothing to run for: it is selected, or carries the
+    /// controller's finalizer.
+    pub(crate) fn minds(&self, object: &Object) -> bool {
+        self.spec.reaches(&object.key.namespace)
+            && (self.spec.selector.matches(&object.meta) || carries(&self.spec, object))
+    }
+
+    /// Whether the object has kept the finalizer though it left the selector.
+    pub(crate) fn has_left(&self, object: &Object) -> bool {
+        self.minds(object)
+            && object.meta.deleted_at.is_none()
+            && !self.spec.selector.matches(&object.meta)
     }
 
     /// Whether there is something to run for.
@@ -83,10 +92,10 @@ impl Version {
     }
 }
 
-/// Whether a terminating object waits for the controller's finalizer.
-fn holds(spec: &ControllerSpec, object: &Object) -> bool {
+/// Whether the host put the controller's finalizer on the object.
+pub(crate) fn carries(spec: &ControllerSpec, object: &Object) -> bool {
     let Some(finalizer) = &spec.finalizer else { return false };
-    object.meta.deleted_at.is_some() && object.meta.finalizers.iter().any(|f| **f == **finalizer)
+    object.meta.finalizers.iter().any(|f| **f == **finalizer)
 }
 
 /// Whether there is something to run for: the object exists, lies within the grant, is selected, and, when it is
@@ -97,7 +106,7 @@ pub(crate) fn wants(spec: &ControllerSpec, object: &Object) -> bool {
     }
     let terminating = object.meta.deleted_at.is_some();
     if terminating && spec.finalizer.is_some() {
-        return holds(spec, object);
+        return carries(spec, object);
     }
     spec.selector.matches(&object.meta)
 }
@@ -191,9 +200,9 @@ impl Controller {
     /// Whether a change of a primary object is its business.
     pub(crate) fn concerns(&self, change: &Change) -> bool {
         let spec = &self.version.spec;
-        let selects = |object: &Object| spec.selector.matches(&object.meta);
-        (selects(&change.object) || change.before.as_deref().is_some_and(selects))
-            && spec.reaches(&change.key().namespace)
+        let left = |before: &Object| spec.selector.matches(&before.meta);
+        self.version.minds(&change.object)
+            || (change.before.as_deref().is_some_and(left) && spec.reaches(&change.key().namespace))
     }
 
     pub(crate) fn may_run(&self, executing_max: usize) -> bool {

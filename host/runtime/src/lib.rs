@@ -25,6 +25,7 @@ pub mod wakes;
 mod budget;
 mod builtin;
 mod hold;
+mod leftover;
 mod numbers;
 mod rotation;
 mod run;

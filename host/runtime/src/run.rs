@@ -30,6 +30,7 @@ use crate::work::Work;
 mod cause;
 mod ended;
 mod guard;
+mod release;
 
 /// How far a run looks behind the trigger for changes that it read; beyond it they are counted as one.
 const UNLOOKED_MAX: usize = 8192;
@@ -125,9 +126,16 @@ async fn drive(shared: Arc<Shared>, start: Start) {
         Some(_) => shared.registry.store().snapshot(),
         None => guard.start.snapshot.clone(),
     };
-    let object = snapshot.get(&guard.start.taken.key);
-    let Some(object) = object.filter(|object| guard.start.version.wants(object)) else {
-        guard.end_unwanted(snapshot.revision());
+    let found = snapshot.get(&guard.start.taken.key);
+    let has_left = found.as_ref().is_some_and(|object| guard.start.version.has_left(object));
+    let Some(object) = found.filter(|object| guard.start.version.wants(object)) else {
+        guard.leave_slot();
+        let seen = if has_left {
+            release::let_go(&shared, &guard.start, &snapshot, turn).await
+        } else {
+            Ok(snapshot.revision())
+        };
+        guard.end_unwanted(seen);
         return;
     };
     let request = request_of(&shared, &guard.start);

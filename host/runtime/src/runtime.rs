@@ -203,7 +203,7 @@ impl Runtime {
 
     /// Puts a new version in the place of an old one, at once: no run of the old version starts any more, and none
     /// that has not been checked by the store commits any more. Keys of such runs are queued again, every object is
-    /// reconciled by the new version, timers and backoff stay.
+    /// reconciled by the new version, timers and backoff stay. A finalizer that only the old one has goes from its objects.
     ///
     /// # Errors
     /// [`ControllerError::Unknown`].
@@ -225,8 +225,8 @@ impl Runtime {
             candidate.end();
         }
         let generation = controller.version.generation + 1;
-        let old = controller.version.spec.primary.clone();
-        let new = spec.primary.clone();
+        let before = Arc::clone(&controller.version.spec);
+        let (old, new) = (before.primary.clone(), spec.primary.clone());
         let limits = &self.shared.config.limits;
         controller.version = Version::new(spec, reconciler, generation, limits);
         controller.halted.clear();
@@ -239,8 +239,17 @@ impl Runtime {
             state.watch_no_more(&old, id);
             state.primaries.entry(new).or_default().push(id);
         }
+        let after = state.controllers.get(&id).map(|c| Arc::clone(&c.version.spec));
+        let is_left = after.is_some_and(|after| {
+            after.finalizer != before.finalizer
+                || old != after.primary
+                || before.grant != after.grant
+        });
         self.shared.resync(&mut state, id, Resync::Loaded);
         drop(state);
+        if is_left {
+            self.shared.release(before);
+        }
         self.shared.pump();
         Ok(generation)
     }
@@ -388,10 +397,7 @@ impl Shared {
         let snapshot = self.registry.store().snapshot();
         let loaded_at = (why == Resync::Loaded).then(|| snapshot.revision());
         for object in snapshot.list(&all) {
-            if !spec.reaches(&object.key.namespace) {
-                continue;
-            }
-            if spec.selector.matches(&object.meta) || controller.version.holds(&object) {
+            if controller.version.minds(&object) {
                 controller.queue.resync(&object.key, loaded_at);
             }
         }

@@ -40,9 +40,9 @@ impl Controllers {
         }
     }
 
-    /// Takes a controller away; one that is not there is fine.
+    /// Takes a controller away for good, with its finalizer from all objects; one that is not there is fine.
     pub(super) fn remove(&self, plugin: &str, controller: &str) {
-        if let Err(error) = self.runtime.remove(&ControllerName::new(plugin, controller)) {
+        if let Err(error) = self.runtime.dismiss(&ControllerName::new(plugin, controller)) {
             tracing::debug!(plugin, controller, %error, "controller was not there");
         }
     }

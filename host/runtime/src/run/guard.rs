@@ -56,16 +56,33 @@ impl Guard {
         }
     }
 
-    /// There is no object, or it is none of the controller's: the key is forgotten until the object changes.
-    pub(super) fn end_unwanted(&mut self, seen: Revision) {
+    /// There is no object, or it is none of the controller's: the key is forgotten until the object changes. `seen` tells
+    /// up to where that is so, or why the object could not be let go.
+    pub(super) fn end_unwanted(&mut self, seen: Result<Revision, Bad>) {
         let shared = Arc::clone(&self.shared);
         let (id, taken) = (self.start.id, &self.start.taken);
         let mut state = shared.lock();
         if self.start.has_queue(&state) {
-            let reads = ReadSet { at: seen, keys: vec![taken.key.clone()], ..ReadSet::default() };
-            let missed = state.missed(&reads, seen);
-            state.subscriptions.remove(id, &taken.key);
-            finish(&mut state, id, taken, missed, End::Done);
+            match seen {
+                Ok(seen) => {
+                    state.last_commit = state.last_commit.max(seen);
+                    let keys = vec![taken.key.clone()];
+                    let missed =
+                        state.missed(&ReadSet { at: seen, keys, ..ReadSet::default() }, seen);
+                    state.subscriptions.remove(id, &taken.key);
+                    finish(&mut state, id, taken, missed, End::Done);
+                }
+                Err(bad) => {
+                    let now = shared.clock.monotonic();
+                    if let (Bad::Failure(failure), Some(controller)) =
+                        (&bad, state.controllers.get_mut(&id))
+                    {
+                        controller.note_failure(&taken.key, failure, shared.clock.now());
+                    }
+                    let ended = Ended::bad(bad, self.start.snapshot.revision());
+                    self.give_back(&mut state, &ended, Some(Vec::new()), now);
+                }
+            }
         }
         self.release(state);
     }

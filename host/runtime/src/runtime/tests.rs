@@ -12,6 +12,7 @@ use crate::{Failure, Outcome, Overlay, Refusal, RunEnd};
 mod canary;
 mod holds;
 mod large;
+mod leaving;
 mod life;
 mod reach;
 mod reads;
