@@ -54,7 +54,11 @@ mod tests {
     async fn a_host_on_a_backup_of_any_age_numbers_its_runs() {
         let clock = Arc::new(ManualClock::default());
         let supervisor = Supervisor::default();
-        let store = Store::open(quadrille_store::Config::default(), clock.clone(), &supervisor);
+        let store = Store::open(
+            quadrille_store::Config::default(),
+            Arc::<ManualClock>::clone(&clock),
+            &supervisor,
+        );
         let store = store.await.expect("memory opens");
         let backup: Vec<u8> = store.backup().flat_map(|piece| piece.to_vec()).collect();
         for days in [300, 56 * 365] {
@@ -66,9 +70,16 @@ mod tests {
             let restored = care::restore(&mut &backup[..], &dir, now).expect("put back");
             let config = quadrille_store::Config { dir: Some(dir), ..Default::default() };
             let supervisor = Supervisor::default();
-            let store = Store::open(config, clock.clone(), &supervisor).await.expect("opens");
+            let store = Store::open(config, Arc::<ManualClock>::clone(&clock), &supervisor)
+                .await
+                .expect("opens");
             let random = Arc::new(SeededRandom::new(1));
-            let registry = Registry::build(Default::default(), store, clock.clone(), random);
+            let registry = Registry::build(
+                quadrille_registry::Config::default(),
+                store,
+                Arc::<ManualClock>::clone(&clock),
+                random,
+            );
             let registry = registry.expect("built-in data");
             let build =
                 || Runtime::build(Config::default(), registry.clone(), Supervisor::default());
