@@ -39,24 +39,10 @@ pub(crate) fn run(attack: &str, prey: &ConfigMap, ctx: &Context) -> Result<Next>
         "selectors" => loop {
             let terms: Vec<String> =
                 (0..20_000).map(|_| format!("k{:x}=v", ctx.random())).collect();
-            let label_selector = Some(terms.join(","));
-            drop(host.list(&Query { label_selector, limit: Some(1), ..everything() }));
+            listed_by(ctx, terms.join(","));
         },
-        "ranges" => {
-            for _ in 0..20_000 {
-                let label_selector = Some(format!("k{:x}", ctx.random()));
-                drop(host.list(&Query { label_selector, limit: Some(1), ..everything() }));
-            }
-        }
-        // Each selector is as long as one may be, and no two are alike.
-        "values" => {
-            let values: Vec<String> = (0..1_000).map(|value| format!("{value:x}")).collect();
-            let values = values.join(",");
-            for list in 0..1_000 {
-                let label_selector = Some(format!("k{list} in ({values})"));
-                drop(host.list(&Query { label_selector, limit: Some(1), ..everything() }));
-            }
-        }
+        "ranges" => (0..20_000).for_each(|_| listed_by(ctx, format!("k{:x}", ctx.random()))),
+        "values" => values(ctx),
         "lists" => loop {
             drop(host.list(&everything()));
         },
@@ -89,6 +75,20 @@ pub(crate) fn run(attack: &str, prey: &ConfigMap, ctx: &Context) -> Result<Next>
         other => return Err(Error::permanent(format!("no attack {other:?}"))),
     }
     Next::done()
+}
+
+/// Each selector is as long as one may be, and no two are alike.
+fn values(ctx: &Context) {
+    let values: Vec<String> = (0..1_000).map(|value| format!("{value:x}")).collect();
+    let values = values.join(",");
+    for list in 0..1_000 {
+        listed_by(ctx, format!("k{list} in ({values})"));
+    }
+}
+
+fn listed_by(ctx: &Context, selector: String) {
+    let label_selector = Some(selector);
+    drop(ctx.host().list(&Query { label_selector, limit: Some(1), ..everything() }));
 }
 
 fn spin(turns: u64) {
