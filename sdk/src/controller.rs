@@ -50,7 +50,8 @@ pub trait Controller: 'static {
     const RESYNC: Option<Duration> = None;
 
     /// The finalizer that the host keeps on its objects, such as `websites.example.dev/cleanup`: with one, a
-    /// terminating object goes to [`Controller::finalize`] and stays until that is done.
+    /// terminating object goes to [`Controller::finalize`] and stays until that is done. The plugin then asks for `update`
+    /// on the primary resource's `finalizers`.
     const FINALIZER: Option<&'static str> = None;
 
     /// The field manager of its writes, as `managedFields` shows it; empty for the plugin's and the controller's name. One that

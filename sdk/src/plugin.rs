@@ -137,7 +137,9 @@ impl Plugin {
             verbs: &["get", "list"],
         };
         let status = Capability { subresource: "status", verbs: &["update", "patch"], ..primary };
-        for capability in [primary, status].iter().chain(C::CAPABILITIES) {
+        let held = Capability { subresource: "finalizers", verbs: &["update"], ..primary };
+        let held = C::FINALIZER.map(|_| held);
+        for capability in [primary, status].iter().chain(&held).chain(C::CAPABILITIES) {
             if !self.capabilities.contains(capability) {
                 self.capabilities.push(*capability);
             }

@@ -106,7 +106,7 @@ pub(crate) fn attributed(
     overlay.into_txn(None, Cause::System(cause))
 }
 
-/// The objects without the finalizer of a spec, seen by all webhooks.
+/// The objects without the finalizer of a spec, where it was granted to keep it, seen by all webhooks.
 pub(crate) async fn unmarked(
     shared: &Shared,
     spec: &ControllerSpec,
@@ -124,7 +124,7 @@ pub(crate) async fn unmarked(
     for _ in 0..TRIES_MAX {
         let overlay = Overlay::new(snapshot.clone(), registry.clone(), Grant::default());
         let mut overlay = overlay.answered(answers.take());
-        for key in keys {
+        for key in keys.iter().filter(|key| spec.may_hold(&key.namespace)) {
             overlay.set_finalizer(&resource, key, finalizer, false).map_err(host)?;
         }
         let Some((questions, known)) = overlay.take_questions() else { return Ok(overlay) };

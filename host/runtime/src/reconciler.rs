@@ -91,6 +91,15 @@ impl ControllerSpec {
     pub fn reaches(&self, namespace: &str) -> bool {
         self.grant.allows("get", &self.primary, None, namespace)
     }
+
+    /// Whether the host may keep its finalizer on objects of a namespace: it holds up their deletion, and may bear
+    /// anybody's name. It takes `update` on the primary resource's `finalizers`, as kube-apiserver has it for owners that
+    /// hold up others, or on the objects themselves.
+    pub fn may_hold(&self, namespace: &str) -> bool {
+        let may =
+            |verb: &str, sub: Option<&str>| self.grant.allows(verb, &self.primary, sub, namespace);
+        may("update", Some("finalizers")) || may("update", None) || may("patch", None)
+    }
 }
 
 /// One of the changes that woke a key.

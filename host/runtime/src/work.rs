@@ -120,6 +120,7 @@ impl Work<'_> {
         if let Some(finalizer) = &self.spec.finalizer
             && object.meta.deleted_at.is_none()
         {
+            self.check_hold(finalizer)?;
             overlay.set_finalizer(&resource, key, finalizer, true)?;
             object = quadrille_store::View::get(&Unchecked(overlay), key).unwrap_or(object);
         }
@@ -133,7 +134,20 @@ impl Work<'_> {
 
     fn finalize(&self, overlay: &mut Overlay) -> Result<(), Status> {
         let Some(finalizer) = &self.spec.finalizer else { return Ok(()) };
+        self.check_hold(finalizer)?;
         overlay.set_finalizer(&self.resource()?, self.key(), finalizer, false)
+    }
+
+    fn check_hold(&self, finalizer: &str) -> Result<(), Status> {
+        let (key, primary) = (self.key(), &self.spec.primary);
+        if self.spec.may_hold(&key.namespace) {
+            return Ok(());
+        }
+        let why = format!(
+            "to keep the finalizer {finalizer:?} takes update on {}/finalizers",
+            primary.resource
+        );
+        Err(Status::forbidden(primary, &key.name, &why))
     }
 
     fn resource(&self) -> Result<Arc<Resource>, Status> {

@@ -379,26 +379,38 @@ pub(super) fn part_of(
     Ok((about, Arc::new(code)))
 }
 
-/// A controller starts only when its objects may be read.
+/// A controller starts only when its objects may be read, and its finalizer kept on them.
 pub(super) fn may_start(
     controller: &ControllerDescription,
     grants: &[quadrille_runtime::GrantRule],
 ) -> Result<(), Blocked> {
     let primary = controller.primary.group_resource();
-    let asked = [quadrille_runtime::GrantRule {
-        group: Arc::clone(&primary.group),
-        resource: Arc::clone(&primary.resource),
-        verbs: vec!["get".into()],
-        namespaces: Vec::new(),
-    }];
-    if missing(&asked, grants).is_empty() {
+    let lacks = |verb: &str, resource: &str| {
+        let asked = [quadrille_runtime::GrantRule {
+            group: Arc::clone(&primary.group),
+            resource: resource.into(),
+            verbs: vec![verb.into()],
+            namespaces: Vec::new(),
+        }];
+        !missing(&asked, grants).is_empty()
+    };
+    let finalizers = format!("{}/finalizers", primary.resource);
+    let needed = if lacks("get", &primary.resource) {
+        format!("get on {primary}")
+    } else if controller.finalizer.is_some()
+        && lacks("update", &finalizers)
+        && lacks("update", &primary.resource)
+        && lacks("patch", &primary.resource)
+    {
+        format!("update on {finalizers} for its finalizer")
+    } else {
         return Ok(());
-    }
+    };
     Err(Blocked {
         name: controller.name.to_string(),
         primary: primary.to_string(),
         reason: format!(
-            "controller {:?} needs get on {primary}: add it to spec.grants, or upload with ?grant=all",
+            "controller {:?} needs {needed}: add it to spec.grants, or upload with ?grant=all",
             controller.name
         ),
     })

@@ -56,3 +56,25 @@ async fn a_grant_without_get_on_the_primary_starts_nothing() {
     host.settle().await;
     assert!(host.runtime.runs(None, None, 10).is_empty());
 }
+
+/// A finalizer holds up deletion, and may bear the name of somebody else's: to read an object is not enough.
+#[tokio::test]
+async fn a_finalizer_is_kept_and_removed_only_where_that_is_granted() {
+    let host = Host::new(false).await;
+    let mut spec = spec("holder");
+    spec.finalizer = Some("other.dev/lock".into());
+    spec.grant = narrow(&["get"], &[]);
+    host.map(
+        "a",
+        json!({"metadata": {"labels": {"run": "yes"}, "finalizers": ["other.dev/lock"]}}),
+    )
+    .await;
+    host.map("b", runnable()).await;
+    host.runtime.add(spec.clone(), native(|_, _| Ok(Outcome::Done))).expect("new");
+    host.delete(&host.maps(), &map_key("a"), None).await;
+    host.settle().await;
+    assert_eq!(host.value(&map_key("a"))["metadata"]["finalizers"], json!(["other.dev/lock"]));
+    assert!(host.value(&map_key("b"))["metadata"]["finalizers"].is_null());
+    let run = &host.runtime.runs(None, None, 1)[0];
+    assert!(format!("{:?}", run.end).contains("update on configmaps/finalizers"), "{:?}", run.end);
+}
