@@ -22,7 +22,7 @@ use quadrille_model::desk::Workshop;
 use quadrille_object::GroupResource;
 use quadrille_object::selector::LabelSelector;
 use quadrille_registry::Registry;
-use quadrille_runtime::{ControllerName, ControllerSpec, Reconciler, Runtime};
+use quadrille_runtime::{ControllerName, ControllerSpec, Grant, GrantRule, Reconciler, Runtime};
 use quadrille_store::Snapshot;
 
 use crate::law::{Always, Collecting, Law, Lodging, Rule};
@@ -145,6 +145,18 @@ struct Job {
 }
 
 impl Job {
+    /// With a finalizer it may keep that on its objects, beside what else it may.
+    fn grant(&self, power: &Power) -> Grant {
+        let mut grant = power.grant();
+        grant.rules.extend(self.finalizer.map(|_| GrantRule {
+            group: self.primary.resource().group,
+            resource: format!("{}/finalizers", self.primary.resource().resource).into(),
+            verbs: vec!["update".into()],
+            namespaces: Vec::new(),
+        }));
+        grant
+    }
+
     fn spec(&self, power: &Power, digest: String) -> ControllerSpec {
         ControllerSpec {
             name: self.name.into(),
@@ -157,7 +169,7 @@ impl Job {
             resync: None,
             finalizer: self.finalizer.map(Into::into),
             field_manager: self.name.into(),
-            grant: power.grant(),
+            grant: self.grant(power),
         }
     }
 }
