@@ -80,8 +80,13 @@ impl Attempt<'_> {
                 || crate::conversion::version_of(&before.stored.bytes)
                     == *self.resource.storage_api_version
         };
-        let same =
-            before.as_ref().is_some_and(|before| before.object == object && is_current(before));
+        let same = before
+            .as_ref()
+            .filter(|before| is_same_but_for_times(&before.object, &object) && is_current(before));
+        if let Some(before) = same {
+            object.clone_from(&before.object);
+        }
+        let same = same.is_some();
         let writes = match outcome {
             Outcome::Removed => vec![Write::Delete { key: key.clone(), expect }],
             Outcome::Stored if same => Vec::new(),
@@ -146,6 +151,39 @@ impl Attempt<'_> {
         }
         name.get(..end).filter(|n| !n.is_empty()).unwrap_or("unknown")
     }
+}
+
+/// Whether two states differ at most in when their fields were managed, which alone is no change (kube-apiserver's
+/// `IgnoreManagedFieldsTimestampsTransformer`): else a write that changes nothing would count once a second.
+fn is_same_but_for_times(before: &Object, after: &Object) -> bool {
+    let same = |a: &Object, b: &Object, but: &str, like: fn(&Value, &Value) -> bool| {
+        a.len() == b.len()
+            && a.iter().all(|(key, one)| {
+                b.get(key).is_some_and(|other| one == other || (key == but && like(one, other)))
+            })
+    };
+    let entry = |a: &Value, b: &Value| match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            let rest = |map: &Object| map.iter().filter(|(key, _)| *key != "time").count();
+            rest(a) == rest(b)
+                && a.iter().all(|(key, one)| key == "time" || b.get(key) == Some(one))
+        }
+        _ => false,
+    };
+    let (Some(Value::Object(old)), Some(Value::Object(new))) =
+        (before.get("metadata"), after.get("metadata"))
+    else {
+        return before == after;
+    };
+    let managers = match (old.get("managedFields"), new.get("managedFields")) {
+        (Some(Value::Array(old)), Some(Value::Array(new))) => {
+            old.len() == new.len() && old.iter().zip(new).all(|(a, b)| entry(a, b))
+        }
+        (old, new) => old == new,
+    };
+    managers
+        && same(old, new, "managedFields", |_, _| true)
+        && same(before, after, "metadata", |_, _| true)
 }
 
 /// Whether values nest no deeper than so many levels.

@@ -379,3 +379,15 @@ async fn nothing_is_stored_that_nests_too_deep_to_be_read_again() {
     host.create(REVISION, body(99)).await.expect("created");
     host.delete(REVISION).await.expect("it can be read again, and so deleted");
 }
+
+/// An applied empty list is a field that is managed and not stored: each apply seems to add it.
+#[tokio::test]
+async fn a_write_that_changes_only_when_fields_were_managed_is_none() {
+    const BINDING: Place<'static> = ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "", "b");
+    let host = Host::start().await;
+    let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "r"});
+    let body = json!({"metadata": {"name": "b"}, "roleRef": role, "subjects": []});
+    let made = host.apply(BINDING, "m1", body.clone()).await.expect("made");
+    host.clock.advance(std::time::Duration::from_secs(5));
+    assert_eq!(host.apply(BINDING, "m1", body).await.expect("applied"), made);
+}

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 pub(crate) struct Host {
     pub(crate) registry: Registry,
     pub(crate) supervisor: Supervisor,
+    pub(crate) clock: Arc<ManualClock>,
 }
 
 /// An object's place: apiVersion, kind, namespace, and name with an optional `/subresource`.
@@ -41,9 +42,11 @@ impl Host {
             .await
             .expect("opens");
         let random = Arc::new(SeededRandom::new(1));
-        let registry = Registry::build(Config::default(), store, clock, random).expect("builds");
+        let registry =
+            Registry::build(Config::default(), store, Arc::<ManualClock>::clone(&clock), random)
+                .expect("builds");
         registry.bootstrap().await.expect("starts");
-        Self { registry, supervisor }
+        Self { registry, supervisor, clock }
     }
 
     fn target(&self, place: Place<'_>) -> Target {
