@@ -156,20 +156,6 @@ impl Attempt<'_> {
 /// Whether two states differ at most in when their fields were managed, which alone is no change (kube-apiserver's
 /// `IgnoreManagedFieldsTimestampsTransformer`): else a write that changes nothing would count once a second.
 fn is_same_but_for_times(before: &Object, after: &Object) -> bool {
-    let same = |a: &Object, b: &Object, but: &str, like: fn(&Value, &Value) -> bool| {
-        a.len() == b.len()
-            && a.iter().all(|(key, one)| {
-                b.get(key).is_some_and(|other| one == other || (key == but && like(one, other)))
-            })
-    };
-    let entry = |a: &Value, b: &Value| match (a, b) {
-        (Value::Object(a), Value::Object(b)) => {
-            let rest = |map: &Object| map.iter().filter(|(key, _)| *key != "time").count();
-            rest(a) == rest(b)
-                && a.iter().all(|(key, one)| key == "time" || b.get(key) == Some(one))
-        }
-        _ => false,
-    };
     let (Some(Value::Object(old)), Some(Value::Object(new))) =
         (before.get("metadata"), after.get("metadata"))
     else {
@@ -177,13 +163,22 @@ fn is_same_but_for_times(before: &Object, after: &Object) -> bool {
     };
     let managers = match (old.get("managedFields"), new.get("managedFields")) {
         (Some(Value::Array(old)), Some(Value::Array(new))) => {
-            old.len() == new.len() && old.iter().zip(new).all(|(a, b)| entry(a, b))
+            let same = |(a, b): (&Value, &Value)| match (a, b) {
+                (Value::Object(a), Value::Object(b)) => is_same_but(a, b, "time"),
+                (a, b) => a == b,
+            };
+            old.len() == new.len() && old.iter().zip(new).all(same)
         }
         (old, new) => old == new,
     };
-    managers
-        && same(old, new, "managedFields", |_, _| true)
-        && same(before, after, "metadata", |_, _| true)
+    managers && is_same_but(old, new, "managedFields") && is_same_but(before, after, "metadata")
+}
+
+/// Whether two maps have the same fields, equal but for one.
+fn is_same_but(a: &Object, b: &Object, but: &str) -> bool {
+    let same =
+        |(key, one): (&String, &Value)| b.get(key).is_some_and(|other| key == but || one == other);
+    a.len() == b.len() && a.iter().all(same)
 }
 
 /// Whether values nest no deeper than so many levels.
