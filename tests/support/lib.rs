@@ -13,6 +13,7 @@
 pub mod desk;
 pub mod life;
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -30,6 +31,8 @@ const READY_MAX: Duration = Duration::from_mins(1);
 /// A host in a process of its own, on a free port, with a data directory that goes with it.
 #[derive(Debug)]
 pub struct TestHost {
+    /// A program and its arguments that starts the host, before the host's own.
+    under: Vec<String>,
     program: PathBuf,
     dir: TempDir,
     /// Where the host keeps its files, when that is not `dir`.
@@ -48,7 +51,7 @@ impl TestHost {
 
     /// Starts a host with further flags of `serve`.
     pub fn start_with(program: &str, flags: &[&str]) -> anyhow::Result<Self> {
-        Self::start_on(program, None, flags)
+        Self::start_under(&[], program, None, flags)
     }
 
     /// The same with its files in a directory that only the host may be able to see.
@@ -57,11 +60,23 @@ impl TestHost {
         elsewhere: Option<&Path>,
         flags: &[&str],
     ) -> anyhow::Result<Self> {
+        Self::start_under(&[], program, elsewhere, flags)
+    }
+
+    /// The same, started by another program whose last arguments are the host's command line.
+    pub fn start_under(
+        under: &[&str],
+        program: &str,
+        elsewhere: Option<&Path>,
+        flags: &[&str],
+    ) -> anyhow::Result<Self> {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let mut host = Self {
+            under: owned(under),
             program: PathBuf::from(program),
             dir: TempDir::new().context("no temporary directory")?,
             elsewhere: elsewhere.map(Path::to_owned),
-            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            flags: owned(flags),
             child: None,
             url: String::new(),
         };
@@ -114,8 +129,10 @@ impl TestHost {
     }
 
     fn launch(&self) -> anyhow::Result<Child> {
-        let mut command = Command::new(&self.program);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+        let program = self.program.as_os_str();
+        let mut words = self.under.iter().map(OsStr::new).chain([program]);
+        let mut command = Command::new(words.next().unwrap_or(program));
+        command.args(words).args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
         command.arg(self.elsewhere.as_deref().unwrap_or_else(|| self.dir.path()));
         command.args(&self.flags).stdin(Stdio::null()).stdout(Stdio::piped());
         let log = std::fs::File::create(self.dir.path().join("test-stderr.log"))?;

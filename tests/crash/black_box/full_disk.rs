@@ -6,7 +6,6 @@
 //! limit (`RLIMIT_FSIZE`) until it is lifted.
 
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -35,14 +34,6 @@ enum Disk {
     Limited,
 }
 
-/// A program that runs the host on a disk.
-fn script(folder: &Path, text: &str) -> String {
-    let path = folder.join("host");
-    std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("written");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("changed");
-    path.to_string_lossy().into_owned()
-}
-
 impl Disk {
     /// A small file system at `at`; the error says why there is none.
     fn small(at: &Path) -> Result<Self, String> {
@@ -64,21 +55,18 @@ impl Disk {
     }
 
     /// Starts a host on it.
-    fn host(&self, folder: &Path) -> TestHost {
+    fn host(&self) -> TestHost {
         let program = program();
         let started = match self {
             Self::Small { holder, at } => {
-                let enter = format!("nsenter -t {} -U -m --preserve-credentials", holder.id());
-                let script = script(folder, &format!("exec {enter} -- {program} \"$@\""));
-                TestHost::start_on(&script, Some(at), &[])
+                let holder = holder.id().to_string();
+                let enter = ["nsenter", "-t", &holder, "-U", "-m", "--preserve-credentials", "--"];
+                TestHost::start_under(&enter, &program, Some(at), &[])
             }
             Self::Limited => {
-                let limits = format!("trap '' XFSZ; ulimit -S -f {FILE_BLOCKS}");
-                TestHost::start_on(
-                    &script(folder, &format!("{limits}; exec {program} \"$@\"")),
-                    None,
-                    &[],
-                )
+                let limited =
+                    format!("trap '' XFSZ; ulimit -S -f {FILE_BLOCKS}; exec \"$0\" \"$@\"");
+                TestHost::start_under(&["sh", "-c", &limited], &program, None, &[])
             }
         };
         started.expect("the host starts")
@@ -179,8 +167,8 @@ impl Client {
     }
 }
 
-fn refuses_and_recovers(disk: &Disk, folder: &Path) {
-    let host = disk.host(folder);
+fn refuses_and_recovers(disk: &Disk) {
+    let host = disk.host();
     let endpoint = Endpoint::of(&host.url, &disk.seen(&host)).expect("an endpoint");
     let mut client = Client { endpoint, asked: 0, acknowledged: Vec::new(), refused: Vec::new() };
     assert_eq!(client.write(), 201);
@@ -259,7 +247,7 @@ fn restarts_when_full(disk: &Disk, mut host: TestHost, mut client: Client) {
 fn a_full_disk_refuses_writes_serves_reads_and_recovers_by_itself() {
     let folder = tempfile::tempdir().expect("a directory");
     match Disk::small(&folder.path().join("disk")) {
-        Ok(disk) => refuses_and_recovers(&disk, folder.path()),
+        Ok(disk) => refuses_and_recovers(&disk),
         Err(why) => say(&format!(
             "NOT PROVEN HERE: this machine lets nobody have a file system of their own: {}",
             why.trim()
@@ -269,6 +257,5 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers_by_itself() {
 
 #[test]
 fn files_that_cannot_grow_refuse_writes_and_recover_by_themselves() {
-    let folder = tempfile::tempdir().expect("a directory");
-    refuses_and_recovers(&Disk::Limited, folder.path());
+    refuses_and_recovers(&Disk::Limited);
 }
