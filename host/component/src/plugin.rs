@@ -16,6 +16,7 @@ mod controllers;
 mod files;
 mod manager;
 mod objects;
+mod part;
 mod rehearsal;
 mod rollout;
 mod setback;

@@ -11,8 +11,8 @@ use quadrille_runtime::{ControllerSpec, Reconciler};
 use serde_json::{Value, json};
 
 use super::manager::{Entry, PluginManager};
+use super::part::{context_of, controller_spec, may_start};
 use super::spec::{PluginSpec, RawGrant};
-use super::sync::{context_of, controller_spec, may_start};
 use super::upload::{check_name, refusal};
 use crate::component::ComponentReconciler;
 
@@ -60,9 +60,10 @@ impl PluginManager {
         let spec =
             PluginSpec::read(&spec).map_err(|message| Status::new(Reason::BadRequest, message))?;
         let context = context_of(plugin, &spec, &Entry::default());
+        let catalog = self.inner.objects.registry.catalog();
         let (mut controllers, mut blocked) = (Vec::new(), Vec::new());
         for controller in &component.description().controllers {
-            if let Err(problem) = may_start(controller, &spec.grants) {
+            if let Err(problem) = may_start(controller, &spec.grants, &catalog) {
                 blocked.push(problem.reason);
                 continue;
             }

@@ -3,21 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use quadrille_runtime::{ControllerSpec, Grant, Reconciler};
 use quadrille_store::{Object, Revision};
 use serde_json::Value;
 
 use super::manager::{Entry, PluginManager, State};
+use super::part::part_of;
 use super::spec::PluginSpec;
-use super::status::{Blocked, Condition, Facts, KeptVersion, Phase, missing, set_condition};
+use super::status::{Condition, Facts, KeptVersion, Phase, set_condition};
 use super::trial::{Approach, Before};
-use crate::component::{ComponentReconciler, LoadedComponent, PluginContext};
-use crate::description::ControllerDescription;
+use crate::component::LoadedComponent;
 use crate::digest::Digest;
 use crate::load::LoadError;
-
-/// A controller of a component, ready to run: what it is registered as, and its code.
-pub(super) type Part = (ControllerSpec, Arc<dyn Reconciler>);
 
 /// What stopped a plugin from getting where its spec wants it: a word and a sentence.
 pub(super) struct Problem {
@@ -33,7 +29,8 @@ impl Problem {
         Self { reason, message, may_pass: false }
     }
 
-    fn passing(reason: &'static str, message: String) -> Self {
+    /// One that may be over though nothing of the spec changes.
+    pub(super) fn passing(reason: &'static str, message: String) -> Self {
         Self { reason, message, may_pass: true }
     }
 
@@ -180,8 +177,9 @@ impl PluginManager {
     ) -> Result<(), Problem> {
         let mut blocked = Vec::new();
         let mut wanted = Vec::new();
+        let catalog = self.inner.objects.registry.catalog();
         for controller in &component.description().controllers {
-            match part_of(name, spec, entry, (component, controller)) {
+            match part_of(name, spec, entry, (component, controller), &catalog) {
                 Ok(part) => wanted.push((controller, part)),
                 Err(problem) => blocked.push(problem),
             }
@@ -362,95 +360,6 @@ impl State {
                 old.digest.clone_from(&spec.digest);
                 old == *spec
             })
-    }
-}
-
-/// A controller of a component, ready to run, when its objects may be read.
-pub(super) fn part_of(
-    name: &str,
-    spec: &PluginSpec,
-    entry: &Entry,
-    (component, controller): (&LoadedComponent, &ControllerDescription),
-) -> Result<Part, Blocked> {
-    may_start(controller, &spec.grants)?;
-    let about = controller_spec(name, component, controller, spec);
-    let context = context_of(name, spec, entry);
-    let code = ComponentReconciler::new(component.clone(), context, controller.clone());
-    Ok((about, Arc::new(code)))
-}
-
-/// A controller starts only when its objects may be read, and its finalizer kept on them.
-pub(super) fn may_start(
-    controller: &ControllerDescription,
-    grants: &[quadrille_runtime::GrantRule],
-) -> Result<(), Blocked> {
-    let primary = controller.primary.group_resource();
-    let lacks = |verb: &str, resource: &str| {
-        let asked = [quadrille_runtime::GrantRule {
-            group: Arc::clone(&primary.group),
-            resource: resource.into(),
-            verbs: vec![verb.into()],
-            namespaces: Vec::new(),
-        }];
-        !missing(&asked, grants).is_empty()
-    };
-    let finalizers = format!("{}/finalizers", primary.resource);
-    let needed = if lacks("get", &primary.resource) {
-        format!("get on {primary}")
-    } else if controller.finalizer.is_some()
-        && lacks("update", &finalizers)
-        && lacks("update", &primary.resource)
-        && lacks("patch", &primary.resource)
-    {
-        format!("update on {finalizers} for its finalizer")
-    } else {
-        return Ok(());
-    };
-    Err(Blocked {
-        name: controller.name.to_string(),
-        primary: primary.to_string(),
-        reason: format!(
-            "controller {:?} needs {needed}: add it to spec.grants, or upload with ?grant=all",
-            controller.name
-        ),
-    })
-}
-
-pub(super) fn context_of(name: &str, spec: &PluginSpec, entry: &Entry) -> PluginContext {
-    PluginContext {
-        plugin: name.into(),
-        config: Arc::new(spec.config.clone()),
-        limits: Arc::new(spec.limits.clone()),
-        log: Arc::clone(&entry.log),
-        denials: Arc::clone(&entry.denials),
-    }
-}
-
-pub(super) fn controller_spec(
-    plugin: &str,
-    component: &LoadedComponent,
-    controller: &ControllerDescription,
-    spec: &PluginSpec,
-) -> ControllerSpec {
-    ControllerSpec {
-        name: Arc::clone(&controller.name),
-        plugin: plugin.into(),
-        digest: component.digest().shared(),
-        primary: controller.primary.group_resource(),
-        version: Arc::clone(&controller.primary.version),
-        selector: controller.selector.clone(),
-        concurrency: controller.concurrency.min(spec.concurrency_max.unwrap_or(usize::MAX)),
-        resync: controller.resync,
-        finalizer: controller.finalizer.clone(),
-        field_manager: controller.field_manager.clone().unwrap_or_else(|| {
-            // A plugin of one controller of its name has no need to say it twice.
-            if *plugin == *controller.name {
-                Arc::clone(&controller.name)
-            } else {
-                format!("{plugin}/{}", controller.name).into()
-            }
-        }),
-        grant: Grant { rules: spec.grants.clone(), unlimited: false },
     }
 }
 

@@ -7,9 +7,10 @@ use quadrille_runtime::{CanaryStats, ControllerName};
 use serde_json::{Value, json};
 
 use super::manager::{Entry, PluginManager, State};
+use super::part::{Part, part_of};
 use super::rollout::{PreflightReport, Strategy, Verdict, shown};
 use super::spec::PluginSpec;
-use super::sync::{Part, Problem, part_of};
+use super::sync::Problem;
 use crate::component::LoadedComponent;
 use crate::digest::Digest;
 
@@ -138,7 +139,7 @@ impl PluginManager {
             return Err(Problem::lasting("NoRecord", message));
         };
         let done = preflight.preflight(name, candidate, spec.rollout.runs).await;
-        let done = done.map_err(|message| Problem::lasting("PreflightFailed", message))?;
+        let done = done.map_err(|message| Problem::passing("PreflightFailed", message))?;
         let digest = candidate.digest().as_str();
         let passed = done.differing <= spec.rollout.differences_max;
         let message = report_text(&done);
@@ -159,7 +160,7 @@ impl PluginManager {
         candidate: &LoadedComponent,
     ) -> Approach {
         let mut controllers = Vec::new();
-        for (about, code) in parts(name, spec, entry, candidate) {
+        for (about, code) in self.parts(name, spec, entry, candidate) {
             let (controller, portion) =
                 (Arc::clone(&about.name), spec.rollout.canary.portion.clone());
             match self.inner.controllers.runtime.try_out(about, code, portion) {
@@ -221,6 +222,20 @@ impl PluginManager {
         controllers.filter_map(trial).collect()
     }
 
+    /// The candidate's controllers that have their grants, ready to run.
+    fn parts(
+        &self,
+        name: &str,
+        spec: &PluginSpec,
+        entry: &Entry,
+        candidate: &LoadedComponent,
+    ) -> Vec<Part> {
+        let catalog = self.inner.objects.registry.catalog();
+        let controllers = candidate.description().controllers.iter();
+        let part = |controller| part_of(name, spec, entry, (candidate, controller), &catalog);
+        controllers.filter_map(|controller| part(controller).ok()).collect()
+    }
+
     fn show_trial(&self, name: &str, state: &mut State, phase: &str, message: &str) {
         let Some(trial) = &state.trial else { return };
         let digest = trial.component.digest().as_str();
@@ -234,11 +249,4 @@ fn report_text(done: &PreflightReport) -> String {
         count => format!(" ({count} more are too old)"),
     };
     format!("{} of {} recorded runs would write something else{skipped}", done.differing, done.runs)
-}
-
-/// The candidate's controllers that have their grants, ready to run.
-fn parts(name: &str, spec: &PluginSpec, entry: &Entry, candidate: &LoadedComponent) -> Vec<Part> {
-    let controllers = candidate.description().controllers.iter();
-    let part = |controller| part_of(name, spec, entry, (candidate, controller));
-    controllers.filter_map(|controller| part(controller).ok()).collect()
 }
