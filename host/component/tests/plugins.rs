@@ -4,6 +4,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use quadrille_component::PluginUpload;
 use quadrille_guests::{Guest, hostile};
@@ -127,6 +128,25 @@ async fn without_grants_nothing_starts_and_the_status_says_what_is_missing() {
     host.patch_plugin("p", json!({"spec": {"grants": grants}})).await;
     host.create_map("a").await;
     host.eventually("granted, it runs", |host| has_version(host, "a", "1")).await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn steady_changes_of_one_plugin_put_off_no_look_at_another() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = TestHost::start_looking_every(Duration::from_secs(1), dir.path()).await;
+    host.load("busy", stamps("1")).await;
+    host.load("p", stamps("1")).await;
+    host.create_map("a").await;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    for count in 0.. {
+        if host.status("p")["runs"].as_u64() > Some(0) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "its numbers are not written: {:#}", host.status("p"));
+        let labels = json!({"metadata": {"labels": {"count": count.to_string()}}});
+        host.patch_plugin("busy", labels).await;
+    }
     host.stop().await;
 }
 

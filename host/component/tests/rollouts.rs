@@ -109,3 +109,15 @@ async fn what_was_rolled_back_is_not_tried_again_after_a_restart() {
     host.eventually("the first version runs", |host| has_version(host, "after", "1")).await;
     host.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_preflight_that_could_not_be_made_is_made_again() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = TestHost::start(dir.path()).await;
+    host.load("p", stamps("1")).await;
+    host.patch_plugin("p", json!({"spec": {"rollout": {"strategy": "Preflight"}}})).await;
+    host.load("p", stamps("2")).await;
+    host.eventually("the second attempt passes", |host| phase(host) == "Passed").await;
+    assert_eq!(host.status("p")["version"], "2");
+    host.stop().await;
+}

@@ -148,27 +148,29 @@ impl PluginManager {
         let filter = ChangeFilter { resource: Some(plugins()) };
         let store = self.inner.objects.registry.store().clone();
         let mut changes = store.changes(filter.clone(), from);
+        let (clock, interval) = (&self.inner.clock, self.inner.config.status_interval);
+        let sync = |name: String| {
+            let this = self.clone();
+            supervisor.spawn_brief("plugin-sync", async move { this.sync(&name).await });
+        };
+        let mut look_at = clock.monotonic() + interval;
         loop {
+            let wait = look_at.saturating_sub(clock.monotonic());
+            if wait.is_zero() {
+                self.refresh().await;
+                self.due().into_iter().for_each(sync);
+                look_at = clock.monotonic() + interval;
+                continue;
+            }
+            // Steady changes of plugins put off no look at the others: the wait goes on from batch to batch.
             let batch = tokio::select! {
                 batch = changes.next() => batch,
-                () = self.inner.clock.sleep(self.inner.config.status_interval) => {
-                    self.refresh().await;
-                    for name in self.due() {
-                        let this = self.clone();
-                        supervisor
-                            .spawn_brief("plugin-sync", async move { this.sync(&name).await });
-                    }
-                    continue;
-                }
+                () = clock.sleep(wait) => continue,
                 () = shutdown.started() => return Ok(()),
             };
             match batch {
                 Ok(batch) => {
-                    for change in batch.changes {
-                        let (this, name) = (self.clone(), Arc::clone(&change.key().name));
-                        supervisor
-                            .spawn_brief("plugin-sync", async move { this.sync(&name).await });
-                    }
+                    batch.changes.iter().for_each(|change| sync(change.key().name.to_string()));
                 }
                 Err(ChangesError::Closed) => return Err(ChangesError::Closed),
                 Err(ChangesError::Expired { .. }) => {
@@ -176,7 +178,7 @@ impl PluginManager {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "plugins cannot be followed, reading all again");
-                    self.inner.clock.sleep(self.inner.config.status_interval).await;
+                    clock.sleep(interval).await;
                     changes = store.changes(filter.clone(), self.start().await);
                 }
             }

@@ -2,14 +2,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use quadrille_component::{
-    CompileMode, ComponentEngine, LoadConfig, Loader, ManagerConfig, ManagerParts, PluginManager,
-    PluginUpload,
+    CompileMode, ComponentEngine, LoadConfig, LoadedComponent, Loader, ManagerConfig, ManagerParts,
+    PluginManager, PluginUpload, PreflightReport, PreflightRunner,
 };
 use quadrille_guests::Guest;
+use quadrille_kit::clock::BoxFuture;
 use quadrille_kit::{Clock, Random, SeededRandom, Supervisor, SystemClock};
 use quadrille_object::{GroupResource, Gvr};
 use quadrille_registry::{
@@ -18,6 +20,25 @@ use quadrille_registry::{
 use quadrille_runtime::Runtime;
 use quadrille_store::{Cause, Key, RequestCause, Store, View};
 use serde_json::{Value, json};
+
+/// A record of runs that cannot be read at first, and has none.
+#[derive(Debug, Default)]
+struct FailsOnce(AtomicBool);
+
+impl PreflightRunner for FailsOnce {
+    fn preflight<'a>(
+        &'a self,
+        _plugin: &'a str,
+        _candidate: &'a LoadedComponent,
+        _runs: usize,
+    ) -> BoxFuture<'a, Result<PreflightReport, String>> {
+        let is_first = !self.0.swap(true, Ordering::Relaxed);
+        let none = PreflightReport { runs: 0, differing: 0, skipped: 0, differences: Vec::new() };
+        Box::pin(
+            async move { if is_first { Err("a disk that fails".to_owned()) } else { Ok(none) } },
+        )
+    }
+}
 
 pub(crate) struct TestHost {
     pub(crate) registry: Registry,
@@ -36,18 +57,23 @@ async fn engine(supervisor: &Supervisor) -> ComponentEngine {
 
 impl TestHost {
     pub(crate) async fn start(dir: &Path) -> Self {
+        Self::start_looking_every(Duration::from_millis(50), dir).await
+    }
+
+    /// A host that looks at all plugins, and writes their status, so often.
+    pub(crate) async fn start_looking_every(status_interval: Duration, dir: &Path) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let supervisor = Supervisor::default();
         let config = quadrille_store::Config { dir: Some(dir.join("store")), ..Default::default() };
         let store =
             Store::open(config, Arc::clone(&clock), &supervisor).await.expect("the store opens");
-        Self::on(store, dir, clock, supervisor).await
+        Self::on(store, dir, (clock, status_interval), supervisor).await
     }
 
     pub(crate) async fn on(
         store: Store,
         dir: &Path,
-        clock: Arc<dyn Clock>,
+        (clock, status_interval): (Arc<dyn Clock>, Duration),
         supervisor: Supervisor,
     ) -> Self {
         let random: Arc<dyn Random> = Arc::new(SeededRandom::new(7));
@@ -61,16 +87,14 @@ impl TestHost {
         let config = LoadConfig::new(dir.join("code"), CompileMode::InProcess);
         let loader = Loader::build(config, engine(&supervisor).await, Arc::clone(&clock), &*random);
         let loader = Arc::new(loader.expect("the cache opens"));
-        let config = ManagerConfig {
-            status_interval: Duration::from_millis(50),
-            ..ManagerConfig::new(dir.join("components"))
-        };
+        let config =
+            ManagerConfig { status_interval, ..ManagerConfig::new(dir.join("components")) };
         let parts = ManagerParts {
             registry: registry.clone(),
             loader,
             runtime: runtime.clone(),
             clock,
-            preflight: None,
+            preflight: Some(Arc::new(FailsOnce::default())),
         };
         let manager = PluginManager::build(config, parts).expect("the directory is writable");
         let from = manager.start().await;
