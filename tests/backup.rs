@@ -296,3 +296,30 @@ fn what_is_no_store_is_refused_at_once_and_by_name() {
         "the map and the root certificate"
     );
 }
+
+/// A host that is about to start has locked its directory, and has not opened the store yet.
+#[test]
+fn a_directory_that_a_host_is_starting_on_is_neither_repaired_nor_restored() {
+    let mut host = TestHost::start(HOST).expect("the host starts");
+    put(&host.client().expect("a client"), "map", 1);
+    assert_eq!(host.terminate().expect("it ends"), Some(0));
+    let (dir, aside) = (host.dir().to_owned(), host.dir().join("aside"));
+    let file = dir.join("backup");
+    let (code, out, told) = quadrille(&["store", "backup", path(&file), path(&dir)]);
+    assert_eq!(code, 0, "{out}{told}");
+    let lock = fs::File::options().write(true).open(dir.join("lock")).expect("there");
+    lock.try_lock().expect("nobody has it");
+    for repaired in [dir.clone(), dir.join("store")] {
+        let (code, out, told) = quadrille(&["store", "repair", path(&repaired)]);
+        assert!(code == 1 && told.contains("in use"), "{out}{told}");
+    }
+    fs::rename(dir.join("store"), &aside).expect("moved");
+    let (code, out, told) = quadrille(&["store", "restore", path(&file), path(&dir)]);
+    assert!(code == 1 && told.contains("in use"), "{out}{told}");
+    assert!(!dir.join("store").exists(), "nothing is left of the attempt");
+    drop(lock);
+    let (code, out, told) = quadrille(&["store", "restore", path(&file), path(&dir)]);
+    assert_eq!(code, 0, "{out}{told}");
+    host.spawn().expect("it starts on what was restored");
+    assert_eq!(maps(&host.client().expect("a client")).0.len(), 2);
+}

@@ -142,8 +142,19 @@ fn close(dir: &Path) {
     }
 }
 
+/// Keeps hosts out of a data directory whose store is written to from outside, as long as the answer is there. `dir` is that
+/// or its `store`; a store that lies elsewhere has its own lock alone.
+///
+/// # Errors
+/// When a host has it.
+pub(crate) fn keep_hosts_out(dir: &Path) -> anyhow::Result<Option<File>> {
+    let parent = dir.canonicalize().ok().and_then(|dir| dir.parent().map(Path::to_owned));
+    let mut candidates = [Some(dir.to_owned()), parent].into_iter().flatten();
+    candidates.find(|dir| dir.join(LOCK).is_file()).map_or(Ok(None), |dir| take(&dir))
+}
+
 /// Locks a data directory; nothing where files cannot be locked.
-fn take(dir: &Path) -> anyhow::Result<Option<File>> {
+pub(crate) fn take(dir: &Path) -> anyhow::Result<Option<File>> {
     let path = dir.join(LOCK);
     let mut options = File::options();
     let opened = options.write(true).create(true).truncate(false).mode(0o600).open(&path);

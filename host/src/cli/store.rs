@@ -10,6 +10,7 @@ use quadrille_store::care;
 use serde_json::json;
 
 use super::{Common, backup};
+use crate::files;
 use crate::output::{self, Format};
 
 /// Arguments of `store`.
@@ -115,6 +116,7 @@ fn check(dir: &Path, common: &Common) -> anyhow::Result<ExitCode> {
 }
 
 fn repair(dir: &Path, common: &Common) -> anyhow::Result<()> {
+    let _held = files::keep_hosts_out(dir)?;
     let progress = output::progress(format!("reading {}", dir.display()));
     let done = care::repair(dir, SystemClock::default().now());
     progress.finish_and_clear();
@@ -149,6 +151,7 @@ fn restore(file: &Path, dir: &Path, common: &Common) -> anyhow::Result<()> {
     let store = dir.join("store");
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.with_context(|| format!("cannot make {}", dir.display()))?;
+    let _held = files::take(dir)?;
     let progress = output::progress(format!("restoring {}", file.display()));
     let now = SystemClock::default().now();
     let done = care::restore(&mut backup::open(file)?, &store, now);
