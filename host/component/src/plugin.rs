@@ -14,6 +14,7 @@
 pub(crate) mod code;
 mod controllers;
 mod files;
+mod leave;
 mod manager;
 mod objects;
 mod part;

@@ -1,8 +1,8 @@
 //! What a controller leaves on objects when it goes for good, or no longer has it: its finalizer, for which nobody else
 //! would ever be run. The host put it there, and takes it away.
 //!
-//! Batches of objects lose it in one transaction each. Nothing of it is kept: when the host ends before the last batch,
-//! what is left of a plugin that is gone stays where it is.
+//! Batches of objects lose it in one transaction each. Nothing of it is kept: who wants to go on after the host ended in
+//! the middle asks again for [`Runtime::release_finalizer`].
 
 use std::sync::Arc;
 
@@ -35,13 +35,20 @@ impl Runtime {
         self.shared.release(spec);
         Ok(())
     }
+
+    /// Takes the finalizer of a spec that runs no more from all objects that it reached and no other controller holds by it;
+    /// nothing where it has none. Answers the objects that keep it, because their write was refused.
+    pub async fn release_finalizer(&self, spec: ControllerSpec) -> Vec<Key> {
+        release(&self.shared, &spec).await
+    }
 }
 
 impl Shared {
     /// Takes the finalizer of a spec that runs no more from all objects that no controller holds by it.
     pub(crate) fn release(self: &Arc<Self>, spec: Arc<ControllerSpec>) {
         if spec.finalizer.is_some() {
-            let release = release(Arc::clone(self), spec);
+            let shared = Arc::clone(self);
+            let release = async move { drop(release(&shared, &spec).await) };
             self.supervisor.spawn_brief("finalizers", release);
         }
     }
@@ -56,26 +63,31 @@ impl Shared {
     }
 }
 
-async fn release(shared: Arc<Shared>, spec: Arc<ControllerSpec>) {
+/// Answers what is not released.
+async fn release(shared: &Shared, spec: &ControllerSpec) -> Vec<Key> {
     let all = Query::whole(Range::all(spec.primary.clone()));
     let listed = shared.registry.store().snapshot().list(&all);
     let left = listed.iter().filter(|object| {
-        carries(&spec, object)
+        carries(spec, object)
             && spec.reaches(&object.key.namespace)
-            && !shared.is_held(object, &spec)
+            && spec.may_hold(&object.key.namespace)
+            && !shared.is_held(object, spec)
     });
     let left: Vec<Key> = left.map(|object| object.key.clone()).collect();
+    let mut kept = Vec::new();
     for batch in left.chunks(BATCH_MAX) {
-        if release_batch(&shared, &spec, batch).await.is_ok() {
+        if release_batch(shared, spec, batch).await.is_ok() {
             continue;
         }
         // One of them is refused; the others go.
         for key in batch {
-            if let Err(error) = release_batch(&shared, &spec, std::slice::from_ref(key)).await {
+            if let Err(error) = release_batch(shared, spec, std::slice::from_ref(key)).await {
                 tracing::warn!(object = %key, error, "a finalizer that nobody needs stays");
+                kept.push(key.clone());
             }
         }
     }
+    kept
 }
 
 async fn release_batch(shared: &Shared, spec: &ControllerSpec, keys: &[Key]) -> Result<(), String> {

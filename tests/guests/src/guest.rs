@@ -31,6 +31,8 @@ pub struct Guest {
     pub selector: String,
     /// How many runs at once.
     pub concurrency: u32,
+    /// The finalizer that the host keeps for it; empty for none.
+    pub finalizer: String,
     /// What it asks for.
     pub capabilities: Vec<Capability>,
     /// The `CustomResourceDefinition`s that it brings, as JSON.
@@ -60,6 +62,7 @@ impl Default for Guest {
             primary: (String::new(), "v1".to_owned(), "configmaps".to_owned()),
             selector: String::new(),
             concurrency: 1,
+            finalizer: String::new(),
             capabilities: vec![Capability {
                 group: "",
                 resource: "configmaps",
@@ -150,7 +153,8 @@ impl Guest {
             controller.extend(image.text(text));
         }
         controller.extend(image.text(&self.selector));
-        controller.extend(words(&[self.concurrency, 0, 0, 0, 0]));
+        controller.extend(words(&[self.concurrency, 0, u32::from(!self.finalizer.is_empty())]));
+        controller.extend(image.text(&self.finalizer));
         // It writes in its own name.
         controller.extend(image.text(""));
         let crds: Vec<Vec<u8>> = self.crds.iter().map(|crd| image.text(crd)).collect();

@@ -47,6 +47,13 @@ impl Controllers {
         }
     }
 
+    /// Takes a controller away and leaves its finalizer where it is; one that is not there is fine.
+    pub(super) fn end(&self, plugin: &str, controller: &str) {
+        if let Err(error) = self.runtime.remove(&ControllerName::new(plugin, controller)) {
+            tracing::debug!(plugin, controller, %error, "controller was not there");
+        }
+    }
+
     /// Holds a controller, or lets it run again.
     pub(super) fn suspend(&self, plugin: &str, controller: &str, suspended: bool) {
         let name = ControllerName::new(plugin, controller);

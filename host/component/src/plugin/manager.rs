@@ -134,7 +134,11 @@ impl PluginManager {
     pub async fn start(&self) -> Revision {
         let from = self.inner.objects.registry.store().revision();
         for object in self.inner.objects.all() {
-            self.sync(&object.key.name).await;
+            if object.meta.deleted_at.is_some() {
+                self.leave_later(&object.key.name).await;
+            } else {
+                self.sync(&object.key.name).await;
+            }
         }
         from
     }

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 /// The manager's name as a user, a field manager and a cause.
 const MANAGER: &str = "plugin-manager";
+/// How often a write is tried again because somebody else was first.
+const TRIES_MAX: usize = 16;
 
 /// `plugins.quadrille.dev`.
 pub(super) fn plugins() -> GroupResource {
@@ -47,6 +49,35 @@ impl PluginObjects {
         self.submit(target, Action::Patch(PatchFormat::Json, Body::from(patch)), cause)
             .await
             .map(drop)
+    }
+
+    /// Adds a finalizer to the plugin or takes it away; nothing where it is so already, or there is no such plugin.
+    pub(super) async fn set_finalizer(
+        &self,
+        plugin: &str,
+        finalizer: &str,
+        held: bool,
+    ) -> Result<(), Status> {
+        for _ in 0..TRIES_MAX {
+            let Some(object) = self.get(plugin) else { return Ok(()) };
+            let mut finalizers: Vec<&str> = object.meta.finalizers.iter().map(|f| &**f).collect();
+            if finalizers.contains(&finalizer) == held {
+                return Ok(());
+            }
+            finalizers.retain(|other| *other != finalizer);
+            finalizers.extend(held.then_some(finalizer));
+            let version = object.revision.to_string();
+            let patch = json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}});
+            let action = Action::Patch(PatchFormat::Merge, Body::from(patch));
+            let because = if held { Revision(0) } else { object.revision };
+            let outcome = self.submit(self.target(plugin)?, action, system("hold", because)).await;
+            match outcome {
+                Err(status) if status.reason == Reason::Conflict => {}
+                Err(status) if status.reason == Reason::NotFound => return Ok(()),
+                outcome => return outcome.map(drop),
+            }
+        }
+        Err(Status::new(Reason::Conflict, "somebody else wrote the plugin first each time"))
     }
 
     /// Creates the plugin with this spec, or merges the spec into it. A create that somebody else wins becomes a merge.

@@ -24,6 +24,13 @@ pub(super) struct Again {
     failures: u32,
 }
 
+impl Again {
+    /// At the next look.
+    pub(super) fn now() -> Self {
+        Self { at: Duration::ZERO, failures: 0 }
+    }
+}
+
 impl State {
     /// Whether it is time for another attempt.
     pub(super) fn is_due(&self, now: Duration) -> bool {

@@ -89,6 +89,14 @@ impl PluginSpec {
 }
 
 impl PluginSpec {
+    /// As much of a whole object's spec as what it left behind depends on.
+    pub(super) fn of_leaving(object: &Value) -> Self {
+        Self::read(object).unwrap_or_else(|_| {
+            let (grants, suspended) = Self::leave(object).unwrap_or_default();
+            Self { grants, suspended, ..Self::default() }
+        })
+    }
+
     /// The grants of a whole object, and whether it is suspended, whatever the rest of its spec is worth; `None` when
     /// these cannot be read either.
     pub(super) fn leave(object: &Value) -> Option<(Vec<GrantRule>, bool)> {

@@ -66,6 +66,12 @@ pub(super) struct Blocked {
     pub(super) reason: String,
 }
 
+/// The versions that the status of an earlier host names.
+pub(super) fn kept_versions(object: &Value) -> Vec<KeptVersion> {
+    let versions = object.pointer("/status/versions").cloned().unwrap_or_default();
+    serde_json::from_value(versions).unwrap_or_default()
+}
+
 /// Everything that a status says.
 #[derive(Debug)]
 pub(super) struct Facts<'a> {

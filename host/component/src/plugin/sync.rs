@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::manager::{Entry, PluginManager, State};
 use super::part::part_of;
 use super::spec::PluginSpec;
-use super::status::{Condition, Facts, KeptVersion, Phase, set_condition};
+use super::status::{Condition, Facts, KeptVersion, Phase, kept_versions, set_condition};
 use super::trial::{Approach, Before};
 use crate::component::LoadedComponent;
 use crate::digest::Digest;
@@ -45,7 +45,10 @@ impl PluginManager {
     pub(super) async fn sync(&self, name: &str) {
         let entry = self.entry(name);
         let mut state = entry.state.lock().await;
-        match self.inner.objects.get(name).filter(|object| object.meta.deleted_at.is_none()) {
+        match self.inner.objects.get(name) {
+            Some(object) if object.meta.deleted_at.is_some() => {
+                self.leave(name, &object, &entry, &mut state).await;
+            }
             Some(object) => self.bring_in_line(name, &object, &entry, &mut state).await,
             None => self.take_away(name, &mut state),
         }
@@ -73,7 +76,7 @@ impl PluginManager {
         let applied = state.applied.as_ref();
         if applied.is_some_and(|(seen, old)| *seen == generation && *old == spec) {
             if !state.is_due(self.inner.clock.monotonic()) {
-                return;
+                return self.keep_held(name, state).await;
             }
         } else {
             state.again = None;
@@ -111,6 +114,7 @@ impl PluginManager {
             Some(active) if active.digest() == digest => active.clone(),
             _ => self.load(digest, entry).await?,
         };
+        self.keep_until_released(name, &component).await?;
         for definition in &component.description().crds {
             let applied = self.inner.objects.apply_definition(name, definition, because).await;
             applied.map_err(|status| {
@@ -361,10 +365,4 @@ impl State {
                 old == *spec
             })
     }
-}
-
-/// The versions that the status of an earlier host names.
-fn kept_versions(object: &Value) -> Vec<KeptVersion> {
-    let versions = object.pointer("/status/versions").cloned().unwrap_or_default();
-    serde_json::from_value(versions).unwrap_or_default()
 }

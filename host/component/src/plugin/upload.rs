@@ -38,10 +38,16 @@ impl PluginManager {
     /// it, with the status that says whether the new version runs.
     ///
     /// # Errors
-    /// `Invalid` (422) with the step that refused, `RequestEntityTooLarge` (413), or the registry's refusal. The version
+    /// `Invalid` (422) with the step that refused, `RequestEntityTooLarge` (413), `Conflict` (409) for a plugin that is being
+    /// deleted, or the registry's refusal. The version
     /// that ran before runs on.
     pub async fn upload(&self, upload: PluginUpload) -> Result<Uploaded, Status> {
         check_name(&upload.plugin)?;
+        if self.inner.objects.get(&upload.plugin).is_some_and(|o| o.meta.deleted_at.is_some()) {
+            let said =
+                format!("plugin {:?} is being deleted: try again when it is gone", upload.plugin);
+            return Err(Status::new(Reason::Conflict, said));
+        }
         // Bytes for a plugin that does not exist yet leave no entry behind when they are refused.
         let log = self.log(&upload.plugin).unwrap_or_default();
         let component = match self.inner.loader.load(&upload.component, log).await {

@@ -62,6 +62,15 @@ impl TestHost {
 
     /// A host that looks at all plugins, and writes their status, so often.
     pub(crate) async fn start_looking_every(status_interval: Duration, dir: &Path) -> Self {
+        let host = Self::without_manager(status_interval, dir).await;
+        let from = host.manager.start().await;
+        let run = host.manager.clone().run(from, host.supervisor.clone());
+        host.supervisor.spawn("plugins", run);
+        host
+    }
+
+    /// A host whose plugins nobody looks at.
+    pub(crate) async fn without_manager(status_interval: Duration, dir: &Path) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let supervisor = Supervisor::default();
         let config = quadrille_store::Config { dir: Some(dir.join("store")), ..Default::default() };
@@ -97,8 +106,6 @@ impl TestHost {
             preflight: Some(Arc::new(FailsOnce::default())),
         };
         let manager = PluginManager::build(config, parts).expect("the directory is writable");
-        let from = manager.start().await;
-        supervisor.spawn("plugins", manager.clone().run(from, supervisor.clone()));
         Self { registry, runtime, manager, supervisor }
     }
 
