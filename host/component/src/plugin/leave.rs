@@ -85,7 +85,7 @@ impl PluginManager {
 
     /// Looks at a plugin that is being deleted at the next occasion, not before others.
     pub(super) async fn leave_later(&self, name: &str) {
-        self.entry(name).state.lock().await.again.get_or_insert(Again::now());
+        self.entry(name).state.lock().await.again.get_or_insert_with(Again::now);
     }
 
     async fn release(
@@ -99,7 +99,7 @@ impl PluginManager {
         for left in self.left(name, (value, spec), entry, state).await?.into_values() {
             let finalizer = left.finalizer.clone().unwrap_or_default();
             let kept = self.inner.controllers.runtime.release_finalizer(left).await;
-            stuck.extend(kept.into_iter().map(|key| (key, finalizer.clone())));
+            stuck.extend(kept.into_iter().map(|key| (key, Arc::clone(&finalizer))));
         }
         if !stuck.is_empty() {
             return Err(Problem::passing("FinalizersStay", said_of(&stuck)));

@@ -93,7 +93,7 @@ impl PluginSpec {
     pub(super) fn of_leaving(object: &Value) -> Self {
         Self::read(object).unwrap_or_else(|_| {
             let (grants, suspended) = Self::leave(object).unwrap_or_default();
-            Self { grants, suspended, ..Self::default() }
+            Self { suspended, grants, ..Self::default() }
         })
     }
 
