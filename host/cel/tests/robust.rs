@@ -1,6 +1,9 @@
 //! Whatever is written, an expression is compiled or refused, and what runs ends: no panic, no overflow of the
 //! stack, no run that takes longer than its budget allows.
 
+#[path = "../../../tests/fuzz/src/words/cel.rs"]
+mod words;
+
 use proptest::prelude::*;
 use quadrille_cel::{Budget, Declared, Environment, OBJECT_BUDGET, SchemaRoot, Type, Value};
 use serde_json::{Value as Json, json};
@@ -53,105 +56,6 @@ fn run(source: &str, environment: &Environment, value: Value<'_>) {
     }
 }
 
-const TOKENS: &[&str] = &[
-    "self",
-    "self.a",
-    "self.s",
-    "self.l",
-    "self.li",
-    "self.m",
-    "self.t",
-    "self.d",
-    "self.n",
-    "self.u",
-    "x",
-    "1",
-    "0",
-    "2u",
-    "1.5",
-    "-1",
-    "'a'",
-    "\"\"",
-    "b'a'",
-    "r'\\d'",
-    "true",
-    "false",
-    "null",
-    "[",
-    "]",
-    "[?",
-    "{",
-    "}",
-    "(",
-    ")",
-    ".",
-    ".?",
-    ",",
-    ":",
-    "?",
-    "+",
-    "-",
-    "*",
-    "/",
-    "%",
-    "==",
-    "!=",
-    "<",
-    "<=",
-    ">",
-    ">=",
-    "&&",
-    "||",
-    "!",
-    " in ",
-    ".all(x, ",
-    ".map(x, ",
-    ".filter(x, ",
-    ".exists(x, ",
-    ".exists_one(x, ",
-    ".transformList(i, x, ",
-    ".transformMap(i, x, ",
-    ".sortBy(x, ",
-    ".optMap(x, ",
-    "has(",
-    "size(",
-    "int(",
-    "string(",
-    "dyn(",
-    "type(",
-    "timestamp(",
-    "duration(",
-    ".size()",
-    ".matches(",
-    ".find(",
-    ".replace('a', ",
-    ".split('')",
-    ".join()",
-    ".format([",
-    ".sum()",
-    ".min()",
-    ".indexOf(",
-    ".flatten()",
-    ".reverse()",
-    ".distinct()",
-    "lists.range(",
-    "sets.contains(",
-    "optional.of(",
-    "optional.none()",
-    ".orValue(",
-    "url(",
-    "quantity(",
-    "ip(",
-    "cidr(",
-    "semver(",
-    "format.named(",
-    ".substring(1)",
-    "cel.bind(x, ",
-    "for",
-    "\n",
-    "'",
-];
-
 /// Expressions that compile, to be changed a little.
 const EXPRESSIONS: &[&str] = &[
     "self.l.all(x, x.size() > 0) && self.m.exists(k, self.m[k] == 'v')",
@@ -174,7 +78,7 @@ proptest! {
     }
 
     #[test]
-    fn any_tokens_are_compiled_or_refused(tokens in prop::collection::vec(prop::sample::select(TOKENS), 0..25)) {
+    fn any_tokens_are_compiled_or_refused(tokens in prop::collection::vec(prop::sample::select(words::CEL), 0..25)) {
         exercise(&tokens.concat());
     }
 
@@ -183,7 +87,7 @@ proptest! {
         source in prop::sample::select(EXPRESSIONS),
         place in any::<prop::sample::Index>(),
         removed in 0_usize..4,
-        inserted in prop::sample::select(TOKENS),
+        inserted in prop::sample::select(words::CEL),
     ) {
         let at = place.index(source.len());
         let end = (at + removed).min(source.len());
