@@ -238,6 +238,8 @@ pub struct Catalog {
     pub resources: BTreeMap<Gvr, Arc<Resource>>,
     /// Whether some resource's versions are converted by a webhook.
     pub(crate) converts: bool,
+    /// The host's kinds that have no endpoint of their own: each is only the body of another resource's subresource.
+    bodies: Vec<Arc<Resource>>,
     kinds: HashMap<Gvk, Arc<Resource>>,
     storage: HashMap<GroupResource, Arc<Resource>>,
 }
@@ -269,6 +271,12 @@ impl Catalog {
     /// Whether a resource is the host's own, which no definition makes or takes away.
     pub(crate) fn is_own(&self, resource: &GroupResource) -> bool {
         self.by_group_resource(resource).is_some_and(|of| !of.is_defined())
+            || self.bodies.iter().any(|body| body.gvr.group_resource() == *resource)
+    }
+
+    /// All that has names: every resource that is served, and the host's kinds without an endpoint.
+    pub(crate) fn named(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.resources.values().chain(&self.bodies)
     }
 
     /// Every served version of the resource at an endpoint.
@@ -280,12 +288,18 @@ impl Catalog {
 
     /// Adds a kind that has no endpoint of its own and is only the body of another resource's subresource.
     pub(crate) fn insert_body(&mut self, resource: Resource) {
-        self.kinds.insert(resource.kind.clone(), Arc::new(resource));
+        let resource = Arc::new(resource);
+        self.kinds.insert(resource.kind.clone(), Arc::clone(&resource));
+        self.bodies.push(resource);
     }
 
     pub(crate) fn insert(&mut self, resource: impl Into<Arc<Resource>>) {
         let resource = resource.into();
-        self.kinds.insert(resource.kind.clone(), Arc::clone(&resource));
+        let holder = self.kinds.get(&resource.kind);
+        // A kind of the host stays the host's, whatever a definition calls its own.
+        if !resource.is_defined() || holder.is_none_or(|held| held.is_defined()) {
+            self.kinds.insert(resource.kind.clone(), Arc::clone(&resource));
+        }
         let own = resource.qualified();
         if resource.is_storage_version() || !self.storage.contains_key(&own) {
             self.storage.insert(own, Arc::clone(&resource));
@@ -305,8 +319,54 @@ impl Catalog {
             .collect();
         for gone in &all {
             self.resources.remove(&gone.gvr);
-            self.kinds.remove(&gone.kind);
+            if self.by_kind(&gone.kind).is_some_and(|held| Arc::ptr_eq(held, gone)) {
+                self.kinds.remove(&gone.kind);
+            }
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The resource of a definition in the group of tokens' kinds.
+    fn defined(plural: &str, kind: &str) -> Arc<Resource> {
+        let definition = json!({
+            "metadata": {"uid": plural, "generation": 1},
+            "spec": {
+                "group": "authentication.k8s.io", "scope": "Cluster",
+                "names": {"plural": plural, "kind": kind},
+                "versions": [{"name": "v1", "served": true, "storage": true}],
+            },
+        });
+        let Value::Object(definition) = definition else { unreachable!("an object") };
+        Arc::new(custom::resources(&definition).remove(0))
+    }
+
+    #[test]
+    fn a_kind_stays_with_who_has_it_when_another_of_its_name_comes_and_goes() {
+        let mut catalog = Catalog::builtin().expect("the data parses");
+        let kind = |kind| Gvk::new("authentication.k8s.io", "v1", kind);
+        let body = Arc::clone(catalog.by_kind(&kind("TokenRequest")).expect("the host's"));
+        let strange = defined("strangers", "TokenRequest");
+        catalog.insert(Arc::clone(&strange));
+        let holds = |catalog: &Catalog, of: &Arc<Resource>| {
+            catalog.by_kind(&of.kind).is_some_and(|held| Arc::ptr_eq(held, of))
+        };
+        assert!(holds(&catalog, &body));
+        catalog.remove(&strange.qualified());
+        assert!(holds(&catalog, &body));
+        let (first, second) = (defined("firsts", "Thing"), defined("seconds", "Thing"));
+        catalog.insert(Arc::clone(&first));
+        catalog.insert(Arc::clone(&second));
+        catalog.remove(&first.qualified());
+        assert!(holds(&catalog, &second));
+        catalog.remove(&second.qualified());
+        assert!(catalog.by_kind(&second.kind).is_none());
+        assert!(catalog.is_own(&GroupResource::new("authentication.k8s.io", "tokenrequests")));
     }
 }

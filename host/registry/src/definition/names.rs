@@ -66,8 +66,7 @@ fn conflicts(catalog: &Catalog, object: &Object) -> Vec<Taken> {
     let group = field::text(object, &["spec", "group"]).unwrap_or_default();
     let plural = name_in(object, "plural");
     let others: Vec<&Resource> = catalog
-        .resources
-        .values()
+        .named()
         .map(AsRef::as_ref)
         .filter(|r| *r.gvr.group == *group && (*r.gvr.resource != *plural || !r.is_defined()))
         .collect();

@@ -183,6 +183,23 @@ async fn what_was_stored_in_the_old_storage_version_is_shown_in_the_one_that_is_
     assert_eq!(revision(&again), revision(&after));
 }
 
+/// A definition that asks for the names of a kind that there is already.
+fn taking(group: &str, plural: &str, kind: &str) -> Value {
+    json!({
+        "metadata": {
+            "name": format!("{plural}.{group}"),
+            "annotations": {"api-approved.kubernetes.io": "unapproved, x"},
+        },
+        "spec": {
+            "group": group, "scope": "Cluster", "versions": [version("v1", true)],
+            "names": {
+                "plural": plural, "singular": kind.to_lowercase(), "kind": kind,
+                "listKind": format!("{kind}List"),
+            },
+        },
+    })
+}
+
 /// kube-apiserver stores the objects of such a definition elsewhere; here its names are refused.
 #[tokio::test]
 async fn no_definition_takes_the_place_or_the_objects_of_a_kind_of_the_host() {
@@ -191,15 +208,12 @@ async fn no_definition_takes_the_place_or_the_objects_of_a_kind_of_the_host() {
         ("rbac.authorization.k8s.io", "clusterrolebindings", "ClusterRoleBinding"),
         ("apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition"),
         ("quadrille.dev", "plugins", "Plugin"),
+        // It has no endpoint of its own: it is the body of an account's subresource.
+        ("authentication.k8s.io", "tokenrequests", "TokenRequest"),
+        ("authentication.k8s.io", "others", "TokenRequest"),
     ] {
         let name = format!("{plural}.{group}");
-        let body = json!({
-            "metadata": {"name": name, "annotations": {"api-approved.kubernetes.io": "unapproved, x"}},
-            "spec": {
-                "group": group, "scope": "Cluster", "versions": [version("v1", true)],
-                "names": {"plural": plural, "singular": kind.to_lowercase(), "kind": kind, "listKind": format!("{kind}List")},
-            },
-        });
+        let body = taking(group, plural, kind);
         let served = Gvk::new(group, "v1", kind);
         let (before, place) =
             (host.registry.resource_of(&served), (DEFINITION.0, DEFINITION.1, "", name.as_str()));
