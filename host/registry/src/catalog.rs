@@ -9,7 +9,9 @@ pub(crate) mod custom;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use quadrille_object::{GroupResource, Gvk, Gvr, Schema};
+use quadrille_store::{Key, View};
 
 use crate::conversion::Converter;
 use crate::definition::expressions;
@@ -159,6 +161,27 @@ impl Resource {
     /// whatever definition asks for their name.
     pub fn is_defined(&self) -> bool {
         self.definition.as_deref().is_some_and(|of| !of.incarnation.0.is_empty())
+    }
+
+    /// Where the definition that made it is stored. The host's own kinds have none there: one that asks for their names
+    /// waits for them, and speaks for nobody.
+    pub(crate) fn definition_key(&self) -> Option<Key> {
+        let key = || Key::new(crate::definition::resource(), "", self.qualified().to_string());
+        self.is_defined().then(key)
+    }
+
+    /// The definition that made it, as JSON: the stored one, or that beside the code where the kind is the host's own.
+    pub fn definition_json(&self, view: &dyn View) -> Option<Bytes> {
+        let Some(key) = self.definition_key() else {
+            return self.own_definition().map(|own| Bytes::from_static(own.as_bytes()));
+        };
+        view.get(&key).map(|stored| stored.bytes.clone())
+    }
+
+    /// The definition beside the code that makes a kind of the host's own.
+    pub fn own_definition(&self) -> Option<&'static str> {
+        let is_own = self.custom && !self.is_defined();
+        is_own.then(|| builtin::definition(&self.gvr.resource)).flatten()
     }
 
     /// The verbs that discovery shows.

@@ -26,7 +26,6 @@ mod write;
 
 pub use access::{Access, Asker, Attributes, Decision, Extra, ResourceAttributes, User};
 pub use admission::KeepQuotasError;
-pub use catalog::builtin::PLUGIN_DEFINITION;
 pub use catalog::{
     Catalog, Column, Definition, NameRule, Resource, ScalePaths, Subresource, Traits,
 };

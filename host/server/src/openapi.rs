@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use quadrille_object::{GroupVersion, Gvr};
-use quadrille_registry::{Catalog, PLUGIN_DEFINITION, Resource};
+use quadrille_registry::{Catalog, Resource};
 use quadrille_store::View;
 use serde_json::{Map, json};
 use sha2::{Digest, Sha256};
@@ -220,7 +220,7 @@ fn source_hash(resources: &[Arc<Resource>]) -> String {
             Some((uid, generation)) if !uid.is_empty() => {
                 hash.update(format!("{uid} {generation}"));
             }
-            Some(_) => hash.update(PLUGIN_DEFINITION),
+            Some(_) => hash.update(resource.own_definition().unwrap_or_default()),
             None => {}
         }
     }

@@ -186,3 +186,35 @@ async fn openapi_describes_built_in_kinds_under_their_kubernetes_names() {
         assert!(schema["properties"]["metadata"].is_object());
     }
 }
+
+#[tokio::test]
+async fn openapi_shows_the_hosts_own_kinds_whatever_definition_asks_for_their_names() {
+    let clock = std::sync::Arc::new(quadrille_kit::SystemClock::default());
+    let limits = quadrille_server::Limits::default();
+    let host = Host::bootstrapped(limits, clock, |_, _| {}).await;
+    let client = host.client().await;
+    let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {"strange": {"type": "string"}}}}});
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "plugins.quadrille.dev"},
+        "spec": {
+            "group": "quadrille.dev", "scope": "Cluster",
+            "names": {"plural": "plugins", "singular": "plugin", "kind": "Plugin"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}],
+        },
+    });
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let admin = ("authorization", "Bearer admin-token");
+    let (code, made) =
+        client.ask(Method::POST, definitions, &[admin], definition.to_string()).await;
+    assert_eq!(code, StatusCode::CREATED, "{made}");
+    let (code, document) = client.get("/openapi/v3/apis/quadrille.dev/v1").await;
+    assert_eq!(code, StatusCode::OK);
+    let field = |kind: &str, path: &str| {
+        let at = format!("/components/schemas/dev.quadrille.v1.{kind}/properties/{path}");
+        document.pointer(&at).is_some_and(Value::is_object)
+    };
+    assert!(field("Plugin", "spec/properties/digest"), "{document}");
+    assert!(!field("Plugin", "spec/properties/strange"));
+    assert!(field("Revision", "spec/properties/object"));
+}

@@ -14,7 +14,6 @@ use serde_json::{Map, Value, json};
 use crate::admission::expression::{Returns, Scope};
 use crate::admission::hooks;
 use crate::catalog::{Catalog, Resource};
-use crate::definition;
 use crate::definition::follow::host_request;
 use crate::field::{self, Object};
 use crate::registry::Registry;
@@ -176,8 +175,7 @@ fn declared(resource: &Resource, view: &dyn View) -> Option<Declared> {
         let schema = builtin_schema(resource)?;
         return Declared::of_schema(&schema, SchemaRoot::Part, &resource.kind.kind);
     }
-    let key = Key::new(definition::resource(), "", resource.qualified().to_string());
-    let definition = parse(&*view.get(&key)?).ok()?;
+    let definition: Object = serde_json::from_slice(&resource.definition_json(view)?).ok()?;
     let versions = field::list(&definition, &["spec", "versions"]).iter();
     let mut of_version =
         versions.filter(|v| v.get("name").and_then(Value::as_str) == Some(&resource.gvr.version));

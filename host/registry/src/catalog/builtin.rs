@@ -66,7 +66,18 @@ fn yes() -> bool {
 }
 
 /// The definition of our own kind, `plugins.quadrille.dev`, in the form of a `CustomResourceDefinition`.
-pub const PLUGIN_DEFINITION: &str = include_str!("../../data/plugins.json");
+const PLUGIN_DEFINITION: &str = include_str!("../../data/plugins.json");
+/// That of `revisions.quadrille.dev`.
+const REVISION_DEFINITION: &str = include_str!("../../data/revisions.json");
+
+/// The definition of one of our own kinds, by its plural.
+pub(crate) fn definition(plural: &str) -> Option<&'static str> {
+    match plural {
+        "plugins" => Some(PLUGIN_DEFINITION),
+        "revisions" => Some(REVISION_DEFINITION),
+        _ => None,
+    }
+}
 
 /// Every resource that is there before the first definition.
 ///
@@ -90,7 +101,7 @@ pub(crate) fn catalog() -> Result<Catalog, Status> {
     }
     let plugin = serde_json::from_str(PLUGIN_DEFINITION)
         .map_err(|error| bad(format!("cannot read the definition of plugins: {error}")))?;
-    let revision = serde_json::from_str(include_str!("../../data/revisions.json"))
+    let revision = serde_json::from_str(REVISION_DEFINITION)
         .map_err(|error| bad(format!("cannot read the definition of revisions: {error}")))?;
     for mut resource in custom::resources(&revision) {
         resource.verbs = vec!["get", "list", "watch"];

@@ -167,18 +167,10 @@ impl Attempt<'_> {
 
     /// A definition on its way out takes no new objects; the commit checks again that it is as it was.
     fn admit_definition(&mut self, object: &Object) -> Result<(), Status> {
-        if !self.resource.custom {
-            return Ok(());
-        }
-        let name = self.resource.qualified().to_string();
-        let key = Key::new(crate::definition::resource(), "", name);
+        let Some(key) = self.resource.definition_key() else { return Ok(()) };
         let name = metadata::text(object, "name");
         let Some(definition) = self.view.get(&key) else {
-            // The definition of the host's own kind is in no store.
-            let facts = self.resource.definition.as_deref();
-            let stored = facts.is_some_and(|facts| !facts.incarnation.0.is_empty());
-            let gone = || Status::not_found(&self.resource.qualified(), name);
-            return if stored { Err(gone()) } else { Ok(()) };
+            return Err(Status::not_found(&self.resource.qualified(), name));
         };
         if definition.meta.deleted_at.is_some() {
             let why = "create not allowed while custom resource definition is terminating";

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use quadrille_object::{FieldError, FieldErrorKind};
-use quadrille_store::Key;
 use serde_json::Value;
 
-use crate::catalog::builtin::PLUGIN_DEFINITION;
 use crate::catalog::{ScalePaths, custom};
 use crate::definition::expressions::{self, Rules};
 use crate::field::{self, Errors, Object};
-use crate::write::{Attempt, parse};
+use crate::write::Attempt;
 
 /// What kube-apiserver calls errors about the object as a whole.
 const NOWHERE: &str = "<nil>";
@@ -55,12 +53,7 @@ impl Attempt<'_> {
     }
 
     fn definition(&self) -> Option<Object> {
-        let name = self.resource.qualified().to_string();
-        let key = Key::new(crate::definition::resource(), "", name);
-        match self.view.get(&key) {
-            Some(definition) => parse(&definition).ok(),
-            None => serde_json::from_str(PLUGIN_DEFINITION).ok(),
-        }
+        serde_json::from_slice(&self.resource.definition_json(self.view)?).ok()
     }
 }
 

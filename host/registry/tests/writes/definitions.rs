@@ -233,3 +233,32 @@ async fn no_definition_takes_the_place_or_the_objects_of_a_kind_of_the_host() {
     const ROLES: &str = "rbac.authorization.k8s.io/v1";
     assert!(host.get((ROLES, "ClusterRoleBinding", "", "cluster-admin")).is_some());
 }
+
+#[tokio::test]
+async fn a_definition_that_waits_for_its_names_does_not_speak_for_who_has_them() {
+    const POLICIES: &str = "admissionregistration.k8s.io/v1";
+    let host = Host::start().await;
+    let of = (DEFINITION.0, DEFINITION.1, "", "plugins.quadrille.dev");
+    let mut body = taking("quadrille.dev", "plugins", "Plugin");
+    body["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    host.create(of, body).await.expect("it waits for its names");
+    // What it calls a field of Plugins is none to the host.
+    let policy = json!({"metadata": {"name": "p"}, "spec": {
+        "matchConstraints": {"resourceRules": [{
+            "apiGroups": ["quadrille.dev"], "apiVersions": ["v1"], "resources": ["plugins"],
+            "operations": ["CREATE"],
+        }]},
+        "validations": [{"expression": "object.spec.size < 3"}, {"expression": "object.spec.digest != ''"}],
+    }});
+    let place = (POLICIES, "ValidatingAdmissionPolicy", "", "p");
+    host.create(place, policy).await.expect("a policy");
+    let policy = host.get(place).expect("stored");
+    let warnings = policy["status"]["typeChecking"]["expressionWarnings"].to_string();
+    assert!(warnings.contains("undefined field 'size'"), "{policy}");
+    assert!(!warnings.contains("digest"), "{policy}");
+    host.delete(of).await.expect("marked");
+    assert!(host.get(of).expect("held")["metadata"]["deletionTimestamp"].is_string());
+    let plugin = ("quadrille.dev/v1", "Plugin", "", "one");
+    let made = host.create(plugin, json!({"metadata": {"name": "one"}, "spec": {}})).await;
+    made.expect("a definition that is no longer wanted keeps no plugin out");
+}

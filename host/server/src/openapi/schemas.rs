@@ -3,9 +3,8 @@
 
 use std::sync::{Arc, LazyLock};
 
-use quadrille_object::GroupResource;
-use quadrille_registry::{PLUGIN_DEFINITION, Resource};
-use quadrille_store::{Key, View};
+use quadrille_registry::Resource;
+use quadrille_store::View;
 use serde_json::{Map, Value, json};
 
 use super::operations::{self, Names};
@@ -148,12 +147,8 @@ fn add_envelope(schema: &mut Map<String, Value>) {
 
 /// The schema as the definition has it.
 fn defined(resource: &Resource, view: &dyn View) -> Value {
-    let definitions = GroupResource::new("apiextensions.k8s.io", "customresourcedefinitions");
-    let key = Key::new(definitions, "", resource.qualified().to_string());
-    let stored = view.get(&key);
-    let own = PLUGIN_DEFINITION.as_bytes();
-    let definition = stored.as_ref().map_or(own, |object| &object.bytes);
-    let mut object = serde_json::from_slice::<Value>(definition).unwrap_or_default();
+    let definition = resource.definition_json(view).unwrap_or_default();
+    let mut object = serde_json::from_slice::<Value>(&definition).unwrap_or_default();
     let versions = object.pointer_mut("/spec/versions").and_then(Value::as_array_mut);
     let version = versions
         .into_iter()
