@@ -8,6 +8,8 @@
     reason = "JSON has six kinds of values and will not get a seventh"
 )]
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use crate::schema::{Node, PatchRule, Property, Schema, plain_text};
@@ -176,7 +178,8 @@ fn retain_keys(
     let Some(kept) = patch.get(RETAIN_KEYS) else { return Ok(()) };
     let malformed = || StrategicError::Malformed("invalid patch format of retainKeys".to_owned());
     let kept = kept.as_array().ok_or_else(malformed)?;
-    let keeps = |key: &str| kept.iter().any(|name| name == key);
+    let kept: HashSet<&str> = kept.iter().filter_map(Value::as_str).collect();
+    let keeps = |key: &str| kept.contains(key);
     let mut named = patch.iter().filter(|(key, value)| !key.starts_with('$') && !value.is_null());
     if named.any(|(key, _)| !keeps(key)) {
         return Err(malformed());
@@ -194,7 +197,8 @@ fn delete_from(
         || StrategicError::Malformed("invalid patch format of primitive list".to_owned());
     let values = values.as_array().ok_or_else(malformed)?;
     if let Some(Value::Array(list)) = object.get_mut(field) {
-        list.retain(|item| !values.contains(item));
+        let gone: HashSet<&Value> = values.iter().collect();
+        list.retain(|item| !gone.contains(item));
     }
     Ok(())
 }

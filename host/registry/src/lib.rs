@@ -14,6 +14,8 @@ mod convert;
 mod definition;
 mod field;
 mod metadata;
+#[cfg(test)]
+mod promptly;
 pub mod registry;
 pub mod request;
 mod rules;

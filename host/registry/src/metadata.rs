@@ -319,7 +319,7 @@ fn changed(object: &Object, before: &Object) -> Vec<FieldError> {
         errors.immutable(&format!("metadata.{key}"), of(object).as_ref(), of(before).as_ref());
     }
     if !text(before, "deletionTimestamp").is_empty() {
-        let old: Vec<&str> = finalizers(before).collect();
+        let old: HashSet<&str> = finalizers(before).collect();
         let added: Vec<String> =
             finalizers(object).filter(|f| !old.contains(f)).map(|f| format!("\"{f}\"")).collect();
         if !added.is_empty() {
@@ -334,4 +334,29 @@ fn changed(object: &Object, before: &Object) -> Vec<FieldError> {
         }
     }
     errors.0
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::promptly::promptly;
+
+    fn going(names: std::ops::Range<usize>) -> Object {
+        let finalizers: Vec<String> = names.map(|n| format!("example.com/{n}")).collect();
+        let metadata =
+            json!({"deletionTimestamp": "2020-01-01T00:00:00Z", "finalizers": finalizers});
+        [("metadata".to_owned(), metadata)].into_iter().collect()
+    }
+
+    #[test]
+    fn finalizers_of_what_is_being_deleted_are_many_and_compared_promptly() {
+        let before = going(0..100_000);
+        assert!(promptly(|| changed(&going(1..100_000), &before)).is_empty());
+        let errors = promptly(|| changed(&going(100_000..200_000), &before));
+        assert_eq!(errors.len(), 1, "all that are new in one");
+        let errors = changed(&going(2..4), &going(0..3));
+        assert!(errors[0].message.ends_with("[]string{\"example.com/3\"}"), "{errors:?}");
+    }
 }

@@ -28,6 +28,8 @@ mod rbac;
 mod review;
 mod service;
 mod storage;
+#[cfg(test)]
+mod tests;
 mod volumes;
 
 use std::fmt::Debug;

@@ -141,23 +141,25 @@ pub(super) fn in_order(
     key: Option<&str>,
 ) -> Vec<Value> {
     let (order, before) = (Places::of(order, key), Places::of(before, key));
-    let (mut named, mut others): (Vec<Value>, Vec<Value>) =
+    let (mut named, others): (Vec<Value>, Vec<Value>) =
         items.into_iter().partition(|item| order.of_item(item, key).is_some());
     named.sort_by_cached_key(|item| order.of_item(item, key));
-    others.sort_by_cached_key(|item| before.of_item(item, key));
-    let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
+    // Each place is looked up once: an item's identity may be as long as the item.
+    let placed = |item: Value| (before.of_item(&item, key), item);
+    let mut others: Vec<_> = others.into_iter().map(placed).collect();
+    others.sort_by_key(|(place, _)| *place);
+    let mut named = named.into_iter().map(placed).peekable();
+    let mut others = others.into_iter().peekable();
     let mut out = Vec::with_capacity(named.len() + others.len());
     loop {
         let others_first = match (others.peek(), named.peek()) {
-            (Some(other), Some(name)) => {
-                let places = (before.of_item(other, key), before.of_item(name, key));
-                matches!(places, (Some(other), Some(name)) if other < name)
-            }
+            (Some((Some(other), _)), Some((Some(name), _))) => other < name,
             (Some(_), None) => true,
-            (None, Some(_)) => false,
+            (Some(_) | None, Some(_)) => false,
             (None, None) => return out,
         };
-        out.extend(if others_first { others.next() } else { named.next() });
+        let next = if others_first { others.next() } else { named.next() };
+        out.extend(next.map(|(_, item)| item));
     }
 }
 

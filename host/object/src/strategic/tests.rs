@@ -2,6 +2,8 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "test helpers take what `json!` makes")]
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Map, Value, json};
 
 use super::{StrategicError, patch};
@@ -115,6 +117,49 @@ fn primitive_lists_lose_and_gain_items() {
         patched.expect("fits")["metadata"]["finalizers"],
         json!(["example.com/z", "example.com/b"])
     );
+    let patched = patched_finalizers(json!(["example.com/b", 7, {"example.com/a": null}]));
+    assert_eq!(patched, json!(["example.com/a"]), "only what is equal goes");
+}
+
+fn patched_finalizers(gone: Value) -> Value {
+    let gone = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": gone}});
+    patched(gone).expect("fits")["metadata"]["finalizers"].clone()
+}
+
+/// What a directive makes of a list or map of 100,000 when it names as many others: by looking each up among all that
+/// would take minutes.
+#[expect(clippy::disallowed_methods, reason = "a test that measures")]
+fn promptly(object: Value, with: Value) -> Value {
+    let schema = Schema::builtin(&Gvk::new("", "v1", "ConfigMap")).expect("a built-in kind");
+    let (object, with) = (map(object), map(with));
+    let begun = Instant::now();
+    let patched = patch(&schema, object, &with).expect("fits");
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(30), "took {took:?}");
+    Value::Object(patched)
+}
+
+#[test]
+fn directives_that_name_very_many_take_no_longer_than_reading_them() {
+    let names = |of: &str| (0..100_000).map(|n| format!("{of}.b/{n}")).collect::<Vec<_>>();
+    let patched = promptly(
+        json!({"metadata": {"finalizers": names("a")}}),
+        json!({"metadata": {"$deleteFromPrimitiveList/finalizers": names("x")}}),
+    );
+    assert_eq!(patched["metadata"]["finalizers"].as_array().map(Vec::len), Some(100_000));
+    let data: Map<String, Value> = names("a").into_iter().map(|key| (key, json!("v"))).collect();
+    let patched = promptly(json!({"data": data}), json!({"data": {"$retainKeys": names("x")}}));
+    assert_eq!(patched["data"], json!({}));
+    // One that is long stands after 50,000 others.
+    let long = "l".repeat(2_000_000);
+    let mut finalizers = names("a");
+    finalizers.truncate(50_000);
+    finalizers.push(long.clone());
+    let patched = promptly(
+        json!({"metadata": {"finalizers": finalizers}}),
+        json!({"metadata": {"finalizers": [long]}}),
+    );
+    assert_eq!(patched["metadata"]["finalizers"], json!(finalizers));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `RuntimeClass`: a Pod's runtime exists, and brings its overhead and the nodes that have it.
 
+use std::collections::HashSet;
+
 use quadrille_object::GroupResource;
 use quadrille_store::Key;
 use serde_json::Value;
@@ -103,10 +105,31 @@ fn set_scheduling(
     if added.is_empty() {
         return Ok(());
     }
-    let mut tolerations = field::list(object, &["spec", "tolerations"]).to_vec();
-    let is_new = |toleration: &&Value| !tolerations.contains(toleration);
-    let added: Vec<Value> = added.iter().filter(is_new).cloned().collect();
-    tolerations.extend(added);
+    let tolerations = joined(field::list(object, &["spec", "tolerations"]), added);
     field::map_mut(object, &["spec"]).insert("tolerations".to_owned(), tolerations.into());
     Ok(())
+}
+
+/// A Pod's own tolerations, and those of its class that it does not have.
+fn joined(own: &[Value], added: &[Value]) -> Vec<Value> {
+    let known: HashSet<&Value> = own.iter().collect();
+    let added = added.iter().filter(|added| !known.contains(added));
+    own.iter().chain(added).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::promptly::promptly;
+
+    #[test]
+    fn a_class_adds_the_tolerations_that_a_pod_does_not_have_promptly() {
+        let of = |names: std::ops::Range<usize>| -> Vec<Value> {
+            names.map(|n| json!({"key": format!("k{n}"), "operator": "Exists"})).collect()
+        };
+        let all = promptly(|| joined(&of(0..30_000), &of(20_000..50_000)));
+        assert_eq!(all, of(0..50_000));
+    }
 }

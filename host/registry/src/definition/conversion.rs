@@ -1,5 +1,7 @@
 //! What can be wrong with the conversion of a definition: who is asked, and in which words.
 
+use std::collections::HashSet;
+
 use quadrille_object::validate_name;
 use serde_json::Value;
 
@@ -148,9 +150,10 @@ fn review_versions(versions: &[Value], old: Option<&[Value]>, at: &str, errors: 
     }
     let is_known =
         |version: &Value| version.as_str().is_some_and(|text| REVIEW_VERSIONS.contains(&text));
+    let mut seen = HashSet::new();
     for (index, version) in versions.iter().enumerate() {
         let at = format!("{at}[{index}]");
-        if versions.iter().take(index).any(|earlier| earlier == version) {
+        if !seen.insert(version) {
             errors.invalid(at, version, "duplicate version");
             continue;
         }
@@ -161,5 +164,21 @@ fn review_versions(versions: &[Value], old: Option<&[Value]>, at: &str, errors: 
     if !lenient && !versions.iter().any(is_known) {
         let why = format!("must include at least one of {}", REVIEW_VERSIONS.join(", "));
         errors.invalid(at, &Value::Array(versions.to_vec()), &why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::promptly::promptly;
+
+    #[test]
+    fn review_versions_are_many_and_told_promptly() {
+        let mut versions: Vec<Value> = (0..100_000).map(|n| Value::from(format!("v{n}"))).collect();
+        versions.push("v7".into());
+        let mut errors = Errors::default();
+        promptly(|| review_versions(&versions, None, "at", &mut errors));
+        let found: Vec<&str> = errors.0.iter().map(|error| &*error.field).collect();
+        assert_eq!(found, ["at[100000]"], "v1 is among them, and one is there twice");
     }
 }

@@ -1,5 +1,7 @@
 //! Disruption budgets, priorities and runtimes of Pods.
 
+use std::collections::HashSet;
+
 use quadrille_object::{GroupResource, quantity::Quantity};
 use quadrille_store::{Query, Range};
 use serde_json::{Value, json};
@@ -155,9 +157,9 @@ pub(crate) static RUNTIME_CLASSES: KindRules = KindRules {
         }
         let at = At::new(scheduling, "scheduling");
         validate_tolerations(&at, errors);
-        let tolerations = at.list("tolerations");
-        for (index, toleration) in tolerations.iter().enumerate() {
-            if tolerations.iter().take(index).any(|earlier| earlier == toleration) {
+        let mut seen = HashSet::new();
+        for (index, toleration) in at.list("tolerations").iter().enumerate() {
+            if !seen.insert(toleration) {
                 errors.duplicate(at.index("tolerations", index), toleration);
             }
         }

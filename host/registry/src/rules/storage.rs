@@ -1,6 +1,6 @@
 //! Storage classes, CSI drivers and what they tell about nodes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use quadrille_object::quantity::Quantity;
 use serde_json::{Value, json};
@@ -45,8 +45,9 @@ pub(crate) static STORAGE_CLASSES: KindRules = KindRules {
                 if values.is_empty() {
                     errors.required(format!("{at}.values"), "");
                 }
+                let mut seen = HashSet::new();
                 for (index, value) in values.iter().enumerate() {
-                    if values.iter().take(index).any(|earlier| earlier == value) {
+                    if !seen.insert(value) {
                         errors.duplicate(format!("{at}.values[{index}]"), value);
                     }
                 }
@@ -187,8 +188,11 @@ pub(crate) static CSI_NODES: KindRules = KindRules {
     },
     changed: |object, before, errors| {
         let drivers = |o| field::list(o, &["spec", "drivers"]);
+        // Of drivers of one name the first counts.
+        let named: HashMap<Option<&Value>, &Value> =
+            drivers(object).iter().rev().map(|driver| (driver.get("name"), driver)).collect();
         for old in drivers(before) {
-            let new = drivers(object).iter().find(|d| d.get("name") == old.get("name"));
+            let new = named.get(&old.get("name")).copied();
             let fixed = |d: &Value| {
                 ["nodeID", "topologyKeys"].map(|key| d.get(key).cloned().unwrap_or_default())
             };

@@ -1,5 +1,7 @@
 //! Bindings of policies: which policy, with which parameters, for which requests, with which consequence.
 
+use std::collections::HashSet;
+
 use quadrille_object::validate_name;
 use serde_json::Value;
 
@@ -130,12 +132,13 @@ fn validate_params(reference: &Value, at: &str, errors: &mut Errors) {
 
 fn validate_actions(actions: &[Value], at: &str, errors: &mut Errors) {
     let of = |name: &str| actions.iter().any(|action| action.as_str() == Some(name));
+    let mut seen = HashSet::new();
     for (index, action) in actions.iter().enumerate() {
         let at = format!("{at}[{index}]");
         if !action.as_str().is_some_and(|text| ACTIONS.contains(&text)) {
             errors.unsupported(at.as_str(), action, &ACTIONS);
         }
-        if actions.iter().take(index).any(|other| other == action) {
+        if !seen.insert(action) {
             errors.duplicate(at, action);
         }
     }

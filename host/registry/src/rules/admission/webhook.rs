@@ -1,6 +1,6 @@
 //! Webhook configurations, validating and mutating: one set of rules, as they differ in one field.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use quadrille_object::validate_name;
 use serde_json::Value;
@@ -155,9 +155,10 @@ fn validate_review_versions(
         errors.required(at, &format!("must specify one of {}", REVIEW_VERSIONS.join(", ")));
         return;
     }
+    let mut seen = HashSet::new();
     for (index, version) in versions.iter().enumerate() {
         let at = format!("{at}[{index}]");
-        if versions.iter().take(index).any(|other| other == version) {
+        if !seen.insert(version) {
             errors.invalid(at, version, "duplicate version");
             continue;
         }

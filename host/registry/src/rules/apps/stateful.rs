@@ -1,5 +1,7 @@
 //! `StatefulSets`: Pods with names, and claims of their own.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::workload::{self, Words};
@@ -181,9 +183,10 @@ fn with_claims(object: &Object, spec: &At<'_>) -> Object {
     }
     let pod = field::map_mut(&mut object, &["spec", "template", "spec"]);
     let mut volumes = field::list(pod, &["volumes"]).to_vec();
+    let replaced: BTreeSet<&str> = claims.iter().copied().collect();
     volumes.retain(|volume| {
         let name = volume.get("name").and_then(Value::as_str).unwrap_or_default();
-        !claims.contains(&name)
+        !replaced.contains(name)
     });
     volumes.extend(
         claims
@@ -192,4 +195,26 @@ fn with_claims(object: &Object, spec: &At<'_>) -> Object {
     );
     pod.insert("volumes".to_owned(), volumes.into());
     object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::promptly::promptly;
+
+    #[test]
+    fn claims_take_the_place_of_volumes_of_their_names_promptly() {
+        let named = |of: &str, n: usize| json!({"name": format!("{of}{n}")});
+        let volumes: Vec<Value> = (0..80_000).map(|n| named("v", n)).collect();
+        let claims: Vec<Value> =
+            (79_999..160_000).map(|n| json!({"metadata": named("v", n)})).collect();
+        let spec =
+            json!({"volumeClaimTemplates": claims, "template": {"spec": {"volumes": volumes}}});
+        let object: Object = [("spec".to_owned(), spec)].into_iter().collect();
+        let spec = At::new(&object, "").child_or_empty("spec");
+        let whole = promptly(|| with_claims(&object, &spec));
+        let volumes = field::list(&whole, &["spec", "template", "spec", "volumes"]);
+        assert_eq!(volumes.len(), 160_000);
+        assert!(volumes[79_999]["persistentVolumeClaim"].is_object());
+    }
 }

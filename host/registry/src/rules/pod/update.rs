@@ -1,6 +1,6 @@
 //! What of a Pod may change once it is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ pub(super) fn validate(object: &Object, before: &Object, errors: &mut Errors) {
         return;
     }
     validate_tolerations(&new, &old, errors);
-    let known: Vec<&str> = gates(before).collect();
+    let known: BTreeSet<&str> = gates(before).collect();
     for (index, gate) in gates(object).enumerate().filter(|(_, gate)| !known.contains(gate)) {
         errors.forbidden(
             format!("spec.schedulingGates[{index}].name"),
@@ -67,8 +67,7 @@ fn validate_tolerations(new: &At<'_>, old: &At<'_>, errors: &mut Errors) {
         map.remove("tolerationSeconds");
         Value::Object(map).to_string()
     };
-    let have: std::collections::BTreeSet<String> =
-        new.items("tolerations").map(|t| without_seconds(&t)).collect();
+    let have: BTreeSet<String> = new.items("tolerations").map(|t| without_seconds(&t)).collect();
     if old.items("tolerations").any(|t| !have.contains(&without_seconds(&t))) {
         let why = "existing toleration can not be modified except its tolerationSeconds";
         errors.forbidden(new.path("tolerations"), why);

@@ -1,5 +1,8 @@
 //! Annotations that mean something for a Pod, and must agree with the fields that replaced them.
 
+use std::cell::LazyCell;
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::at::At;
@@ -16,6 +19,8 @@ const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// Checks the annotations of a Pod or template; `path` is theirs.
 pub(super) fn validate(metadata: &At<'_>, path: &str, spec: &At<'_>, errors: &mut Errors) {
+    let containers: LazyCell<BTreeSet<&str>, _> =
+        LazyCell::new(|| containers_of(spec).map(|container| container.text("name")).collect());
     for (key, value) in metadata.entries("annotations") {
         let value = value.as_str().unwrap_or_default();
         let at = format!("{path}[{key}]");
@@ -27,7 +32,7 @@ pub(super) fn validate(metadata: &At<'_>, path: &str, spec: &At<'_>, errors: &mu
         } else if key == SECCOMP_POD || key.starts_with(SECCOMP_CONTAINER) {
             validate_seccomp(value, &format!("{path}.{key}"), errors);
         } else if let Some(name) = key.strip_prefix(APP_ARMOR) {
-            if !containers_of(spec).any(|container| container.text("name") == name) {
+            if !containers.contains(name) {
                 errors.invalid(at.clone(), &name.into(), "container not found");
             }
             let known = matches!(value, "" | "runtime/default" | "unconfined");

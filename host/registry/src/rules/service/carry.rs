@@ -3,7 +3,7 @@
 //! A client that sends its own manifest again, without what was handed out to it, keeps it; a field that no longer
 //! means anything goes, unless the client changed it too: then it is an error.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
@@ -52,14 +52,15 @@ pub(super) fn keep(object: &mut Object, before: &Object) {
     if has_ports(object) && has_ports(before) {
         let used: BTreeSet<i64> =
             node_ports(&old).intersection(&node_ports(&spec(object))).copied().collect();
-        let known = field::list(&old, &["ports"]);
+        // Of ports of one name the last counts.
+        let known: HashMap<Option<&Value>, &Value> =
+            field::list(&old, &["ports"]).iter().map(|port| (port.get("name"), port)).collect();
         for port in ports_mut(object) {
             if field::integer(port, &["nodePort"]).unwrap_or(0) != 0 {
                 continue;
             }
-            let name = port.get("name");
-            let number = known.iter().rev().find(|o| o.get("name") == name);
-            let number = number.and_then(|o| o.get("nodePort")).and_then(Value::as_i64);
+            let number = known.get(&port.get("name")).and_then(|old| old.get("nodePort"));
+            let number = number.and_then(Value::as_i64);
             if let Some(number) = number.filter(|number| !used.contains(number)) {
                 port.insert("nodePort".to_owned(), number.into());
             }
@@ -133,5 +134,34 @@ pub(super) fn drop_unused(object: &mut Object, before: &Object) {
     }
     if !balanced(object) {
         field::map_mut(object, &["status"]).insert("loadBalancer".to_owned(), json!({}));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::promptly::promptly;
+
+    fn service(ports: &[Value]) -> Object {
+        let spec = json!({"type": "NodePort", "ports": ports});
+        [("spec".to_owned(), spec)].into_iter().collect()
+    }
+
+    #[test]
+    fn ports_keep_their_numbers_by_name_and_promptly() {
+        let with = |n: usize| json!({"name": format!("p{n}"), "nodePort": n});
+        let old: Vec<Value> = (0..60_000).map(with).collect();
+        let new: Vec<Value> = (0..60_000).map(|n| json!({"name": format!("p{n}")})).collect();
+        let (mut object, before) = (service(&new), service(&old));
+        promptly(|| keep(&mut object, &before));
+        assert_eq!(field::list(&object, &["spec", "ports"])[7], with(7));
+    }
+
+    #[test]
+    fn the_last_port_of_a_name_tells_its_number() {
+        let port = |number: i64| json!({"name": "p", "nodePort": number});
+        let mut object = service(&[json!({"name": "p"}), json!({})]);
+        keep(&mut object, &service(&[port(30_001), port(30_002)]));
+        assert_eq!(field::list(&object, &["spec", "ports"]), [port(30_002), json!({})]);
     }
 }

@@ -1,5 +1,7 @@
 //! Address families, and how they agree with the addresses: of a host that knows IPv4 alone.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::field::{self, Errors, Object};
@@ -186,16 +188,15 @@ pub(super) fn validate(object: &Object, errors: &mut Errors) {
         }
         _ => {}
     }
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = BTreeSet::new();
     for (index, family) in texts(object, "ipFamilies").into_iter().enumerate() {
         let at = format!("spec.ipFamilies[{index}]");
         if !FAMILIES.contains(&family) {
             errors.unsupported(&at, &family.into(), &FAMILIES);
         }
-        if seen.contains(&family) {
+        if !seen.insert(family) {
             errors.duplicate(&at, &family.into());
         }
-        seen.push(family);
     }
     errors.one_of(object, &["spec", "ipFamilyPolicy"], &POLICIES);
     validate_addresses(object, &addresses, &all, errors);

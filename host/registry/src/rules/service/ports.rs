@@ -39,7 +39,7 @@ fn is_free(attempt: &Attempt<'_>, number: i64) -> bool {
 /// The ports that one write takes, beside those that its Service holds already.
 struct Operation<'a, 'b> {
     attempt: &'a Attempt<'b>,
-    taken: Vec<i64>,
+    taken: BTreeSet<i64>,
 }
 
 impl Operation<'_, '_> {
@@ -59,7 +59,7 @@ impl Operation<'_, '_> {
         if self.taken.contains(&number) || !is_free(self.attempt, number) {
             return Err("provided port is already allocated".to_owned());
         }
-        self.taken.push(number);
+        self.taken.insert(number);
         Ok(())
     }
 
@@ -67,7 +67,7 @@ impl Operation<'_, '_> {
     fn choose(&mut self) -> Result<i64, Status> {
         if self.is_dry() {
             let number = self.taken.iter().max().map_or(FIRST + COUNT, |last| *last) + 1;
-            self.taken.push(number);
+            self.taken.insert(number);
             return Ok(number);
         }
         let start = self.attempt.random.below(COUNT.unsigned_abs());
@@ -77,7 +77,7 @@ impl Operation<'_, '_> {
         let Some(number) = numbers.find(is_free) else {
             return Err(internal("failed to allocate a nodePort: range is full"));
         };
-        self.taken.push(number);
+        self.taken.insert(number);
         Ok(number)
     }
 
@@ -118,7 +118,7 @@ pub(super) fn settle(
     object: &mut Object,
     before: Option<&Object>,
 ) -> Result<(), Status> {
-    let mut operation = Operation { attempt, taken: Vec::new() };
+    let mut operation = Operation { attempt, taken: BTreeSet::new() };
     if has_ports(object) {
         let numbers = match before {
             None => assign_new(&mut operation, object)?,
@@ -156,6 +156,10 @@ fn gets_numbers(object: &Object) -> bool {
 fn assign_new(operation: &mut Operation<'_, '_>, object: &Object) -> Result<Vec<i64>, Status> {
     let ports = ports(object);
     let mut shared: BTreeMap<i64, i64> = BTreeMap::new();
+    let mut asked: BTreeMap<i64, i64> = BTreeMap::new();
+    for port in ports.iter().filter(|port| port.on_node != 0) {
+        asked.entry(port.own).or_insert(port.on_node);
+    }
     let mut numbers = Vec::with_capacity(ports.len());
     for (index, port) in ports.iter().enumerate() {
         if port.on_node == 0 && !gets_numbers(object) {
@@ -169,8 +173,7 @@ fn assign_new(operation: &mut Operation<'_, '_>, object: &Object) -> Result<Vec<
                 port.on_node
             }
             None => {
-                let asked = ports.iter().find(|p| p.own == port.own && p.on_node != 0);
-                let number = match asked.map(|p| p.on_node) {
+                let number = match asked.get(&port.own).copied() {
                     Some(number) => {
                         operation.take_at(object, index, number)?;
                         number
