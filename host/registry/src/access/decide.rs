@@ -7,6 +7,12 @@ use super::index::{Grant, Index, Role, Scope};
 use super::rule::PolicyRule;
 use super::{Access, Asker, Attributes, Decision, MASTERS, Rights};
 
+/// What somebody has by roles and bindings, as these stood at one moment.
+pub(super) struct Holding<'a> {
+    index: Arc<Index>,
+    asker: Asker<'a>,
+}
+
 impl Access {
     /// Whether somebody may do something.
     pub fn allows(&self, asker: Asker<'_>, asked: &Attributes<'_>) -> bool {
@@ -33,20 +39,12 @@ impl Access {
 
     /// Everything that somebody may do in a namespace and beyond; the grants of no namespace for an empty one.
     pub fn rules_of(&self, asker: Asker<'_>, namespace: &str) -> Rights {
-        let index = self.index.load();
-        let mut rules: Vec<PolicyRule> = Vec::new();
-        let (mut seen, mut known) = (HashSet::new(), HashSet::new());
-        for (in_namespace, grant) in grants(&index, asker, namespace) {
-            // One binding counts once, whatever number of its subjects the asker is.
-            // And a role once, whatever number of bindings gives it.
-            let is_new = seen.insert((in_namespace, Arc::clone(&grant.binding)))
-                && known.insert(Arc::as_ptr(&grant.role));
-            if is_new && let Some(content) = grant.role.content.load().as_ref() {
-                rules.extend_from_slice(&content.rules);
-            }
-        }
-        let problems = problems(grants(&index, asker, namespace).map(|(_, grant)| grant));
-        Rights { rules, problems }
+        self.holding(asker).in_namespace(namespace)
+    }
+
+    /// What somebody has now.
+    pub(super) fn holding<'a>(&self, asker: Asker<'a>) -> Holding<'a> {
+        Holding { index: self.index.load_full(), asker }
     }
 
     /// The rules of a role; `None` when there is no such role.
@@ -55,6 +53,35 @@ impl Access {
         let name = super::index::RoleName { namespace: namespace.into(), name: name.into() };
         let slot = books.roles.get(&name)?;
         slot.role.content.load().as_ref().map(|content| content.rules.clone())
+    }
+}
+
+impl Holding<'_> {
+    /// Everything in a namespace and beyond.
+    pub(super) fn in_namespace(&self, namespace: &str) -> Rights {
+        let mut rules: Vec<PolicyRule> = Vec::new();
+        let (mut seen, mut known) = (HashSet::new(), HashSet::new());
+        for (in_namespace, grant) in grants(&self.index, self.asker, namespace) {
+            // One binding counts once, whatever number of its subjects the asker is.
+            // And a role once, whatever number of bindings gives it.
+            let is_new = seen.insert((in_namespace, Arc::clone(&grant.binding)))
+                && known.insert(Arc::as_ptr(&grant.role));
+            if is_new && let Some(content) = grant.role.content.load().as_ref() {
+                rules.extend_from_slice(&content.rules);
+            }
+        }
+        let grants = grants(&self.index, self.asker, namespace);
+        Rights { rules, problems: problems(grants.map(|(_, grant)| grant)) }
+    }
+
+    /// What tells the rights in one namespace from those in another: where the same roles are given, they are equal.
+    pub(super) fn roles_in(&self, namespace: &str) -> Vec<usize> {
+        let inside = self.index.namespaces.get(namespace).into_iter();
+        let inside = inside.flat_map(|scope| of_scope(scope, self.asker));
+        let mut roles: Vec<usize> = inside.map(|grant| Arc::as_ptr(&grant.role).addr()).collect();
+        roles.sort_unstable();
+        roles.dedup();
+        roles
     }
 }
 

@@ -1,15 +1,16 @@
 //! Escalation: who writes a role, a binding or a plugin's grants may not grant more than they have, unless they may
 //! `escalate` or `bind`. A run has what its plugin is granted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use quadrille_object::GroupResource;
 use quadrille_store::{Key, View};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::decide::Holding;
 use super::index::{CLUSTER_ROLES, ROLES};
-use super::rule::{self, PolicyRule, Rights};
+use super::rule::{self, Allowance, PolicyRule, Rights};
 use super::{Access, Asker, Attributes, GROUP, MASTERS, ResourceAttributes};
 use crate::field;
 use crate::request::Actor;
@@ -30,8 +31,14 @@ pub(crate) struct Grantor<'a> {
     pub(crate) name: &'a str,
 }
 
+const TOO_MANY: &str = "it has too many rules to compare with those of its author";
 /// The users as whom runs write, before the plugin's name.
 const PLUGIN_USER: &str = "system:plugin:";
+/// How many verbs and namespaces one grant may name, and how many grants a plugin may have: as its definition says, but
+/// grants are compared before they are checked.
+const VERBS_MAX: usize = 64;
+const NAMESPACES_MAX: usize = 4_096;
+const GRANTS_MAX: usize = 256;
 /// Where plugins are.
 const PLUGINS: (&str, &str) = ("quadrille.dev", "plugins");
 
@@ -53,6 +60,10 @@ impl Granted {
 
     fn holds_in(&self, namespace: &str) -> bool {
         self.namespaces.is_empty() || self.namespaces.iter().any(|of| **of == *namespace)
+    }
+
+    fn is_too_long(&self) -> bool {
+        self.verbs.len() > VERBS_MAX || self.namespaces.len() > NAMESPACES_MAX
     }
 
     fn rule(self) -> PolicyRule {
@@ -200,17 +211,93 @@ pub(crate) fn check_plugin(
     if by.may_in(access, "escalate", PLUGINS, by.path_name) {
         return Ok(());
     }
-    let mut wanted: BTreeMap<Box<str>, Vec<PolicyRule>> = BTreeMap::new();
-    for mut grant in grants {
-        let namespaces = std::mem::take(&mut grant.namespaces);
-        let rule = grant.rule();
-        // No namespace is all of them.
-        let all = namespaces.is_empty().then(Box::default);
-        for namespace in all.into_iter().chain(namespaces) {
-            wanted.entry(namespace).or_default().push(rule.clone());
+    if grants.len() > GRANTS_MAX || grants.iter().any(Granted::is_too_long) {
+        return Err(by.forbidden(TOO_MANY));
+    }
+    check_places(access, by, &Places::of(grants))
+}
+
+/// Grants by where they hold.
+#[derive(Default)]
+struct Places {
+    rules: Vec<PolicyRule>,
+    /// Which of the rules hold in all namespaces.
+    everywhere: Vec<usize>,
+    /// Which hold in each that grants name.
+    namespaces: BTreeMap<Box<str>, Vec<usize>>,
+}
+
+impl Places {
+    fn of(grants: Vec<Granted>) -> Self {
+        let mut places = Self::default();
+        for (index, mut grant) in grants.into_iter().enumerate() {
+            let namespaces = std::mem::take(&mut grant.namespaces);
+            if namespaces.is_empty() {
+                places.everywhere.push(index);
+            }
+            for namespace in namespaces {
+                let here = places.namespaces.entry(namespace).or_default();
+                if here.last() != Some(&index) {
+                    here.push(index);
+                }
+            }
+            places.rules.push(grant.rule());
+        }
+        places
+    }
+
+    fn in_namespace(&self, namespace: &str) -> &[usize] {
+        self.namespaces.get(namespace).map_or(&[], Vec::as_slice)
+    }
+
+    fn rules(&self, of: &[usize]) -> Vec<PolicyRule> {
+        of.iter().filter_map(|index| self.rules.get(*index).cloned()).collect()
+    }
+}
+
+/// What the writer of a plugin has, by where.
+enum Held<'a> {
+    ByRoles(Holding<'a>),
+    /// What the plugin was granted whose run writes.
+    ByGrants(Places),
+}
+
+impl Held<'_> {
+    /// What tells the rights in one namespace from those in another: where it is equal, so are they.
+    fn source(&self, namespace: &str) -> Vec<usize> {
+        match self {
+            Self::ByRoles(holding) => holding.roles_in(namespace),
+            Self::ByGrants(places) => places.in_namespace(namespace).to_vec(),
         }
     }
-    wanted.iter().try_for_each(|(namespace, rules)| check_rules(access, by, namespace, rules))
+
+    fn rights(&self, namespace: &str) -> Rights {
+        match self {
+            Self::ByRoles(holding) => holding.in_namespace(namespace),
+            Self::ByGrants(places) => {
+                let of = [places.in_namespace(namespace), &places.everywhere].concat();
+                Rights { rules: places.rules(&of), problems: Vec::new() }
+            }
+        }
+    }
+}
+
+/// Namespaces for which the same is wanted, and where the writer has the same, are looked at once.
+fn check_places(access: &Access, by: Grantor<'_>, wanted: &Places) -> Result<(), Status> {
+    let held = match by.grants() {
+        Some(grants) => Held::ByGrants(Places::of(grants)),
+        None => Held::ByRoles(access.holding(by.actor.asker())),
+    };
+    let (mut seen, mut allowance) = (HashSet::new(), Allowance::default());
+    let everywhere = ("", &wanted.everywhere);
+    let named = wanted.namespaces.iter().map(|(namespace, of)| (&**namespace, of));
+    for (namespace, of) in std::iter::once(everywhere).chain(named) {
+        if !of.is_empty() && seen.insert((of, held.source(namespace))) {
+            let held = held.rights(namespace);
+            compare(by, &wanted.rules(of), &held, &mut allowance)?;
+        }
+    }
+    Ok(())
 }
 
 fn check_rules(
@@ -219,10 +306,18 @@ fn check_rules(
     namespace: &str,
     wanted: &[PolicyRule],
 ) -> Result<(), Status> {
+    compare(by, wanted, &by.rights(access, namespace), &mut Allowance::default())
+}
+
+fn compare(
+    by: Grantor<'_>,
+    wanted: &[PolicyRule],
+    held: &Rights,
+    allowance: &mut Allowance,
+) -> Result<(), Status> {
     let Asker { name, groups } = by.actor.asker();
-    let held = by.rights(access, namespace);
-    if rule::are_too_many(wanted, &held.rules) {
-        return Err(by.forbidden("it has too many rules to compare with those of its author"));
+    if !allowance.take(wanted, &held.rules) {
+        return Err(by.forbidden(TOO_MANY));
     }
     let missing = held.missing(wanted);
     if missing.is_empty() {

@@ -1,6 +1,6 @@
 //! One rule of a role: what it matches, what it covers, and how it is written in messages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -11,7 +11,7 @@ use super::{Attributes, ResourceAttributes};
 const ALL: &str = "*";
 
 /// A rule of a role.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PolicyRule {
     /// The verbs, or `*`.
@@ -206,17 +206,40 @@ const PARTS_MAX: usize = 100_000;
 /// The largest default role beside the rules of `admin` takes some 5 million.
 const COMPARISONS_MAX: usize = 100_000_000;
 
-/// Whether rules are too many to be compared with those that somebody has.
-pub(crate) fn are_too_many(wanted: &[PolicyRule], held: &[PolicyRule]) -> bool {
-    let lists = |rule: &PolicyRule| {
-        rule.verbs.len()
-            + rule.api_groups.len()
-            + rule.resources.len()
-            + rule.resource_names.len()
-            + rule.non_resource_urls.len()
-    };
-    let (parts, texts) = (parts_count(wanted), held.iter().map(lists).sum::<usize>());
-    parts > PARTS_MAX || parts.saturating_mul(texts) > COMPARISONS_MAX
+/// How many comparisons copying one of the texts that somebody's rules name is worth.
+const COPYING: usize = 20;
+
+/// What may be compared yet in one request, however many comparisons of rules it takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowance {
+    parts: usize,
+    comparisons: usize,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { parts: PARTS_MAX, comparisons: COMPARISONS_MAX }
+    }
+}
+
+impl Allowance {
+    /// Takes what comparing some rules with those that somebody has costs; false when that is too much.
+    pub(crate) fn take(&mut self, wanted: &[PolicyRule], held: &[PolicyRule]) -> bool {
+        let lists = |rule: &PolicyRule| {
+            rule.verbs.len()
+                + rule.api_groups.len()
+                + rule.resources.len()
+                + rule.resource_names.len()
+                + rule.non_resource_urls.len()
+        };
+        let (parts, texts) = (parts_count(wanted), held.iter().map(lists).sum::<usize>());
+        let cost = parts.saturating_mul(texts).saturating_add(texts.saturating_mul(COPYING));
+        match (self.parts.checked_sub(parts), self.comparisons.checked_sub(cost)) {
+            (Some(parts), Some(comparisons)) => *self = Self { parts, comparisons },
+            _ => return false,
+        }
+        true
+    }
 }
 
 /// Into how many parts rules fall.
@@ -233,22 +256,21 @@ fn parts_count(rules: &[PolicyRule]) -> usize {
 /// Puts rules that differ in their verbs alone together.
 fn compact(rules: impl Iterator<Item = PolicyRule>) -> Vec<PolicyRule> {
     let mut whole: Vec<PolicyRule> = Vec::new();
-    let mut places = std::collections::HashMap::new();
+    let (mut places, mut verbs) = (HashMap::new(), HashSet::new());
     for rule in rules {
         let about = rule.single().map(|(group, resource, name)| {
             (group.to_owned(), resource.to_owned(), name.map(str::to_owned))
         });
         let place = about.as_ref().and_then(|about| places.get(about)).copied();
-        if let Some(known) = place.and_then(|at: usize| whole.get_mut(at)) {
-            for verb in rule.verbs {
-                if !has(&known.verbs, &verb) {
-                    known.verbs.push(verb);
-                }
-            }
+        let at = place.unwrap_or(whole.len());
+        let new = rule.verbs.iter().filter(|verb| verbs.insert((at, (*verb).clone())));
+        if let Some(known) = whole.get_mut(at) {
+            known.verbs.extend(new.cloned());
             continue;
         }
+        new.for_each(drop);
         if let Some(about) = about {
-            places.insert(about, whole.len());
+            places.insert(about, at);
         }
         whole.push(rule);
     }
@@ -266,6 +288,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::promptly::promptly;
 
     fn rules(value: impl Into<Value>) -> Vec<PolicyRule> {
         let value = value.into();
@@ -317,9 +340,26 @@ mod tests {
                 json!([{"apiGroups": [""], "resources": texts(resources), "resourceNames": texts(names), "verbs": texts(10)}]),
             )
         };
-        assert!(!are_too_many(&role(100, 3), &role(1_000, 1_000)));
-        assert!(are_too_many(&role(100, 1_000), &[]), "a million parts");
-        assert!(are_too_many(&role(100, 100), &role(1_000, 1_000)), "200 million comparisons");
+        let fits =
+            |wanted: &[PolicyRule], held: &[PolicyRule]| Allowance::default().take(wanted, held);
+        assert!(fits(&role(100, 3), &role(1_000, 1_000)));
+        assert!(!fits(&role(100, 1_000), &[]), "a million parts");
+        assert!(!fits(&role(100, 100), &role(1_000, 1_000)), "200 million comparisons");
+        let mut once = Allowance::default();
+        let times = (0..100).take_while(|_| once.take(&role(100, 3), &role(1_000, 1_000)));
+        assert_eq!(times.count(), 16, "3,000 parts beside 2,010 texts each time");
+    }
+
+    #[test]
+    fn very_many_missing_verbs_are_put_together_promptly() {
+        let verbs: Vec<String> = (0..100_000).map(|n| format!("v{n}")).collect();
+        let wanted = rules(json!([
+            {"apiGroups": [""], "resources": ["pods"], "verbs": verbs},
+            {"apiGroups": [""], "resources": ["pods"], "verbs": ["v7", "v7"]},
+        ]));
+        let missing = promptly(|| Rights::default().missing(&wanted));
+        assert_eq!(missing.len(), 1);
+        assert_eq!(missing[0].verbs.len(), 100_000, "each verb once");
     }
 
     #[test]

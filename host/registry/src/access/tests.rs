@@ -1,13 +1,19 @@
-//! The index against an evaluator that knows no index: every user, verb and resource of a generated world.
+//! The index against an evaluator that knows no index: every user, verb and resource of a generated world. Then what
+//! plugins are granted, and what aggregates.
+
+#![expect(clippy::needless_pass_by_value, reason = "test helpers take what `json!` makes")]
 
 use std::collections::BTreeMap;
 
 use quadrille_kit::{Random as _, SeededRandom};
 use quadrille_object::{Meta, Template};
-use quadrille_store::{Key, Object, Query, Revision, View};
+use quadrille_store::{Key, Object as Stored, Query, Revision, View};
 use serde_json::{Value, json};
 
+use super::escalate::{Grantor, check_plugin};
 use super::*;
+use crate::field::Object;
+use crate::promptly::promptly;
 
 /// The objects of a small world, as JSON.
 #[derive(Clone, Debug, Default)]
@@ -18,9 +24,9 @@ impl View for World {
         Revision(1)
     }
 
-    fn get(&self, key: &Key) -> Option<Arc<Object>> {
+    fn get(&self, key: &Key) -> Option<Arc<Stored>> {
         let object = self.0.get(key)?.as_object()?;
-        Some(Arc::new(Object {
+        Some(Arc::new(Stored {
             key: key.clone(),
             revision: Revision(1),
             meta: Meta::from_object(object),
@@ -28,7 +34,7 @@ impl View for World {
         }))
     }
 
-    fn list(&self, _: &Query) -> Vec<Arc<Object>> {
+    fn list(&self, _: &Query) -> Vec<Arc<Stored>> {
         Vec::new()
     }
 }
@@ -288,4 +294,123 @@ fn a_refusal_says_who_cannot_do_what_where() {
         "deployments.apps \"web\" is forbidden: User \"alice\" cannot get resource \
          \"deployments/scale\" in API group \"apps\" in the namespace \"shop\": RBAC: nothing"
     );
+}
+
+/// A world where `alice` may edit in some namespaces, by one role, and in `own` by another.
+fn edited(namespaces: &[&str]) -> World {
+    let mut world = World::default();
+    let mut put = |resource: &str, namespace: &str, name: &str, mut object: Value| {
+        object["metadata"] = json!({"name": name, "namespace": namespace});
+        world.0.insert(Key::new(GroupResource::new(GROUP, resource), namespace, name), object);
+    };
+    let rules = |verb: &str| json!({"rules": [{"verbs": [verb], "apiGroups": [""], "resources": ["configmaps"]}]});
+    put("clusterroles", "", "edit", rules("*"));
+    put("clusterroles", "", "view", rules("get"));
+    put("roles", "own", "edit", rules("*"));
+    let bound = |kind: &str, name: &str| {
+        let role = json!({"kind": kind, "name": name});
+        json!({"subjects": [{"kind": "User", "name": "alice"}], "roleRef": role})
+    };
+    put("clusterrolebindings", "", "view", bound("ClusterRole", "view"));
+    put("rolebindings", "own", "edit", bound("Role", "edit"));
+    for namespace in namespaces {
+        put("rolebindings", namespace, "edit", bound("ClusterRole", "edit"));
+    }
+    world
+}
+
+/// What is said to somebody who creates a plugin with these grants; nothing when they may.
+fn refusal(world: &World, user: &User, grants: Value) -> String {
+    let access = Access::default();
+    access.follow(world.0.keys(), || world.clone());
+    let is_run = user.name.starts_with("system:plugin:");
+    let groups = if is_run { Arc::default() } else { Arc::clone(&user.groups) };
+    let actor = Actor { user: Arc::clone(&user.name), groups, ..Actor::default() };
+    let resource = GroupResource::new("quadrille.dev", "plugins");
+    let by = Grantor {
+        actor: &actor,
+        view: world,
+        resource: &resource,
+        namespace: "",
+        path_name: "",
+        name: "p",
+    };
+    let plugin: Object = [("spec".to_owned(), json!({"grants": grants}))].into_iter().collect();
+    promptly(|| check_plugin(&access, by, &plugin, None))
+        .err()
+        .map_or_else(String::new, |e| e.message)
+}
+
+fn grant(verbs: impl Into<Value>, namespaces: impl Into<Value>) -> Value {
+    json!({"resource": "configmaps", "verbs": verbs.into(), "namespaces": namespaces.into()})
+}
+
+fn texts(of: &str, count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("{of}{n}")).collect()
+}
+
+#[test]
+fn a_plugin_is_granted_in_each_namespace_what_its_author_has_there() {
+    let alice = User::known("alice", "", &[]);
+    let world = edited(&["bank", "shop"]);
+    let run = User { name: "system:plugin:parent".into(), ..User::default() };
+    let mut with_parent = edited(&[]);
+    let parent = json!({"metadata": {"name": "parent"}, "spec": {"grants": [
+        grant(vec!["get"], Vec::<Value>::new()), grant(vec!["list", "patch"], vec!["bank", "own", "shop"])]}});
+    let key = Key::new(GroupResource::new("quadrille.dev", "plugins"), "", "parent");
+    with_parent.0.insert(key, parent);
+    for (world, user) in [(&world, &alice), (&with_parent, &run)] {
+        let refusal = |grants: Vec<Value>| refusal(world, user, grants.into());
+        assert_eq!(refusal(vec![grant(vec!["list", "patch"], vec!["bank", "own", "shop"])]), "");
+        assert_eq!(refusal(vec![grant(vec!["get"], Vec::<Value>::new())]), "");
+        assert_eq!(
+            refusal(vec![grant(vec!["get"], vec!["elsewhere"]), grant(vec!["list"], vec!["own"])]),
+            ""
+        );
+        let lacks = "Resources:[\"configmaps\"], Verbs:[\"list\"]}";
+        for namespaces in [vec![], vec!["bank", "other"], vec!["zoo"]] {
+            let told = refusal(vec![grant(vec!["get", "list"], namespaces.clone())]);
+            assert!(told.ends_with(lacks), "{namespaces:?}: {told}");
+        }
+        let told =
+            refusal(vec![grant(vec!["get"], vec!["zoo"]), grant(vec!["list"], vec!["own", "zoo"])]);
+        assert!(told.ends_with(lacks), "two grants in one: {told}");
+    }
+}
+
+#[test]
+fn a_plugin_with_very_many_verbs_or_namespaces_is_refused_promptly() {
+    let (alice, world) = (User::known("alice", "", &[]), edited(&["shop"]));
+    let many = [
+        vec![grant(texts("v", 90_000), texts("n", 100_000))],
+        vec![grant(vec!["get"], texts("n", 300_000))],
+        vec![grant(texts("v", 300_000), vec!["shop"])],
+        vec![grant(vec!["get"], vec!["shop"]); 10_000],
+    ];
+    for grants in many {
+        let told = refusal(&world, &alice, grants.into());
+        assert!(
+            told.ends_with("it has too many rules to compare with those of its author"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn what_a_plugin_may_have_is_compared_promptly() {
+    // As many as there may be, where the author has the same in all.
+    let grants = vec![grant(vec!["get"; 64], texts("n", 4_096)); 100];
+    assert_eq!(refusal(&edited(&[]), &User::known("alice", "", &[]), grants.into()), "");
+    // Where the author has something else in each, there is an end to it.
+    let namespaces = texts("n", 2_000);
+    let names: Vec<&str> = namespaces.iter().map(String::as_str).collect();
+    let mut world = edited(&names);
+    for name in &names {
+        let binding =
+            world.0.get_mut(&Key::new(GroupResource::new(GROUP, "rolebindings"), *name, "edit"));
+        binding.expect("bound")["roleRef"] = json!({"kind": "ClusterRole", "name": name});
+    }
+    let grants = vec![grant(vec!["get"; 60], namespaces.clone())];
+    let told = refusal(&world, &User::known("alice", "", &[]), grants.into());
+    assert!(told.ends_with("it has too many rules to compare with those of its author"), "{told}");
 }
