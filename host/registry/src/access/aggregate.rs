@@ -1,5 +1,6 @@
 //! Aggregated cluster roles: their rules are those of the cluster roles that their selectors choose.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Access;
@@ -9,24 +10,26 @@ use super::rule::PolicyRule;
 impl Access {
     /// The aggregated cluster roles whose rules are not what they should be, with the rules they should have.
     pub(super) fn stale(&self) -> Vec<(Arc<str>, Vec<PolicyRule>)> {
-        let books = self.books.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut all = cluster_roles(&books);
+        // Requests wait for the books.
+        let mut all = {
+            let books = self.books.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            cluster_roles(&books)
+        };
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
         let mut stale = Vec::new();
         for (name, role) in &all {
             let Some(selectors) = &role.selectors else { continue };
-            let mut rules: Vec<PolicyRule> = Vec::new();
+            let (mut rules, mut seen, mut taken) = (Vec::new(), HashSet::new(), HashSet::new());
             for selector in selectors {
                 let chosen =
                     all.iter().filter(|(other, of)| other != name && selector.matches(&of.meta));
-                for rule in chosen.flat_map(|(_, of)| &of.rules) {
-                    if !rules.contains(rule) {
-                        rules.push(rule.clone());
-                    }
+                // A role that several selectors choose gives its rules once.
+                for (_, of) in chosen.filter(|(other, _)| taken.insert(other)) {
+                    rules.extend(of.rules.iter().filter(|rule| seen.insert(*rule)));
                 }
             }
-            if rules != role.rules {
-                stale.push((Arc::clone(name), rules));
+            if !rules.iter().copied().eq(&role.rules) {
+                stale.push((Arc::clone(name), rules.into_iter().cloned().collect()));
             }
         }
         stale

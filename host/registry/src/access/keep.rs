@@ -6,6 +6,7 @@
 //! another aggregated role through a first one, so it goes on until nothing is stale, which the length of the longest
 //! chain bounds.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,8 +130,11 @@ impl Registry {
 
     /// Gives the aggregated roles the rules that they should have; false when the store takes none now.
     async fn aggregate(&self) -> bool {
+        // What was refused once is refused in the next round too, until the rules are others.
+        let mut refused: HashMap<Arc<str>, Vec<PolicyRule>> = HashMap::new();
         for _ in 0..ROUNDS_MAX {
-            let stale = self.access().stale();
+            let mut stale = self.access().stale();
+            stale.retain(|(name, rules)| refused.get(name) != Some(rules));
             if stale.is_empty() {
                 return true;
             }
@@ -144,6 +148,7 @@ impl Registry {
                         if status.reason == Reason::ServiceUnavailable {
                             return false;
                         }
+                        refused.insert(name, rules);
                     }
                     Ok(()) | Err(_) => {}
                 }

@@ -414,3 +414,30 @@ fn what_a_plugin_may_have_is_compared_promptly() {
     let told = refusal(&world, &User::known("alice", "", &[]), grants.into());
     assert!(told.ends_with("it has too many rules to compare with those of its author"), "{told}");
 }
+
+#[test]
+fn roles_with_very_many_rules_are_aggregated_promptly() {
+    let mut world = World::default();
+    let mut put = |name: &str, mut object: Value| {
+        object["metadata"] = json!({"name": name, "labels": {"sums": "up"}});
+        world.0.insert(Key::new(GroupResource::new(GROUP, "clusterroles"), "", name), object);
+    };
+    let rule = |name: String| json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"], "resourceNames": [name]});
+    for of in ["a", "b"] {
+        let mut rules: Vec<Value> = texts(of, 20_000).into_iter().map(rule).collect();
+        rules.push(rule("both".to_owned()));
+        put(of, json!({"rules": rules}));
+    }
+    let selector = json!({"matchLabels": {"sums": "up"}});
+    put(
+        "sum",
+        json!({"aggregationRule": {"clusterRoleSelectors": [selector, selector]}, "rules": []}),
+    );
+    let access = Access::default();
+    access.follow(world.0.keys(), || world.clone());
+    let stale = promptly(|| access.stale());
+    assert_eq!(stale.len(), 1);
+    assert_eq!(stale[0].1.len(), 40_001, "what both have, once");
+    let (of_a, of_b) = (&stale[0].1[0], &stale[0].1[20_001]);
+    assert_eq!((&*of_a.resource_names[0], &*of_b.resource_names[0]), ("a0", "b0"), "in order");
+}
