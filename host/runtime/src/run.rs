@@ -84,6 +84,14 @@ impl Shared {
         state.budgets.turn(takes, length, self.clock.monotonic())
     }
 
+    /// Books a turn that is over; answers for how long it was held.
+    fn note_turn(&self, since: Duration, length: Duration) -> Duration {
+        let now = self.clock.monotonic();
+        let held = now.saturating_sub(since).min(length);
+        self.lock().budgets.note_turn(held, now);
+        held
+    }
+
     fn begin(
         &self,
         state: &mut State,
@@ -131,10 +139,14 @@ async fn drive(shared: Arc<Shared>, start: Start) {
     let Some(object) = found.filter(|object| guard.start.version.wants(object)) else {
         guard.leave_slot();
         let seen = if has_left {
-            release::let_go(&shared, &guard.start, &snapshot, turn).await
+            release::let_go(&shared, &guard.start, &snapshot, (turn, length)).await
         } else {
+            drop(turn);
             Ok(snapshot.revision())
         };
+        if let Some(length) = length {
+            guard.turn_held = shared.note_turn(turned, length);
+        }
         guard.end_unwanted(seen);
         return;
     };
@@ -157,8 +169,7 @@ async fn drive(shared: Arc<Shared>, start: Start) {
     guard.leave_slot();
     let mut ended = conclude(&shared, &guard.start, reconciled, reconcile_time, turn).await;
     if turn_length.is_some() {
-        let now = shared.clock.monotonic();
-        shared.lock().budgets.note_turn(now.saturating_sub(turned).min(length), now);
+        shared.note_turn(turned, length);
     }
     ended.seed = request.seed;
     ended.wakes = request.woken_by.iter().map(|woken| RunWake::of(&woken.change)).collect();

@@ -76,7 +76,12 @@ impl Host {
         Self::with(config, quadrille_store::Config::default(), 7).await
     }
 
-    async fn with(of_runtime: Config, store: quadrille_store::Config, seed: u64) -> Self {
+    /// A host whose runtime is set up like this.
+    pub(crate) async fn with(
+        of_runtime: Config,
+        store: quadrille_store::Config,
+        seed: u64,
+    ) -> Self {
         let clock = Arc::new(ManualClock::default());
         let supervisor = Supervisor::default();
         let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);

@@ -25,7 +25,7 @@ pub(super) struct Guard {
     pub(super) start: Start,
     in_slot: bool,
     pub(super) had_turn: bool,
-    /// For how long nobody else could commit while the reconciler was at work.
+    /// For how long nobody else could commit while the reconciler was at work, or its mark was taken away.
     pub(super) turn_held: Duration,
     ended: bool,
 }
@@ -61,8 +61,11 @@ impl Guard {
     pub(super) fn end_unwanted(&mut self, seen: Result<Revision, Bad>) {
         let shared = Arc::clone(&self.shared);
         let (id, taken) = (self.start.id, &self.start.taken);
+        let now = shared.clock.monotonic();
         let mut state = shared.lock();
         if self.start.has_queue(&state) {
+            let spent = Spent { turn: self.turn_held, ..Spent::default() };
+            state.budgets.spend(&self.start.version.spec.plugin, &spent, now);
             match seen {
                 Ok(seen) => {
                     state.last_commit = state.last_commit.max(seen);
@@ -73,11 +76,17 @@ impl Guard {
                     finish(&mut state, id, taken, missed, End::Done);
                 }
                 Err(bad) => {
-                    let now = shared.clock.monotonic();
-                    if let (Bad::Failure(failure), Some(controller)) =
-                        (&bad, state.controllers.get_mut(&id))
-                    {
-                        controller.note_failure(&taken.key, failure, shared.clock.now());
+                    if let Some(controller) = state.controllers.get_mut(&id) {
+                        match &bad {
+                            Bad::Failure(failure) => {
+                                controller.note_failure(&taken.key, failure, shared.clock.now());
+                            }
+                            // The next turn is for as long as this took.
+                            Bad::Conflict(_) => {
+                                controller.lost_run = now.saturating_sub(self.start.started);
+                            }
+                            Bad::Fenced => {}
+                        }
                     }
                     let ended = Ended::bad(bad, self.start.snapshot.revision());
                     self.give_back(&mut state, &ended, Some(Vec::new()), now);
