@@ -3,6 +3,9 @@
 //! It keeps who depends on whom, by the owner's uid, and a set of objects to look at. Looking at one decides from the
 //! newest state alone (a deletion in the background, in the foreground, or with orphans), so that looking twice does no
 //! harm and a restart begins by looking at everything that has an owner.
+//!
+//! An owner that waits for its dependents is looked at again with every batch of them that went. It tells them once that it
+//! waits, and they follow from that alone: what it costs grows with the dependents and not with their square.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -29,6 +32,8 @@ pub(super) struct Collector {
     /// By the owner's uid.
     dependents: BTreeMap<Arc<str>, BTreeSet<Key>>,
     pending: Pending<Key>,
+    /// The owners that are being deleted in the foreground.
+    waiting: BTreeMap<Key, Wait>,
     /// The uids of custom objects that went lately: where their kind went too, nothing else tells of it.
     gone: BTreeSet<Arc<str>>,
     gone_in_order: VecDeque<Arc<str>>,
@@ -49,12 +54,22 @@ enum Owner {
     Waiting,
 }
 
+/// An owner that waits for its dependents.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wait {
+    /// The change that made it wait; revision 0 when it did so at the start.
+    since: Revision,
+    /// Whether every dependent has been pending since, so that none is to be told again.
+    told: bool,
+}
+
 impl Collector {
     pub(super) fn of(snapshot: &Snapshot, catalog: &Catalog) -> Self {
         let (dependents, pending) = (BTreeMap::new(), Pending::default());
         let mut this = Self {
             dependents,
             pending,
+            waiting: BTreeMap::new(),
             gone: BTreeSet::new(),
             gone_in_order: VecDeque::new(),
             unjudged: BTreeSet::new(),
@@ -84,6 +99,7 @@ impl Collector {
         if owners_changed {
             self.unfile(key, &last.meta);
         }
+        self.note_waiting(change, owners_changed);
         if let Some(after) = after {
             self.file(key, &after.meta);
             let is_new = change.before.is_none() && !after.meta.owners.is_empty();
@@ -100,6 +116,7 @@ impl Collector {
         }
         if is_definition(&key.resource) || self.generation != catalog.generation {
             self.generation = catalog.generation;
+            self.waiting.values_mut().for_each(|wait| wait.told = false);
             for unjudged in std::mem::take(&mut self.unjudged) {
                 self.pending.insert(unjudged, change.revision);
             }
@@ -112,13 +129,25 @@ impl Collector {
         }
     }
 
+    /// Keeps in mind whether an object waits for its dependents, and since which change.
+    fn note_waiting(&mut self, change: &Change, owners_changed: bool) {
+        let key = change.key();
+        if !change.after().is_some_and(|after| waits(after)) {
+            self.waiting.remove(key);
+        } else if owners_changed || !change.before.as_ref().is_some_and(|before| waits(before)) {
+            // With other owners it may wait for itself.
+            let fresh = Wait { since: change.revision, told: false };
+            self.waiting.entry(key.clone()).or_insert(fresh).told = false;
+        }
+    }
+
     fn look(&mut self, key: &Key, causes: &[Revision], batch: &mut Batch) {
         let Some(object) = batch.view().get(key) else { return };
         if object.meta.deleted_at.is_some() {
             if has(&object, ORPHAN) {
                 self.orphan(&object, causes, batch);
             } else if has(&object, FOREGROUND) {
-                self.foreground(&object, causes, batch);
+                self.foreground(&object, batch);
             }
             return;
         }
@@ -210,20 +239,25 @@ impl Collector {
     }
 
     /// Its dependents go first; it waits for those that block it.
-    fn foreground(&mut self, object: &Object, causes: &[Revision], batch: &mut Batch) {
-        let dependents = self.dependents_in(object, batch);
-        if !dependents.iter().any(|dependent| blocks(dependent, object)) {
+    fn foreground(&mut self, object: &Object, batch: &mut Batch) {
+        if !self.dependents_of(object, batch).any(|dependent| blocks(&dependent, object)) {
             drop_finalizer(object, FOREGROUND, batch);
             return;
         }
+        let wait = self.waiting.get(&object.key).copied().unwrap_or_default();
+        if wait.told {
+            return;
+        }
+        let dependents = self.dependents_in(object, batch);
         if self.waits_for_itself(object, &dependents, batch) {
             unblock_owners(object, batch);
             return;
         }
         let living = dependents.iter().filter(|dependent| dependent.meta.deleted_at.is_none());
         for dependent in living {
-            self.pending.insert_all(&dependent.key, causes);
+            self.pending.insert(dependent.key.clone(), wait.since);
         }
+        self.waiting.insert(object.key.clone(), Wait { told: true, ..wait });
     }
 
     /// Whether a dependent waits for its own ones, and so for this object, which it would wait for in turn. It is enough
@@ -247,11 +281,16 @@ impl Collector {
     }
 
     /// The dependents of an object, but for those of kinds that nobody can write.
-    fn dependents_in(&self, object: &Object, batch: &Batch) -> Vec<Arc<Object>> {
+    fn dependents_of(&self, object: &Object, batch: &Batch) -> impl Iterator<Item = Arc<Object>> {
         let keys = self.dependents.get(&object.meta.uid).into_iter().flatten();
         let served = |key: &&Key| batch.catalog().by_group_resource(&key.resource).is_some();
         let found = keys.filter(served).filter_map(|key| batch.view().get(key));
-        found.filter(|d| d.meta.owners.iter().any(|o| o.uid == object.meta.uid)).collect()
+        found.filter(|d| d.meta.owners.iter().any(|o| o.uid == object.meta.uid))
+    }
+
+    /// The same, in hand.
+    fn dependents_in(&self, object: &Object, batch: &Batch) -> Vec<Arc<Object>> {
+        self.dependents_of(object, batch).collect()
     }
 
     fn owner_is_gone(&mut self, uid: &Arc<str>, cause: Revision) {
@@ -306,6 +345,9 @@ impl Part for Collector {
     }
 
     fn look_again(&mut self, key: &Key) {
+        if let Some(wait) = self.waiting.get_mut(key) {
+            wait.told = false;
+        }
         self.pending.insert(key.clone(), Revision(0));
     }
 }

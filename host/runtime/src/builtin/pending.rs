@@ -112,6 +112,13 @@ impl<K: Ord + Clone> Pending<K> {
         self.things.is_empty()
     }
 
+    /// How many changes led to one thing at most, but for this one.
+    #[cfg(test)]
+    pub(super) fn most_causes(&self, but: &K) -> usize {
+        let others = self.things.iter().filter(|(thing, _)| *thing != but);
+        others.map(|(_, causes)| causes.len()).max().unwrap_or_default()
+    }
+
     /// The changes that led to all of them.
     pub(super) fn causes(&self) -> impl Iterator<Item = Revision> {
         self.causes.keys().copied()
