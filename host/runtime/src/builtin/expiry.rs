@@ -14,8 +14,9 @@ use super::batch::Batch;
 use super::part::Part;
 use super::refused::Refused;
 
-/// Expired Events wait this long for others, so that a sweep finds more than one.
-const GATHER: Duration = Duration::from_secs(1);
+/// Expired Events wait this long for others, so that a sweep finds more than one. It is measured from when the first was
+/// due, so that it ends whatever else changes meanwhile.
+const GATHER_MICROS: i64 = 1_000_000;
 /// The longest wait for the next sweep; it only bounds how late a jump of the wall clock is seen.
 const WAIT_MAX: Duration = Duration::from_mins(10);
 
@@ -78,8 +79,9 @@ impl Expiry {
             return Duration::ZERO;
         }
         let Some((at, _)) = self.due.first() else { return WAIT_MAX };
-        let micros = u64::try_from(at.0.saturating_sub(now.0)).unwrap_or(0);
-        (Duration::from_micros(micros) + GATHER).min(WAIT_MAX)
+        let gathered = at.0.saturating_add(GATHER_MICROS);
+        let micros = u64::try_from(gathered.saturating_sub(now.0)).unwrap_or(0);
+        Duration::from_micros(micros).min(WAIT_MAX)
     }
 }
 

@@ -279,3 +279,24 @@ async fn events_expire_an_hour_after_their_last_write() {
     assert!(host.get(&key("old")).is_none(), "an hour is over");
     assert!(host.get(&key("renewed")).is_some(), "it was written half an hour ago");
 }
+
+#[tokio::test]
+async fn events_expire_though_something_changes_all_the_time() {
+    let host = Host::new(true).await;
+    let key = Key::new(GroupResource::new("", "events"), "default", "old");
+    let event = json!({"metadata": {"name": "old"}, "involvedObject": {"namespace": "default"}});
+    host.create(&host.resource("", "v1", "Event"), "default", event).await;
+    host.map("beat", json!({})).await;
+    host.settle().await;
+    host.clock.advance(Duration::from_hours(1));
+    for beat in 0..20 {
+        host.patch(&host.maps(), &map_key("beat"), json!({"data": {"n": beat.to_string()}})).await;
+        host.settle().await;
+        host.clock.advance(Duration::from_millis(500));
+        for _ in 0..500 {
+            tokio::task::yield_now().await;
+        }
+        assert!(beat > 0 || host.get(&key).is_some(), "it waits for others");
+    }
+    assert!(host.get(&key).is_none(), "it was due ten seconds ago");
+}
