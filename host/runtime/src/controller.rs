@@ -223,7 +223,7 @@ impl Controller {
     pub(crate) fn note_failure(&mut self, key: &Key, failure: &Failure, at: Timestamp) {
         self.numbers.failures += 1;
         let (kind, message) = (failure.kind(), cut(failure.message()));
-        if self.failed.len() < HALTED_NAMED_MAX {
+        if self.failed.len() < HALTED_NAMED_MAX || self.failed.contains_key(key) {
             self.failed.insert(key.clone(), message.clone());
         }
         self.numbers.last_error = Some(LastError { object: key.clone(), kind, message, at });

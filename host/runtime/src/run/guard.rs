@@ -73,6 +73,9 @@ impl Guard {
                     let missed =
                         state.missed(&ReadSet { at: seen, keys, ..ReadSet::default() }, seen);
                     state.subscriptions.remove(id, &taken.key);
+                    if let Some(controller) = state.controllers.get_mut(&id) {
+                        controller.failed.remove(&taken.key);
+                    }
                     finish(&mut state, id, taken, missed, End::Done);
                 }
                 Err(bad) => {
@@ -297,5 +300,62 @@ fn finish_failed(
     controller.queue.finish(taken, End::Failed(due));
     for change in missed.unwrap_or_default() {
         controller.queue.wake(&taken.key, &change);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{Host, map_key, native, runnable, spec};
+
+    /// A host with a controller that fails for every object; one failed, and has gone or left the selector.
+    async fn failed_once(then: &str) -> Host {
+        let host = Host::new(false).await;
+        let failing =
+            native(|request, _| Err(Failure::Transient(format!("no {}", request.key.name))));
+        host.runtime.add(spec("failing"), failing).expect("new");
+        host.map("a", runnable()).await;
+        host.settle().await;
+        assert_eq!(failed(&host), [("a".to_owned(), "no a".to_owned())]);
+        if then == "goes" {
+            host.delete(&host.maps(), &map_key("a"), None).await;
+        } else {
+            let unlabelled = json!({"metadata": {"labels": {"run": null}}});
+            host.patch(&host.maps(), &map_key("a"), unlabelled).await;
+        }
+        host.settle().await;
+        host
+    }
+
+    fn failed(host: &Host) -> Vec<(String, String)> {
+        let state = host.runtime.shared.lock();
+        let failed = state.controllers.values().flat_map(|controller| &controller.failed);
+        failed.map(|(key, message)| (key.name.as_ref().to_owned(), message.clone())).collect()
+    }
+
+    #[tokio::test]
+    async fn what_failed_and_is_not_run_for_any_longer_is_forgotten() {
+        for then in ["goes", "leaves"] {
+            assert_eq!(failed(&failed_once(then).await), [], "{then}");
+        }
+    }
+
+    #[tokio::test]
+    async fn of_those_that_are_named_the_newest_message_is_kept_however_many_fail() {
+        let host = failed_once("goes").await;
+        let fail = |name: &str, message: &str| {
+            let (failure, mut state) =
+                (Failure::Transient(message.to_owned()), host.runtime.shared.lock());
+            let controller = state.controllers.values_mut().next().expect("there is one");
+            controller.note_failure(&map_key(name), &failure, host.runtime.shared.clock.now());
+        };
+        for number in 0..2_000 {
+            fail(&format!("m{number:04}"), "old");
+        }
+        fail("m0000", "new");
+        let failed = failed(&host);
+        assert_eq!((failed.len(), failed[0].1.as_str()), (1_000, "new"));
     }
 }
