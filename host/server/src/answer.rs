@@ -93,6 +93,9 @@ impl http_body::Body for Body {
     }
 }
 
+/// What stands for the code of an answer that there was nobody to give to.
+pub(crate) const UNANSWERED: u16 = 499;
+
 /// An answer.
 pub(crate) type Answer = Response<Body>;
 

@@ -179,10 +179,10 @@ impl App {
                 let noted = log.begin(&parts, &caller, id.to_str().unwrap_or_default());
                 parts.extensions.insert(noted);
             }
-            let (mut body, label, present) =
-                (body, Label::default(), app.metrics.requests().enter());
+            let mut body = body;
+            let underway = app.metrics.enter(app.clock.as_ref(), begun);
             let asker = (user, turn);
-            let answer = app.respond(&parts, &mut body, &caller, &label, asker).await;
+            let answer = app.respond(&parts, &mut body, &caller, &underway.label, asker).await;
             // Who is known and sends too much is heard out, so that the refusal arrives over HTTP/2 too.
             let too_large = answer.as_ref().is_err_and(|status| status.code == 413);
             if (parts.version < Version::HTTP_2 || too_large) && !body.is_end_stream() {
@@ -195,12 +195,7 @@ impl App {
             if let Some(noted) = audit::of(&parts) {
                 noted.answered(&mut answer, refused.as_ref()).await;
             }
-            app.metrics.count(
-                &label,
-                answer.status().as_u16(),
-                app.clock.monotonic().saturating_sub(begun),
-            );
-            drop(present);
+            underway.answered(answer.status().as_u16());
             finish(&parts, answer, id)
         }))
     }

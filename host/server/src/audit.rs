@@ -3,7 +3,8 @@
 //! While a request is worked on, [`Noted`] gathers what the log wants to know of it: who asked, for what, what came in
 //! and how it was decided. The policy says how much of it is written at which stage. Events go through a bounded
 //! queue to a thread that writes them; a request waits a bounded time for room in it, then its event is dropped and
-//! counted. A host without an audit log has none of this: nothing is gathered.
+//! counted. A request that ends without an answer, because its client went away, has its last event all the same: what it
+//! asked for may have been done. A host without an audit log has none of this: nothing is gathered.
 
 mod event;
 pub mod policy;
@@ -19,7 +20,7 @@ use quadrille_object::Timestamp;
 use quadrille_registry::Status;
 use quadrille_registry::access::{Attributes, Decision, User};
 
-use crate::answer::{Answer, Body};
+use crate::answer::{Answer, Body, UNANSWERED};
 use crate::app::{Caller, user_agent};
 use crate::impersonation::Acted;
 use event::{Draft, ObjectRef};
@@ -73,7 +74,8 @@ impl AuditLog {
             received: self.clock.now(),
             ..Draft::default()
         };
-        let notes = Notes { draft, verdict: Verdict::default(), is_long: false };
+        let (verdict, is_long, is_open) = (Verdict::default(), false, false);
+        let notes = Notes { draft, verdict, is_long, is_open };
         Arc::new(Noted { log: Arc::clone(self), notes: Mutex::new(notes) })
     }
 }
@@ -90,6 +92,8 @@ struct Notes {
     draft: Draft,
     verdict: Verdict,
     is_long: bool,
+    /// Whether it is known what is asked for, and the last event is still to come.
+    is_open: bool,
 }
 
 impl Notes {
@@ -125,6 +129,7 @@ impl Noted {
             asked.verb.clone_into(&mut notes.draft.verb);
             notes.draft.object = asked.resource.map(|of| ObjectRef::of(&of));
             notes.is_long = asked.verb == "watch";
+            notes.is_open = true;
             notes.event(Stage::RequestReceived, notes.draft.received)
         };
         if let Some(event) = event {
@@ -184,9 +189,9 @@ impl Noted {
         if let Some(event) = event {
             self.send(event).await;
         }
+        self.notes().is_open = follows;
         if follows {
-            let end = End(Arc::clone(self));
-            answer.body_mut().keep_until_end(Box::new(end));
+            answer.body_mut().keep_until_end(Box::new(Arc::clone(self)));
         }
     }
 
@@ -199,17 +204,23 @@ impl Noted {
     }
 }
 
-/// The end of a watch.
-struct End(Arc<Noted>);
-
-impl Drop for End {
+/// The last event of whatever has had none yet: of a watch that ends, and of a request that is dropped before its answer.
+impl Drop for Noted {
     fn drop(&mut self) {
-        let now = self.0.log.clock.now();
-        let event = self.0.notes().event(Stage::ResponseComplete, now);
-        if let Some(event) = event
-            && self.0.log.sink.offer(event).is_err()
-        {
-            self.0.log.sink.count_dropped();
+        let notes = self.notes.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if !notes.is_open {
+            return;
+        }
+        let mut stage = Stage::ResponseComplete;
+        if std::thread::panicking() {
+            stage = Stage::Panic;
+            notes.draft.fail(500, "the server failed while it worked on the request");
+        } else if notes.draft.code == 0 {
+            notes.draft.fail(UNANSWERED, "the client did not wait for the answer");
+        }
+        let event = notes.event(stage, self.log.clock.now());
+        if event.is_some_and(|event| self.log.sink.offer(event).is_err()) {
+            self.log.sink.count_dropped();
         }
     }
 }

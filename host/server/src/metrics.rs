@@ -10,7 +10,10 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use quadrille_kit::Clock;
 use quadrille_registry::Resource;
+
+use crate::answer::UNANSWERED;
 
 /// The verbs as the metrics name them, by those of requests.
 const VERBS: [(&str, &str); 9] = [
@@ -25,9 +28,9 @@ const VERBS: [(&str, &str); 9] = [
     ("", "OTHER"),
 ];
 /// The codes that are told apart; others count as the last.
-const CODES: [u16; 22] = [
-    200, 201, 202, 101, 304, 400, 401, 403, 404, 405, 406, 409, 410, 413, 415, 422, 429, 500, 503,
-    504, 301, 0,
+const CODES: [u16; 23] = [
+    200, 201, 202, 101, 304, 400, 401, 403, 404, 405, 406, 409, 410, 413, 415, 422, 429,
+    UNANSWERED, 500, 503, 504, 301, 0,
 ];
 /// The ends of the buckets of durations, in microseconds.
 const BUCKETS: [u64; 12] = [
@@ -44,6 +47,32 @@ impl Label {
     /// Says what the request is; the first word counts.
     pub(crate) fn set(&self, verb: &'static str, resource: Option<&Arc<Resource>>) {
         self.0.get_or_init(|| (verb, resource.map(Arc::clone)));
+    }
+}
+
+/// A request that is being answered. It is counted when it ends, answered or not.
+#[derive(Debug)]
+pub(crate) struct Underway<'a> {
+    metrics: &'a Metrics,
+    clock: &'a dyn Clock,
+    begun: Duration,
+    code: u16,
+    /// What it is.
+    pub(crate) label: Label,
+    _present: Present,
+}
+
+impl Underway<'_> {
+    /// It ends with an answer.
+    pub(crate) fn answered(mut self, code: u16) {
+        self.code = code;
+    }
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        let took = self.clock.monotonic().saturating_sub(self.begun);
+        self.metrics.count(&self.label, self.code, took);
     }
 }
 
@@ -96,9 +125,10 @@ impl Drop for Present {
 }
 
 impl Metrics {
-    /// Requests that are being answered; a long answer counts until it begins.
-    pub(crate) fn requests(&self) -> &Gauge {
-        &self.requests
+    /// A request begins to be worked on that came at `begun`; a long answer counts until it begins.
+    pub(crate) fn enter<'a>(&'a self, clock: &'a dyn Clock, begun: Duration) -> Underway<'a> {
+        let (label, present) = (Label::default(), self.requests.enter());
+        Underway { metrics: self, clock, begun, code: UNANSWERED, label, _present: present }
     }
 
     /// Counts a watch of a resource as open, until it is dropped.
@@ -115,15 +145,14 @@ impl Metrics {
         watches > 0
     }
 
-    /// Counts a request that was answered.
-    pub(crate) fn count(&self, label: &Label, code: u16, took: Duration) {
+    fn count(&self, label: &Label, code: u16, took: Duration) {
         match label.0.get() {
             Some((verb, resource)) => self.count_of(verb, resource.as_deref(), code, took),
             None => self.count_of("", None, code, took),
         }
     }
 
-    /// The same for one whose verb and resource are at hand.
+    /// Counts a request that has ended.
     pub(crate) fn count_of(
         &self,
         verb: &str,

@@ -12,6 +12,7 @@ use http::{Method, StatusCode};
 use quadrille_kit::{Clock, ManualClock, SystemClock};
 use quadrille_server::{AuditConfig, Limits, Parts, Policy, identity};
 use serde_json::{Value, json};
+use support::hook::{Hook, Reply};
 use support::{Client, Host, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -332,24 +333,23 @@ fn be_greedy(host: &Arc<Host>, served: &Arc<AtomicUsize>, refused: &Arc<AtomicUs
     });
 }
 
+/// A host with an audit log of two files at most.
+async fn audited(path: &std::path::Path, policy: &str) -> Host {
+    let policy = Policy::parse(policy).expect("a policy");
+    let audit = AuditConfig { path: path.to_owned(), policy, bytes_max: 1 << 20, files_max: 2 };
+    let logged = |parts: &mut Parts, _: &identity::PemPair| parts.audit = Some(audit);
+    let clock = Arc::new(SystemClock::default());
+    Host::bootstrapped(Limits::default(), clock, logged).await
+}
+
 #[tokio::test]
 async fn the_audit_log_says_who_did_what() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("audit.log");
-    let policy = Policy::parse(
-        "{apiVersion: audit.k8s.io/v1, kind: Policy, omitStages: [RequestReceived], omitManagedFields: true, rules: [\
+    let policy = "{apiVersion: audit.k8s.io/v1, kind: Policy, omitStages: [RequestReceived], omitManagedFields: true, rules: [\
          {level: RequestResponse, resources: [{group: \"\", resources: [configmaps]}]}, \
-         {level: None, userGroups: [\"system:masters\"]}, {level: Metadata}]}",
-    );
-    let audit = AuditConfig {
-        path: path.clone(),
-        policy: policy.expect("a policy"),
-        bytes_max: 1 << 20,
-        files_max: 2,
-    };
-    let logged = |parts: &mut Parts, _: &identity::PemPair| parts.audit = Some(audit);
-    let clock = Arc::new(SystemClock::default());
-    let host = Host::bootstrapped(Limits::default(), clock, logged).await;
+         {level: None, userGroups: [\"system:masters\"]}, {level: Metadata}]}";
+    let host = audited(&path, policy).await;
     let client = host.client().await;
     create(&client, MAPS, json!({"metadata": {"name": "m"}, "data": {"k": "v"}})).await;
     client.ask(Method::GET, &format!("{MAPS}/m"), &[ADMIN, ("impersonate-user", "zoe")], "").await;
@@ -373,6 +373,77 @@ async fn the_audit_log_says_who_did_what() {
     assert_eq!(unknown["responseStatus"]["code"], 401);
     assert_eq!((&forbidden["requestURI"], &forbidden["verb"]), (&json!("/metrics"), &json!("get")));
     assert_eq!(forbidden["annotations"]["authorization.k8s.io/decision"], "forbid");
+}
+
+/// A webhook that consents to the deletion of everything but `held`, of which it never says anything.
+async fn holding_hook(host: &Host, client: &Client) -> Hook {
+    let answer = |_: &str, review: &Value| match review.pointer("/request/name") {
+        Some(name) if name == "held" => Reply::Never,
+        _ => Reply::Json(json!({
+            "kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1",
+            "response": {"uid": review["request"]["uid"], "allowed": true},
+        })),
+    };
+    let hook = Hook::start(host, Arc::new(answer)).await;
+    let webhook = json!({
+        "name": "hold.hook.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+        "timeoutSeconds": 30,
+        "clientConfig": {
+            "url": format!("https://127.0.0.1:{}/", hook.port), "caBundle": hook.ca_bundle,
+        },
+        "rules": [{
+            "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"],
+            "operations": ["DELETE"],
+        }],
+    });
+    let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+    create(client, path, json!({"metadata": {"name": "hold"}, "webhooks": [webhook]})).await;
+    hook
+}
+
+#[tokio::test]
+async fn a_write_whose_client_does_not_wait_for_the_answer_has_its_line_and_is_counted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("audit.log");
+    let policy = "{apiVersion: audit.k8s.io/v1, kind: Policy, omitStages: [RequestReceived], rules: [\
+         {level: Metadata, verbs: [deletecollection]}]}";
+    let host = audited(&path, policy).await;
+    let client = host.client().await;
+    for name in ["gone", "held"] {
+        create(&client, MAPS, json!({"metadata": {"name": name}})).await;
+    }
+    let hook = holding_hook(&host, &client).await;
+    let clock = SystemClock::default();
+    let half_done = async {
+        let gone = format!("{MAPS}/gone");
+        let is_held = || hook.asked().iter().any(|review| review["request"]["name"] == "held");
+        while !is_held()
+            || client.ask(Method::GET, &gone, &[ADMIN], "").await.0 != StatusCode::NOT_FOUND
+        {
+            clock.sleep(Duration::from_millis(5)).await;
+        }
+    };
+    // Whoever drops the call resets its stream.
+    tokio::select! {
+        answer = client.ask(Method::DELETE, MAPS, &[ADMIN], "") => panic!("answered: {answer:?}"),
+        () = within(half_done) => {}
+    }
+    let lines = until_lines(&path, 1).await;
+    let [line] = lines.as_slice() else { panic!("{lines:#?}") };
+    assert_eq!(line["stage"], "ResponseComplete");
+    assert_eq!(
+        (&line["verb"], &line["user"]["username"]),
+        (&json!("deletecollection"), &json!("admin"))
+    );
+    assert_eq!(
+        (&line["responseStatus"]["code"], &line["responseStatus"]["status"]),
+        (&json!(499), &json!("Failure"))
+    );
+    assert_eq!(line["annotations"]["authorization.k8s.io/decision"], "allow");
+    let (_, metrics) = client.ask(Method::GET, "/metrics", &[ADMIN], "").await;
+    let metrics = metrics.as_str().expect("text");
+    let counted = |line: &&str| line.contains("DELETECOLLECTION") && line.contains("499");
+    assert!(metrics.lines().any(|line| counted(&line)), "{metrics}");
 }
 
 /// The lines of a log, once there are as many.

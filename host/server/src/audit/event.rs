@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quadrille_object::{Timestamp, decode, protobuf};
-use quadrille_registry::Status;
 use quadrille_registry::access::{ResourceAttributes, User};
+use quadrille_registry::{Reason, Status};
 use serde_json::{Map, Value, json};
 
 use super::policy::{Level, Stage};
@@ -61,6 +61,13 @@ impl ObjectRef {
 impl Draft {
     pub(super) fn annotate(&mut self, key: &str, value: &str) {
         self.annotations.insert(key.to_owned(), value.into());
+    }
+
+    /// It ends without an answer: nobody is told what has been done of it.
+    pub(super) fn fail(&mut self, code: u16, why: &str) {
+        let message = format!("{why}; what it asked for may have been done");
+        self.code = code;
+        self.status = Some(Box::new(Status::new(Reason::Unknown, message).with_code(code)));
     }
 
     /// The event's line, without the line's end.

@@ -43,7 +43,7 @@ pub(crate) enum Stage {
     ResponseStarted,
     /// The answer is there.
     ResponseComplete,
-    /// Something is broken; never written, as a panic ends the connection.
+    /// Something is broken: there is no answer.
     Panic,
 }
 
