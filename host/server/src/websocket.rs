@@ -41,6 +41,8 @@ const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const BASE64: &str = "base64.binary.k8s.io";
 /// A sub-protocol that is a token in base64.
 const BEARER: &str = "base64url.bearer.authorization.k8s.io.";
+/// Credentials that are nobody's: tokens are text, and this is none.
+const NO_TOKEN: &[u8] = b"Bearer \xff";
 
 /// Where a request leaves what its connection shall become.
 #[derive(Clone, Default)]
@@ -103,9 +105,12 @@ pub(crate) fn take_token(headers: &mut HeaderMap) {
         Ok(rest) if !rest.is_empty() => headers.insert(SEC_WEBSOCKET_PROTOCOL, rest),
         _ => headers.remove(SEC_WEBSOCKET_PROTOCOL),
     };
-    // A token that cannot be read must not turn the client into nobody: it is refused like any other wrong one.
-    let bearer = format!("Bearer {}", token.unwrap_or_default());
-    let bearer = HeaderValue::from_str(&bearer).unwrap_or(HeaderValue::from_static("Bearer -"));
+    // A token that cannot be read, or is none, must not turn the client into nobody: it is refused like any other wrong one.
+    let token = token.filter(|token| !token.trim().is_empty());
+    let bearer = token.and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
+    let bearer = bearer.unwrap_or_else(|| {
+        HeaderValue::from_bytes(NO_TOKEN).expect("visible characters and bytes above them")
+    });
     if !headers.contains_key(AUTHORIZATION) {
         headers.insert(AUTHORIZATION, bearer);
     }
@@ -261,13 +266,13 @@ mod tests {
         take_token(&mut headers);
         assert_eq!(headers[AUTHORIZATION], "Bearer admin");
         assert_eq!(headers[SEC_WEBSOCKET_PROTOCOL], "base64.binary.k8s.io");
-        headers.insert(
-            SEC_WEBSOCKET_PROTOCOL,
-            HeaderValue::from_static("base64url.bearer.authorization.k8s.io.!"),
-        );
-        headers.remove(AUTHORIZATION);
-        take_token(&mut headers);
-        assert_eq!(headers[AUTHORIZATION], "Bearer ");
-        assert!(!headers.contains_key(SEC_WEBSOCKET_PROTOCOL));
+        for unread in ["!", "", "IA", "Cg", "_w"] {
+            let protocol = HeaderValue::try_from(format!("{BEARER}{unread}")).expect("a value");
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+            headers.remove(AUTHORIZATION);
+            take_token(&mut headers);
+            assert_eq!(headers[AUTHORIZATION].as_bytes(), NO_TOKEN, "{unread:?}");
+            assert!(!headers.contains_key(SEC_WEBSOCKET_PROTOCOL));
+        }
     }
 }

@@ -157,9 +157,17 @@ async fn a_websocket_without_protocols_carries_plain_json_and_hears_what_it_brea
     // What is not masked breaks the protocol.
     socket.write_all(&[0x81, 0x01, b'x']).await.expect("sends");
     assert_eq!(message(&mut socket).await, (8, 1002_u16.to_be_bytes().to_vec()));
+    let unread = |token: &str| {
+        let protocol = format!("base64url.bearer.authorization.k8s.io.{token}");
+        format!("Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: {protocol}\r\n")
+    };
     for (headers, code) in [
         (format!("Sec-WebSocket-Version: 8\r\nAuthorization: Bearer {ADMIN}\r\n"), "400"),
         ("Sec-WebSocket-Version: 13\r\nAuthorization: Bearer wrong\r\n".to_owned(), "401"),
+        // A token that cannot be read is a wrong one; it makes nobody anonymous.
+        (unread("!"), "401"),
+        (unread(""), "401"),
+        (unread("IA"), "401"),
     ] {
         let mut socket = host.tls(b"http/1.1").await;
         assert!(shake(&mut socket, &headers).await.starts_with(&format!("http/1.1 {code} ")));
