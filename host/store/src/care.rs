@@ -158,7 +158,7 @@ fn look_into(engine: &WalEngine, found: &mut Checkup) -> Result<(), EngineError>
                     found.tell(format!("revision {revision} is indexed under another key"));
                 }
                 last = key;
-                if let Err(error) = Meta::parse(parts.value) {
+                if let Err(error) = Meta::parse_stored(parts.value) {
                     found
                         .tell(format!("the object of revision {revision} cannot be read: {error}"));
                 }
