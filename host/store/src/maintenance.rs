@@ -3,8 +3,9 @@
 //! # Protocol
 //! One thread. When enough was committed, or once a second, it checkpoints, then compacts in bounded steps
 //! until the history is within its budget. A step is one engine transaction of at most [`STEPS_MAX`] changes,
-//! so a commit that meets one waits for milliseconds, not for the whole of it. `oldest` moves on only after a
-//! step is durable. After a refused commit it also asks the engine, once a
+//! so a commit that meets one waits for milliseconds, not for the whole of it. `oldest` moves on just before a
+//! step is durable: nobody may miss what it removes and be told that it is damaged. A step that then fails leaves it there,
+//! and the next one starts where it failed. After a refused commit it also asks the engine, once a
 //! second, whether it works again. A failed step is logged and tried again later; nothing depends on it but space.
 
 use std::time::Duration;

@@ -9,12 +9,13 @@ use std::io;
 use super::FILE;
 use super::pages::{PAGE_BYTES, place};
 use crate::disk::Disk;
+use crate::group::TXN_BYTES_MAX;
 
 /// Rows in a page: more would be shorter than their ends.
 const ROWS_MAX: usize = PAGE_BYTES / 8;
 
-/// The longest run of pages that one leaf is looked for in: a row is at most about eight megabytes.
-const LEAF_BYTES_MAX: usize = 16 << 20;
+/// The longest run of pages that one leaf is looked for in: a row has at most a transaction's bytes, and a key.
+const LEAF_BYTES_MAX: usize = TXN_BYTES_MAX + (1 << 20);
 
 /// A row: key and value.
 pub(crate) type Row<'a> = (&'a [u8], &'a [u8]);
