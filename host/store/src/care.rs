@@ -7,7 +7,7 @@
 //! resumes a watch from before is told `Expired` and lists anew, and no resourceVersion is ever used twice.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use std::sync::Arc;
 use quadrille_kit::{Random, SystemRandom};
 use quadrille_object::{Meta, Timestamp};
 
+use self::names::{beside, discard, settle};
 use crate::backup::{self, Backup, BackupError, BackupHead, Saved};
 use crate::disk::shadow::Shadow;
 use crate::disk::{Directory, Disk};
@@ -27,8 +28,12 @@ use crate::open;
 use crate::record;
 use crate::store::{OpenError, open_error};
 
+mod names;
 mod salvage;
+#[cfg(test)]
+mod tests;
 
+pub(crate) use names::has_store;
 pub use salvage::{Repaired, repair};
 
 /// Records looked at in one go.
@@ -113,9 +118,16 @@ pub fn check(dir: &Path) -> Result<Checkup, OpenError> {
 /// # Errors
 /// As [`check`].
 pub fn check_on(disk: Arc<dyn Disk>, dir: &Path) -> Result<Checkup, OpenError> {
+    check_with(disk, dir, &files::open)
+}
+
+/// Opens a store's files on a shadow.
+type Opener<'a> = &'a dyn Fn(&Arc<dyn Disk>) -> Result<WalEngine, EngineError>;
+
+fn check_with(disk: Arc<dyn Disk>, dir: &Path, opener: Opener<'_>) -> Result<Checkup, OpenError> {
     let shadow: Arc<dyn Disk> = Arc::new(Shadow::new(disk));
     let mut found = Checkup::default();
-    let looked = catch_unwind(AssertUnwindSafe(|| look(&shadow, &mut found)));
+    let looked = catch_unwind(AssertUnwindSafe(|| look(&shadow, opener, &mut found)));
     match looked {
         Ok(Ok(())) => {}
         Ok(Err(EngineError::Corrupt(what))) => found.tell(what),
@@ -133,8 +145,12 @@ impl Checkup {
     }
 }
 
-fn look(shadow: &Arc<dyn Disk>, found: &mut Checkup) -> Result<(), EngineError> {
-    let engine = files::open(shadow)?;
+fn look(
+    shadow: &Arc<dyn Disk>,
+    opener: Opener<'_>,
+    found: &mut Checkup,
+) -> Result<(), EngineError> {
+    let engine = opener(shadow)?;
     let looked = look_into(&engine, found);
     if looked.is_ok() && found.problems.is_empty() && !engine.below().verify()? {
         found.tell("the engine's lists of free pages do not match its trees".to_owned());
@@ -241,11 +257,12 @@ pub struct Restored {
 /// # Errors
 /// When there is a store, the backup is not whole, or the disk fails. Nothing is left of it then.
 pub fn restore(source: &mut impl Read, dir: &Path, now: Timestamp) -> Result<Restored, CareError> {
+    let dir = &names::real(dir).map_err(|source| failed("find", dir, source))?;
     let is_empty = !dir.exists() || fs::read_dir(dir).is_ok_and(|mut files| files.next().is_none());
     if !is_empty {
         return Err(CareError::Exists { path: dir.to_owned() });
     }
-    let beside = beside(dir, "restoring");
+    let beside = beside(dir, names::RESTORING);
     let made = make_beside(&beside, |new| {
         let mut batch = Vec::new();
         let head = backup::read(source, |_, saved| {
@@ -257,12 +274,9 @@ pub fn restore(source: &mut impl Read, dir: &Path, now: Timestamp) -> Result<Res
         new.begin_at(revision)?;
         Ok(Restored { head, revision })
     });
-    let restored = made.inspect_err(|_| discard(&beside))?;
-    if dir.exists() {
-        fs::remove_dir(dir).map_err(|source| failed("replace", dir, source))?;
-    }
-    settle(&beside, dir)?;
-    Ok(restored)
+    // An empty directory of the name gives way by the same step.
+    let settled = made.and_then(|restored| settle(&beside, dir).map(|()| restored));
+    settled.inspect_err(|_| discard(&beside))
 }
 
 /// The most changes that a store is taken to have had since a backup: what it can do without a pause for decades. A backup
@@ -315,29 +329,6 @@ fn make_beside<T>(
     files::make(disk.as_ref(), SystemRandom::default().next_u64()).map_err(told)?;
     let new = New { engine: RedbEngine::open(&disk).map_err(told)?, path: path.to_owned() };
     fill(&new)
-}
-
-/// Takes away what an attempt left.
-fn discard(path: &Path) {
-    if let Err(error) = fs::remove_dir_all(path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::warn!(path = %path.display(), %error, "what is left of an attempt stays");
-    }
-}
-
-/// Gives a directory its name, durably.
-fn settle(from: &Path, to: &Path) -> Result<(), CareError> {
-    fs::rename(from, to).map_err(|source| failed("move to", to, source))?;
-    let parent = to.canonicalize().ok().and_then(|to| to.parent().map(Path::to_owned));
-    let synced = parent.map_or(Ok(()), |parent| File::open(parent)?.sync_all());
-    synced.map_err(|source| failed("flush", to, source))
-}
-
-fn beside(dir: &Path, what: &str) -> PathBuf {
-    let mut name = dir.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{what}"));
-    dir.with_file_name(name)
 }
 
 fn failed(act: &'static str, path: &Path, source: io::Error) -> CareError {

@@ -82,6 +82,13 @@ impl Directory {
         Ok(Self(path.to_owned()))
     }
 
+    /// Opens one that exists, and closes it to everybody but its owner.
+    pub(crate) fn open_private(path: &Path) -> io::Result<Self> {
+        let opened = Self::open(path)?;
+        close(path)?;
+        Ok(opened)
+    }
+
     /// Opens one that exists.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         if !std::fs::metadata(path)?.is_dir() {
@@ -98,6 +105,10 @@ impl Directory {
 /// When it cannot be made.
 pub fn make_private(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    close(path)
+}
+
+fn close(path: &Path) -> io::Result<()> {
     let mode = std::fs::metadata(path)?.permissions().mode();
     if mode & 0o077 != 0
         && let Err(error) = std::fs::set_permissions(path, Permissions::from_mode(mode & !0o077))

@@ -21,7 +21,7 @@ use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::stream::Stream;
 use crate::txn::{CommitError, Committed, Txn};
-use crate::{history, maintenance, open};
+use crate::{care, history, maintenance, open};
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -88,6 +88,20 @@ pub enum OpenError {
     InUse {
         /// The file.
         path: PathBuf,
+    },
+    /// A repair or a restore was killed before the store had its name.
+    #[error(
+        "there is no store {path}, and {left} is there: a {what} was interrupted. {then};          or move {left} away, to begin with an empty store"
+    )]
+    Unfinished {
+        /// The directory.
+        path: PathBuf,
+        /// What was interrupted.
+        what: &'static str,
+        /// What it left.
+        left: PathBuf,
+        /// What to do.
+        then: &'static str,
     },
     /// A newer version of this program has written it.
     #[error(
@@ -378,7 +392,8 @@ fn start(
 }
 
 fn directory(dir: &Path) -> Result<Arc<dyn Disk>, OpenError> {
-    let opened = Directory::open_or_make(dir);
+    let is_there = care::has_store(dir)?;
+    let opened = if is_there { Directory::open_private(dir) } else { Directory::open_or_make(dir) };
     let opened = opened.map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
     Ok(Arc::new(opened))
 }

@@ -83,3 +83,84 @@ fn a_store_with_metadata_that_an_earlier_version_let_in_is_whole() {
     assert!(matches!(repaired, Err(CareError::Whole { .. })), "{repaired:?}");
 }
 
+/// The names in a directory, in order.
+fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).expect("readable");
+    let names = entries.map(|entry| entry.expect("readable").file_name());
+    let mut names: Vec<_> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_start_after_an_interrupted_repair_makes_no_empty_store() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (at, repaired) = (dir.path().join("store"), dir.path().join("store.repaired"));
+    run(async {
+        let store = open(&at).await.expect("opens");
+        commit(&store, vec![put("kept", "here")]).await;
+        store.close().await;
+        // As a repair leaves it that is killed between its last two steps.
+        std::fs::create_dir(dir.path().join("store.damaged-1")).expect("made");
+        std::fs::rename(&at, &repaired).expect("moved");
+        let refused = open(&at).await.expect_err("there is a store, and not here");
+        let told = workload::chain(&refused);
+        assert!(told.contains("repair was interrupted"), "{told}");
+        assert!(told.contains("store.repaired"), "{told}");
+        assert_eq!(names(dir.path()), ["store.damaged-1", "store.repaired"], "nothing is made");
+        std::fs::rename(&repaired, &at).expect("moved");
+        let store = open(&at).await.expect("opens");
+        assert_eq!(data(&store, "kept").as_deref(), Some("here"));
+        store.close().await;
+    });
+}
+
+#[test]
+fn a_start_after_an_interrupted_restore_makes_no_empty_store() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (from, at) = (dir.path().join("from"), dir.path().join("store"));
+    run(async {
+        let store = open(&from).await.expect("opens");
+        commit(&store, vec![put("kept", "here")]).await;
+        let backup: Vec<u8> = store.backup().flat_map(|piece| piece.to_vec()).collect();
+        store.close().await;
+        std::fs::create_dir(dir.path().join("store.restoring")).expect("made");
+        let refused = open(&at).await.expect_err("a store was about to be");
+        let told = workload::chain(&refused);
+        assert!(told.contains("restore was interrupted"), "{told}");
+        care::restore(&mut &backup[..], &at, NOW).expect("restores");
+        let store = open(&at).await.expect("opens");
+        assert_eq!(data(&store, "kept").as_deref(), Some("here"));
+        store.close().await;
+    });
+    assert_eq!(names(dir.path()), ["from", "store"], "nothing else is left");
+}
+
+#[test]
+fn a_repair_works_however_the_store_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = dir.path().join("store");
+    run(async {
+        let store = open(&at).await.expect("opens");
+        commit(&store, vec![put("kept", "here")]).await;
+        store.close().await;
+    });
+    damage(&at);
+    std::fs::create_dir(at.join("inside")).expect("made");
+    let done = care::repair(&at.join("inside").join(".."), NOW).expect("repairs");
+    assert_eq!(names(dir.path()), ["store", "store.damaged-1"]);
+    assert!(done.kept_at.ends_with("store.damaged-1") && done.kept_at.is_absolute());
+    // By a link it stays on the disk that it lies on, and is there by the link.
+    let linked = tempfile::tempdir().expect("a directory");
+    let link = linked.path().join("store");
+    std::os::unix::fs::symlink(&at, &link).expect("linked");
+    damage(&at);
+    care::repair(&link, NOW).expect("repairs");
+    assert_eq!(names(linked.path()), ["store"]);
+    assert_eq!(names(dir.path()), ["store", "store.damaged-1", "store.damaged-2"]);
+    run(async {
+        let store = open(&link).await.expect("opens");
+        assert_eq!(data(&store, "kept").as_deref(), Some("here"));
+        store.close().await;
+    });
+}

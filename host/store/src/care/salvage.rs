@@ -16,7 +16,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quadrille_object::Timestamp;
 
-use super::{BATCH, CareError, ahead, beside, check, directory, failed, make_beside, settle};
+use super::names::{self, beside, discard};
+use super::{BATCH, CareError, ahead, check_with, directory, failed, make_beside};
 use crate::backup::Saved;
 use crate::change::ChangeKind;
 use crate::disk::Disk;
@@ -24,9 +25,10 @@ use crate::disk::shadow::Shadow;
 use crate::engine::redb::{FILE, RedbEngine, leaves};
 use crate::engine::state::State;
 use crate::engine::wal::replayable;
-use crate::engine::{Engine, Entry};
+use crate::engine::{Engine, Entry, files};
 use crate::key::Revision;
 use crate::record::{self, IndexEntry};
+use crate::store::{OpenError, open_error};
 
 /// How many keys are named.
 const NAMED_MAX: usize = 20;
@@ -68,10 +70,27 @@ struct Found {
 /// # Errors
 /// When it is whole, in use, or nothing of it can be read. It is as it was then.
 pub fn repair(dir: &Path, now: Timestamp) -> Result<Repaired, CareError> {
-    if check(dir)?.problems.is_empty() {
+    // By its own name: something is to lie beside it, and a link to it goes on leading to it.
+    let real = dir.canonicalize();
+    let real = real.map_err(|source| OpenError::Io { path: dir.to_owned(), source })?;
+    repair_on(&directory(&real)?, &real, now)
+}
+
+/// The same on a disk that shows the directory.
+pub(super) fn repair_on(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    now: Timestamp,
+) -> Result<Repaired, CareError> {
+    let opened = |error| open_error(dir.to_owned(), error);
+    // Held to the end: who opened the store meanwhile would go on in the files that are moved away.
+    let held = files::hold(disk.as_ref()).map_err(opened)?;
+    let checked =
+        check_with(Arc::clone(disk), dir, &|shadow| files::open_locked(shadow, held.clone()))?;
+    if checked.problems.is_empty() {
         return Err(CareError::Whole { path: dir.to_owned() });
     }
-    let shadow: Arc<dyn Disk> = Arc::new(Shadow::new(directory(dir)?));
+    let shadow: Arc<dyn Disk> = Arc::new(Shadow::new(Arc::clone(disk)));
     let found = find(&shadow, dir)?;
     if found.records.is_empty() && found.log.is_empty() {
         return Err(CareError::Nothing { path: dir.to_owned() });
@@ -79,22 +98,17 @@ pub fn repair(dir: &Path, now: Timestamp) -> Result<Repaired, CareError> {
     let mut done = Repaired { revision: ahead(found.newest, found.at, now), ..Repaired::default() };
     let kept = decide(&shadow, &found, &mut done);
     done.objects = kept.len() as u64;
-    let new = beside(dir, "repairing");
-    make_beside(&new, |new| {
+    let new = beside(dir, names::REPAIRING);
+    let made = make_beside(&new, |new| {
         for batch in kept.chunks(BATCH) {
             new.put(batch.to_vec())?;
         }
         new.begin_at(done.revision)
-    })?;
-    done.kept_at = free_name(dir);
-    std::fs::rename(dir, &done.kept_at).map_err(|source| failed("move away", dir, source))?;
-    settle(&new, dir)?;
+    });
+    let replaced = made.and_then(|()| names::replace(&new, dir));
+    done.kept_at = replaced.inspect_err(|_| discard(&new))?;
+    drop(held);
     Ok(done)
-}
-
-fn free_name(dir: &Path) -> PathBuf {
-    let names = (1..).map(|n: u32| beside(dir, &format!("damaged-{n}")));
-    names.into_iter().find(|name| !name.exists()).unwrap_or_else(|| beside(dir, "damaged"))
 }
 
 fn find(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Found, CareError> {
@@ -128,7 +142,9 @@ impl Found {
             self.newest = self.newest.max(entry.revision);
             return;
         }
-        let Ok(revision) = key.try_into().map(u64::from_le_bytes) else { return };
+        let Ok(revision) = key.try_into().map(u64::from_le_bytes) else {
+            return;
+        };
         let revision = Revision(revision);
         if let Ok(parts) = record::decode(revision, value) {
             let (index_key, live) = (parts.index_key().into(), parts.kind != ChangeKind::Deleted);

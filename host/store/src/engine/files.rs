@@ -40,11 +40,16 @@ pub(crate) fn open_or_make(
 
 /// Opens a store that exists.
 pub(crate) fn open(disk: &Arc<dyn Disk>) -> Result<WalEngine, EngineError> {
-    let lock = or_without(lock(disk.as_ref()))?;
-    open_locked(disk, lock)
+    open_locked(disk, hold(disk.as_ref())?)
 }
 
-fn open_locked(
+/// Takes a store for its holder; `None` where its file can be neither opened nor made.
+pub(crate) fn hold(disk: &dyn Disk) -> Result<Option<Arc<dyn DiskFile>>, EngineError> {
+    or_without(lock(disk))
+}
+
+/// Opens a store that exists and that its caller has taken.
+pub(crate) fn open_locked(
     disk: &Arc<dyn Disk>,
     lock: Option<Arc<dyn DiskFile>>,
 ) -> Result<WalEngine, EngineError> {
