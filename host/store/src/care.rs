@@ -28,6 +28,7 @@ use crate::open;
 use crate::record;
 use crate::store::{OpenError, open_error};
 
+mod known;
 mod names;
 mod salvage;
 #[cfg(test)]

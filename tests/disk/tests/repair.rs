@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use quadrille_disk::SimDisk;
 use quadrille_disk::workload;
 use quadrille_kit::{ManualClock, Supervisor};
 use quadrille_object::{GroupResource, Meta, Template, Timestamp};
@@ -64,6 +65,94 @@ fn damage(dir: &Path) {
 
 fn told(done: &Repaired) -> u64 {
     done.older + done.lost + done.unsure
+}
+
+#[test]
+fn what_went_past_the_log_is_not_undone_by_what_the_log_still_has() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = dir.path().join("store");
+    run(async {
+        let store = open(&at).await.expect("opens");
+        commit(&store, vec![put("changed", "old"), put("deleted", "old")]).await;
+        commit(&store, vec![delete("deleted"), put("changed", "older than the last")]).await;
+        commit(&store, vec![put("deleted", "once more")]).await;
+        // More than a segment of the log: the engine takes it at once.
+        let large = "x".repeat(1 << 20);
+        let mut writes: Vec<Write> = (0..20).map(|n| put(&format!("large-{n}"), &large)).collect();
+        writes.extend([put("changed", "new"), delete("deleted")]);
+        commit(&store, writes).await;
+        store.close().await;
+    });
+    damage(&at);
+    let done = care::repair(&at, NOW).expect("repairs");
+    run(async {
+        let store = open(&at).await.expect("opens");
+        assert_eq!(data(&store, "changed").as_deref(), Some("new"), "{done:?}");
+        assert_eq!(data(&store, "deleted"), None, "{done:?}");
+        assert_eq!((done.objects, told(&done)), (21, 0), "its index was found whole");
+        store.close().await;
+    });
+}
+
+#[test]
+fn what_was_deleted_and_forgotten_is_not_in_doubt_while_all_of_the_index_is_found() {
+    let disk = SimDisk::new(61);
+    let (all, large) = (300, "x".repeat(50_000));
+    run(async {
+        let store = workload::open(workload::config(&disk)).await.expect("opens");
+        let made = (0..all).map(|n| put(&format!("object-{n:03}"), "made"));
+        commit(&store, made.collect()).await;
+        let deleted = (0..all).filter(|n| n % 10 == 0).map(|n| delete(&format!("object-{n:03}")));
+        commit(&store, deleted.collect()).await;
+        // More than the history may have: the deletions are forgotten, and their keys.
+        for n in 0..2 {
+            commit(&store, vec![put(&format!("large-{n}"), &large)]).await;
+        }
+        assert!(store.oldest().0 > all + all / 10, "{}", store.oldest());
+        store.close().await;
+    });
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = dir.path().join("store");
+    copy_out(&disk, &at);
+    damage(&at);
+    let done = care::repair(&at, NOW).expect("repairs");
+    let right = all - all / 10 + 2;
+    assert_eq!((done.objects, told(&done)), (right, 0), "{done:?}");
+}
+
+#[test]
+fn changes_that_are_missing_from_the_middle_of_the_log_are_told() {
+    let disk = SimDisk::new(67);
+    run(async {
+        let store = workload::open(workload::config(&disk)).await.expect("opens");
+        for writes in [put("changed", "old"), put("changed", "new"), put("other", "new")] {
+            commit(&store, vec![writes]).await;
+        }
+        // Killed: all three are in the log alone, in a block each.
+    });
+    let mut image = disk.image("store-1.wal").expect("there");
+    image.put(4096 + 64, &[0xff; 64]);
+    disk.set_image("store-1.wal", image);
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = dir.path().join("store");
+    copy_out(&disk, &at);
+    let done = care::repair(&at, NOW).expect("repairs");
+    run(async {
+        let store = open(&at).await.expect("opens");
+        assert_eq!(data(&store, "other").as_deref(), Some("new"));
+        assert_eq!(data(&store, "changed").as_deref(), Some("old"));
+        store.close().await;
+    });
+    assert!(done.older == 1 && done.named[0].contains("missing"), "{done:?}");
+}
+
+/// Writes a simulated disk's files into a directory.
+fn copy_out(disk: &SimDisk, dir: &Path) {
+    std::fs::create_dir_all(dir).expect("made");
+    for name in disk.names() {
+        let bytes = disk.image(&name).expect("there").bytes();
+        std::fs::write(dir.join(&name), bytes).expect("written");
+    }
 }
 
 #[test]

@@ -6,8 +6,9 @@
 //! nothing is taken for one that is not.
 //!
 //! # What is kept
-//! Of each key the newest record. Pages that redb has freed are found too, so a key may have been deleted since: where the engine
-//! still opens, its index decides, key by key; else the newest index entry does. What neither knows is kept, and told.
+//! Of each key its last change, where something vouches for which that is ([`Known`]). Pages that redb has freed and frames that
+//! the log has not written over are found, too, so that a key may have been changed or deleted since; where nothing vouches,
+//! the newest that was found is kept, and told as unsure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,16 +17,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quadrille_object::Timestamp;
 
+use super::known::{Known, Told};
 use super::names::{self, beside, discard};
 use super::{BATCH, CareError, ahead, check_with, directory, failed, make_beside};
 use crate::backup::Saved;
 use crate::change::ChangeKind;
 use crate::disk::Disk;
 use crate::disk::shadow::Shadow;
-use crate::engine::redb::{FILE, RedbEngine, leaves};
+use crate::engine::redb::{FILE, leaves};
 use crate::engine::state::State;
 use crate::engine::wal::replayable;
-use crate::engine::{Engine, Entry, files};
+use crate::engine::{Entry, files};
 use crate::key::Revision;
 use crate::record::{self, IndexEntry};
 use crate::store::{OpenError, open_error};
@@ -38,11 +40,11 @@ const NAMED_MAX: usize = 20;
 pub struct Repaired {
     /// Objects in the new store.
     pub objects: u64,
-    /// Objects of which only an earlier state could be read.
+    /// Objects of which only an earlier state could be read. A change that is missing and that nothing says more of counts as one.
     pub older: u64,
     /// Objects that are known to be missing.
     pub lost: u64,
-    /// Objects of which it is not known whether they had been deleted.
+    /// Objects of which it is not known whether they had been changed or deleted since.
     pub unsure: u64,
     /// Some of these, with what is the matter.
     pub named: Vec<String>,
@@ -54,12 +56,18 @@ pub struct Repaired {
 
 /// Everything that could be read.
 #[derive(Debug, Default)]
-struct Found {
-    state: State,
+pub(super) struct Found {
+    /// The newest bookkeeping.
+    pub(super) state: Option<State>,
     /// Of each key: the changes in the engine's pages, and the last one in the log.
     records: BTreeMap<Bytes, BTreeMap<Revision, Entry>>,
     log: BTreeMap<Bytes, Entry>,
-    index: BTreeMap<Bytes, IndexEntry>,
+    /// Of each key: the newest index entry in the engine's pages.
+    pub(super) index: BTreeMap<Bytes, IndexEntry>,
+    /// All revisions in the log.
+    logged: BTreeSet<Revision>,
+    /// The newest revision of a record or an index entry in the engine's pages.
+    pub(super) newest_below: Revision,
     newest: Revision,
     /// The time of the newest change that was read.
     at: Timestamp,
@@ -96,7 +104,8 @@ pub(super) fn repair_on(
         return Err(CareError::Nothing { path: dir.to_owned() });
     }
     let mut done = Repaired { revision: ahead(found.newest, found.at, now), ..Repaired::default() };
-    let kept = decide(&shadow, &found, &mut done);
+    let known = Known::of(&shadow, &found).map_err(opened)?;
+    let kept = decide(known.as_ref(), &found, &mut done);
     done.objects = kept.len() as u64;
     let new = beside(dir, names::REPAIRING);
     let made = make_beside(&new, |new| {
@@ -117,20 +126,23 @@ fn find(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Found, CareError> {
         let scanned = leaves::scan(disk.as_ref(), &mut |leaf| found.take(leaf));
         scanned.map_err(|source| failed("read", &dir.join(FILE), source))?;
     }
-    for entry in replayable(disk, found.state.id) {
-        found.newest = found.newest.max(entry.revision);
+    let state = found.state.unwrap_or_default();
+    for entry in replayable(disk, state.id) {
+        found.logged.insert(entry.revision);
         found.log.insert(entry.index_key.clone(), entry);
     }
-    found.newest = found.newest.max(found.state.newest);
+    let logged = found.logged.last().copied().unwrap_or_default();
+    found.newest = found.newest_below.max(state.newest).max(logged);
     Ok(found)
 }
 
 impl Found {
     /// One row of a leaf: of whichever table.
-    fn take(&mut self, (key, value): (&[u8], &[u8])) {
+    pub(super) fn take(&mut self, (key, value): (&[u8], &[u8])) {
         if let Some(state) = State::decode(value) {
-            if state.newest >= self.state.newest {
-                self.state = state;
+            let known = self.state.map(|known| (known.newest, known.oldest));
+            if known.is_none_or(|known| (state.newest, state.oldest) >= known) {
+                self.state = Some(state);
             }
             return;
         }
@@ -139,40 +151,35 @@ impl Found {
             if !known {
                 self.index.insert(Bytes::copy_from_slice(key), entry);
             }
-            self.newest = self.newest.max(entry.revision);
+            self.newest_below = self.newest_below.max(entry.revision);
             return;
         }
-        let Ok(revision) = key.try_into().map(u64::from_le_bytes) else {
-            return;
-        };
+        let Ok(revision) = key.try_into().map(u64::from_le_bytes) else { return };
         let revision = Revision(revision);
         if let Ok(parts) = record::decode(revision, value) {
             let (index_key, live) = (parts.index_key().into(), parts.kind != ChangeKind::Deleted);
             self.at = self.at.max(parts.at);
             let record = Bytes::copy_from_slice(value);
             let entry = Entry { revision, index_key, live, record };
-            self.newest = self.newest.max(revision);
+            self.newest_below = self.newest_below.max(revision);
             self.records.entry(entry.index_key.clone()).or_default().insert(revision, entry);
         }
     }
 }
 
 /// What of it goes into the new store.
-fn decide(disk: &Arc<dyn Disk>, found: &Found, done: &mut Repaired) -> Vec<Saved> {
-    let engine = RedbEngine::open(disk).ok();
-    // The engine's own index stands where it can be read. It does not know what is only in the log in front of it.
-    let below = engine.as_ref().map_or(Revision(0), |engine| engine.state().newest);
+pub(super) fn decide(known: Option<&Known>, found: &Found, done: &mut Repaired) -> Vec<Saved> {
+    if let Some((after, missing)) = known.and_then(|known| found.missing_after(known.at())) {
+        done.older += missing;
+        let changes = format!("{missing} changes after revision {after} are missing from the log");
+        done.named.push(format!("{changes}: what they changed is in an earlier state"));
+    }
     let keys: BTreeSet<&Bytes> =
         found.records.keys().chain(found.log.keys()).chain(found.index.keys()).collect();
-    let mut kept = Vec::new();
+    let (mut kept, mut unsure) = (Vec::new(), Vec::new());
     for key in keys {
-        let told = match (found.log.get(key), engine.as_ref().map(|engine| engine.index(key))) {
-            (Some(entry), _) if entry.revision > below => Told::Is(entry.indexed()),
-            (_, Some(Ok(Some(entry)))) => Told::Is(entry),
-            (_, Some(Ok(None))) => Told::IsNot,
-            (_, Some(Err(_)) | None) => found.guess(key),
-        };
-        match found.last(key, told) {
+        let told = known.and_then(|known| known.tell(key, found.log.get(key)));
+        match found.last(key, told.unwrap_or_else(|| found.guess(key))) {
             Last::Is(entry, certain) => {
                 match certain {
                     Certain::Yes => {}
@@ -182,7 +189,7 @@ fn decide(disk: &Arc<dyn Disk>, found: &Found, done: &mut Repaired) -> Vec<Saved
                     }
                     Certain::Perhaps => {
                         done.unsure += 1;
-                        done.name(key, "it may have been deleted before");
+                        unsure.push(key);
                     }
                 }
                 let (revision, record) = (entry.revision, entry.record.clone());
@@ -195,19 +202,10 @@ fn decide(disk: &Arc<dyn Disk>, found: &Found, done: &mut Repaired) -> Vec<Saved
             Last::IsNot => {}
         }
     }
-    if let Some(engine) = &engine {
-        engine.abandon();
+    for key in unsure {
+        done.name(key, "it may have been changed or deleted since");
     }
     kept
-}
-
-/// What is known of a key's last change.
-#[derive(Clone, Copy)]
-enum Told {
-    Is(IndexEntry),
-    IsNot,
-    /// Nothing better than this entry, which may be old, is known.
-    Guess(Option<IndexEntry>),
 }
 
 /// What becomes of a key.
@@ -224,8 +222,24 @@ enum Certain {
 }
 
 impl Found {
+    /// Of the changes that a log has after `revision`: after which the first are missing, and how many in all.
+    pub(super) fn missing_after(&self, revision: Revision) -> Option<(Revision, u64)> {
+        let there = self.logged.range(revision.next()..);
+        let (mut last, mut gap, mut missing) = (revision, None, 0);
+        for logged in there {
+            if *logged != last.next() {
+                gap = gap.or(Some(last));
+                missing += logged.0 - last.next().0;
+            }
+            last = *logged;
+        }
+        gap.map(|after| (after, missing))
+    }
+
     fn guess(&self, key: &Bytes) -> Told {
-        Told::Guess(self.index.get(key).copied())
+        let (indexed, logged) = (self.index.get(key).copied(), self.log.get(key));
+        let entries = logged.map(Entry::indexed).into_iter().chain(indexed);
+        Told::Guess(entries.max_by_key(|entry| entry.revision))
     }
 
     fn last(&self, key: &Bytes, told: Told) -> Last<'_> {
@@ -234,7 +248,8 @@ impl Found {
         let at_or_below = |revision: Revision| {
             let recorded = records.and_then(|r| r.range(..=revision).next_back());
             let recorded = recorded.map(|(revision, entry)| (*revision, entry));
-            recorded.into_iter().chain(logged).filter(|(r, _)| *r <= revision).max_by_key(|f| f.0)
+            // The log may also have a frame that was refused, of the same revision.
+            logged.into_iter().filter(|(r, _)| *r <= revision).chain(recorded).max_by_key(|f| f.0)
         };
         let (entry, sure) = match told {
             Told::IsNot => return Last::IsNot,
@@ -253,7 +268,7 @@ impl Found {
             (Some(entry), _) if !entry.live => Last::IsNot,
             (Some(entry), _) => match at_or_below(entry.revision).filter(|(_, found)| found.live) {
                 Some((revision, found)) if revision == entry.revision => {
-                    Last::Is(found, Certain::Yes)
+                    Last::Is(found, if sure { Certain::Yes } else { Certain::Perhaps })
                 }
                 Some((_, found)) => Last::Is(found, Certain::Older),
                 None => Last::Lost,

@@ -22,10 +22,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
-use redb::{Database, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadableDatabase};
 
 use self::errors::{guarded, io, lost, open_error};
-use self::tables::{INDEX, LOG, append, begin, change, due, indexed, pass, prepare, rewind};
+use self::tables::{INDEX, LOG, append, begin, change, due, indexed, pass, prepare, rewind, walk};
 use super::state::State;
 use super::{Budget, Compacted, Engine, EngineError, Entry, Loaded, ReadLimit, Size};
 use crate::disk::Disk;
@@ -157,6 +157,22 @@ impl RedbEngine {
         self.drop_database();
     }
 
+    /// Gives every index entry to `each`, in order; then whether these are all, by count and fingerprint.
+    pub(crate) fn walk_index(
+        &self,
+        mut each: impl FnMut(&[u8], IndexEntry),
+    ) -> Result<bool, EngineError> {
+        let state = self.state();
+        self.look(|database| {
+            let txn = database.begin_read().map_err(io)?;
+            let index = txn.open_table(INDEX).map_err(io)?;
+            walk(&index, &state, |key, entry| {
+                each(key, entry);
+                Ok(())
+            })
+        })
+    }
+
     /// Takes out what was refused and may have reached the file all the same.
     pub(crate) fn settle(&self) -> Result<(), EngineError> {
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -271,22 +287,17 @@ impl Engine for RedbEngine {
                 (txn.open_table(INDEX).map_err(io)?, txn.open_table(LOG).map_err(io)?);
             let mut loaded =
                 Loaded { newest: state.newest, oldest: state.oldest, ..Loaded::default() };
-            let (mut keys, mut fingerprint) = (0, 0);
-            for row in index.iter().map_err(io)? {
-                let (key, bytes) = row.map_err(io)?;
-                let (key, bytes) = (key.value(), bytes.value());
-                let (entry, sum) = indexed(key, bytes)?;
-                keys += 1;
-                fingerprint ^= sum;
+            let is_whole = walk(&index, &state, |key, entry| {
                 if !entry.live {
                     loaded.graves.push((Bytes::copy_from_slice(key), entry.revision));
-                    continue;
+                    return Ok(());
                 }
                 let record = log.get(entry.revision.0).map_err(io)?;
                 let record = record.ok_or_else(|| lost(entry.revision))?;
                 loaded.live.push((entry.revision, Bytes::copy_from_slice(record.value())));
-            }
-            if (keys, fingerprint) != (state.keys, state.fingerprint) {
+                Ok(())
+            })?;
+            if !is_whole {
                 return Err(EngineError::Corrupt(
                     "the index lacks keys or has foreign ones".to_owned(),
                 ));

@@ -197,6 +197,23 @@ pub(super) fn rewind(database: &Database, expected: State) -> Result<State, Engi
     Err(EngineError::Corrupt("a refused batch could not be taken back".to_owned()))
 }
 
+/// Gives every row of the index to `each`, in order; then whether these are all, by count and fingerprint.
+pub(super) fn walk(
+    index: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    state: &State,
+    mut each: impl FnMut(&[u8], IndexEntry) -> Result<(), EngineError>,
+) -> Result<bool, EngineError> {
+    let (mut keys, mut fingerprint) = (0, 0);
+    for row in index.iter().map_err(io)? {
+        let (key, bytes) = row.map_err(io)?;
+        let (entry, sum) = indexed(key.value(), bytes.value())?;
+        keys += 1;
+        fingerprint ^= sum;
+        each(key.value(), entry)?;
+    }
+    Ok((keys, fingerprint) == (state.keys, state.fingerprint))
+}
+
 pub(super) fn indexed(key: &[u8], bytes: &[u8]) -> Result<(IndexEntry, u64), EngineError> {
     IndexEntry::decode(key, bytes).ok_or_else(|| {
         EngineError::Corrupt(format!(
