@@ -4,8 +4,8 @@
 //! newest state alone (a deletion in the background, in the foreground, or with orphans), so that looking twice does no
 //! harm and a restart begins by looking at everything that has an owner.
 //!
-//! An owner that waits for its dependents is looked at again with every batch of them that went. It tells them once that it
-//! waits, and they follow from that alone: what it costs grows with the dependents and not with their square.
+//! An owner that waits for its dependents is looked at again with every batch of them that went or was orphaned. It tells
+//! them once that it waits, and they follow from that alone: what it costs grows with the dependents and not with their square.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use quadrille_registry::{Catalog, Propagation};
 use quadrille_store::{Change, Key, Object, Query, Range, Revision, Snapshot, View};
 use serde_json::{Value, json};
 
-use super::batch::Batch;
+use super::batch::{BATCH_MAX, Batch};
 use super::part::Part;
 use super::pending::Pending;
 use super::refused::Refused;
@@ -32,7 +32,7 @@ pub(super) struct Collector {
     /// By the owner's uid.
     dependents: BTreeMap<Arc<str>, BTreeSet<Key>>,
     pending: Pending<Key>,
-    /// The owners that are being deleted in the foreground.
+    /// The owners that are being deleted in the foreground, or before they orphan their dependents.
     waiting: BTreeMap<Key, Wait>,
     /// The uids of custom objects that went lately: where their kind went too, nothing else tells of it.
     gone: BTreeSet<Arc<str>>,
@@ -59,7 +59,7 @@ enum Owner {
 struct Wait {
     /// The change that made it wait; revision 0 when it did so at the start.
     since: Revision,
-    /// Whether every dependent has been pending since, so that none is to be told again.
+    /// Whether every dependent has been pending since, so that none is to be told again in the foreground.
     told: bool,
 }
 
@@ -132,20 +132,26 @@ impl Collector {
     /// Keeps in mind whether an object waits for its dependents, and since which change.
     fn note_waiting(&mut self, change: &Change, owners_changed: bool) {
         let key = change.key();
-        if !change.after().is_some_and(|after| waits(after)) {
+        let Some(after) = change.after().filter(|after| is_work(after)) else {
             self.waiting.remove(key);
-        } else if owners_changed || !change.before.as_ref().is_some_and(|before| waits(before)) {
+            return;
+        };
+        let waited = |before: &&Arc<Object>| is_work(before);
+        let as_before = change.before.as_ref().filter(waited).is_some_and(|before| {
             // With other owners it may wait for itself.
+            before.meta.finalizers == after.meta.finalizers && !owners_changed
+        });
+        if !as_before {
             let fresh = Wait { since: change.revision, told: false };
             self.waiting.entry(key.clone()).or_insert(fresh).told = false;
         }
     }
 
-    fn look(&mut self, key: &Key, causes: &[Revision], batch: &mut Batch) {
+    fn look(&mut self, key: &Key, batch: &mut Batch) {
         let Some(object) = batch.view().get(key) else { return };
         if object.meta.deleted_at.is_some() {
             if has(&object, ORPHAN) {
-                self.orphan(&object, causes, batch);
+                self.orphan(&object, batch);
             } else if has(&object, FOREGROUND) {
                 self.foreground(&object, batch);
             }
@@ -216,8 +222,11 @@ impl Collector {
     }
 
     /// Its dependents lose their reference. Not before all have may it go, or they would follow it.
-    fn orphan(&mut self, object: &Object, causes: &[Revision], batch: &mut Batch) {
-        let dependents = self.dependents_in(object, batch);
+    fn orphan(&mut self, object: &Object, batch: &mut Batch) {
+        let since = self.waiting.get(&object.key).copied().unwrap_or_default().since;
+        batch.act_on(&[since]);
+        let dependents: Vec<_> = self.dependents_of(object, batch).take(BATCH_MAX).collect();
+        let mut orphaned = false;
         for dependent in &dependents {
             if batch.is_full() {
                 break;
@@ -226,13 +235,13 @@ impl Collector {
             let patch = with_owners(dependent, |place| {
                 owners.get(place).is_some_and(|owner| owner.uid != object.meta.uid)
             });
-            batch.patch_for(&object.key, dependent, patch);
+            orphaned |= batch.patch_for(&object.key, dependent, patch);
         }
-        let left = self.dependents_in(object, batch).len();
-        if left == 0 && !batch.is_full() {
+        let is_done = self.dependents_of(object, batch).next().is_none();
+        if is_done && !batch.is_full() {
             drop_finalizer(object, ORPHAN, batch);
-        } else if batch.is_full() && left < dependents.len() && !batch.has_put_off(&object.key) {
-            self.pending.insert_all(&object.key, causes);
+        } else if batch.is_full() && orphaned && !batch.has_put_off(&object.key) {
+            self.pending.insert(object.key.clone(), since);
         } else {
             batch.put_off(&object.key);
         }
@@ -327,8 +336,8 @@ impl Part for Collector {
     }
 
     fn work(&mut self, batch: &mut Batch, _refused: &Refused) {
-        while let Some((key, causes)) = self.pending.take(batch) {
-            self.look(&key, &causes, batch);
+        while let Some((key, _)) = self.pending.take(batch) {
+            self.look(&key, batch);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What becomes of dependents where their owner's deletion meets an obstacle.
 
-use quadrille_store::ChangeFilter;
+use quadrille_store::{ChangeFilter, Revision};
 
 use super::*;
 use crate::builtin::House;
@@ -65,15 +65,21 @@ async fn objects_that_own_each_other_in_a_circle_go_in_the_foreground() {
     }
 }
 
+/// An owner `a` with more dependents than a batch takes; answers how many.
+async fn family(host: &Host) -> usize {
+    host.map("a", json!({})).await;
+    let owner = uid(host, "a");
+    let dependents = BATCH_MAX + 100;
+    for number in 0..dependents {
+        owned(host, &format!("m{number}"), &[("a", &owner)], true).await;
+    }
+    dependents
+}
+
 #[tokio::test]
 async fn dependents_follow_from_the_deletion_of_their_owner_and_not_from_each_other() {
     let host = Host::new(false).await;
-    host.map("a", json!({})).await;
-    let owner = uid(&host, "a");
-    let dependents = BATCH_MAX + 100;
-    for number in 0..dependents {
-        owned(&host, &format!("m{number}"), &[("a", &owner)], true).await;
-    }
+    let dependents = family(&host).await;
     let (shared, store) = (&host.runtime.shared, host.registry.store());
     let mut house = House::of(shared, &store.snapshot());
     let mut changes = store.changes(ChangeFilter::default(), store.revision());
@@ -132,4 +138,24 @@ async fn an_owner_that_waits_in_the_foreground_goes_once_what_was_refused_or_cam
     host.patch(&host.maps(), &map_key("held"), json!({"metadata": {"finalizers": null}})).await;
     host.settle().await;
     assert!(host.get(&map_key("held")).is_none() && host.get(&owner).is_none());
+}
+
+#[tokio::test]
+async fn orphans_follow_from_the_deletion_of_their_owner_and_not_from_each_other() {
+    let host = Host::new(true).await;
+    let dependents = family(&host).await;
+    host.delete(&host.maps(), &map_key("a"), Some(Propagation::Orphan)).await;
+    let deleted: Revision = host.registry.store().revision();
+    host.settle().await;
+    assert!(host.get(&map_key("a")).is_none());
+    let mut changes = host.registry.store().changes(ChangeFilter::default(), deleted);
+    let mut orphans = 0;
+    while let Some(batch) = changes.try_next().expect("the history is kept") {
+        for change in batch.changes.iter().filter(|change| *change.key() != map_key("a")) {
+            let Cause::System(cause) = &*change.cause else { panic!("{change:?}") };
+            assert_eq!(cause.because, [deleted], "of {}", change.key());
+            orphans += 1;
+        }
+    }
+    assert_eq!(orphans, dependents);
 }
