@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, stream};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body::{Frame, SizeHint};
@@ -19,6 +19,11 @@ use crate::stall::Offer;
 /// The stream of a long answer's pieces.
 pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 
+/// How much goes out as it is, without being cut where nobody takes it: what one frame of HTTP/2 holds.
+const SHORT_BYTES: usize = 16 * 1024;
+/// How large a piece of a longer body is.
+const PIECE_BYTES: usize = 64 * 1024;
+
 /// The body of an answer.
 pub(crate) enum Body {
     /// Bytes that are known when the answer begins; empty once they are sent.
@@ -28,19 +33,73 @@ pub(crate) enum Body {
 }
 
 /// Pieces of a body, not shown, and whether they are taken.
-pub(crate) struct PiecesBody(Pieces, Offer, Option<Box<dyn Send>>);
+pub(crate) struct PiecesBody {
+    pieces: Pieces,
+    offer: Offer,
+    /// How many bytes are to come, where that is known.
+    left: Option<u64>,
+    /// How many bytes lie in memory until the last one is taken.
+    weight: usize,
+    kept: Option<Box<dyn Send>>,
+}
 
 impl Body {
     pub(crate) fn pieces(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Self {
-        Self::Pieces(PiecesBody(Box::pin(pieces), Offer::begin(), None))
+        let (pieces, offer) = (Box::pin(pieces), Offer::default());
+        Self::Pieces(PiecesBody { pieces, offer, left: None, weight: 0, kept: None })
+    }
+
+    /// Pieces of what lies in memory meanwhile.
+    pub(crate) fn weighing(mut self, bytes: usize) -> Self {
+        if let Self::Pieces(PiecesBody { weight, .. }) = &mut self {
+            *weight = bytes;
+        }
+        self
+    }
+
+    /// How many bytes lie in memory until the client has taken the last one; 0 where they are few.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Whole(bytes) if bytes.len() <= SHORT_BYTES => 0,
+            Self::Whole(bytes) => bytes.len(),
+            Self::Pieces(pieces) => pieces.weight,
+        }
+    }
+
+    /// Bytes that are at hand, in pieces where they are many: whether pieces are taken can be seen, and nobody is waited
+    /// for who takes none.
+    pub(crate) fn in_pieces(self) -> Self {
+        let Self::Whole(bytes) = self else { return self };
+        if bytes.len() <= SHORT_BYTES {
+            return Self::Whole(bytes);
+        }
+        let length = bytes.len();
+        let mut body = Self::pieces(stream::iter(split(bytes))).weighing(length);
+        if let Self::Pieces(PiecesBody { left, .. }) = &mut body {
+            *left = Some(length as u64);
+        }
+        body
     }
 
     /// Keeps something until a body of pieces ends, however it ends.
     pub(crate) fn keep_until_end(&mut self, what: Box<dyn Send>) {
-        if let Self::Pieces(PiecesBody(_, _, kept)) = self {
-            *kept = Some(what);
+        if let Self::Pieces(PiecesBody { kept, .. }) = self {
+            *kept = Some(match kept.take() {
+                Some(other) => Box::new((other, what)),
+                None => what,
+            });
         }
     }
+}
+
+/// The pieces of many bytes. The last one is out of hand once it is given away, so it is short, and a copy that does not
+/// keep the others in memory.
+pub(crate) fn split(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
+    std::iter::from_fn(move || match bytes.len() {
+        0 => None,
+        short if short <= SHORT_BYTES => Some(Bytes::copy_from_slice(&std::mem::take(&mut bytes))),
+        long => Some(bytes.split_to(PIECE_BYTES.min(long - SHORT_BYTES))),
+    })
 }
 
 impl fmt::Debug for Body {
@@ -70,11 +129,14 @@ impl http_body::Body for Body {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Pieces(pieces) => {
-                let PiecesBody(pieces, offer, _) = pieces;
+                let PiecesBody { pieces, offer, left, .. } = pieces;
                 offer.asked();
                 let piece = ready!(pieces.as_mut().poll_next(ctx));
-                if piece.is_some() {
+                if let Some(piece) = &piece {
                     offer.handed_over();
+                    if let Some(left) = left {
+                        *left = left.saturating_sub(piece.len() as u64);
+                    }
                 }
                 Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
             }
@@ -82,13 +144,18 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Whole(bytes) if bytes.is_empty())
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Pieces(pieces) => pieces.left == Some(0),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Pieces(_) => SizeHint::default(),
+            Self::Pieces(pieces) => {
+                pieces.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use quadrille_registry::access::{self, Attributes, MASTERS, User};
 use quadrille_registry::{Actor, Reason, Registry, Resource, Status};
 use quadrille_store::{Cause, RequestCause};
 
-use crate::answer::{Answer, add_warnings, audit_id, no_such_path, refusal};
+use crate::answer::{Answer, Body, add_warnings, audit_id, no_such_path, refusal};
 use crate::audit::{self, AuditLog, Noted};
 use crate::authentication::Authenticator;
 use crate::authorization::Authorizer;
@@ -181,8 +181,12 @@ impl App {
             }
             let mut body = body;
             let underway = app.metrics.enter(app.clock.as_ref(), begun);
-            let asker = (user, turn);
+            let mut seat = None;
+            let asker = (user, turn, &mut seat);
             let answer = app.respond(&parts, &mut body, &caller, &underway.label, asker).await;
+            // The seat is left, but what lies in memory until the client has taken it still counts.
+            let weight = answer.as_ref().map_or(0, |answer| answer.body().weight());
+            let untaken = seat.and_then(|seat| seat.leave_with(weight));
             // Who is known and sends too much is heard out, so that the refusal arrives over HTTP/2 too.
             let too_large = answer.as_ref().is_err_and(|status| status.code == 413);
             if (parts.version < Version::HTTP_2 || too_large) && !body.is_end_stream() {
@@ -196,7 +200,11 @@ impl App {
                 noted.answered(&mut answer, refused.as_ref()).await;
             }
             underway.answered(answer.status().as_u16());
-            finish(&parts, answer, id)
+            let mut answer = finish(&parts, answer, id);
+            if let Some(untaken) = untaken {
+                answer.body_mut().keep_until_end(Box::new(untaken));
+            }
+            answer
         }))
     }
 
@@ -255,7 +263,7 @@ impl App {
         body: &mut Incoming,
         caller: &Caller,
         label: &Label,
-        (user, turn): (Option<Arc<User>>, Turn),
+        (user, turn, seat): (Option<Arc<User>>, Turn, &mut Option<Seat>),
     ) -> Result<Answer, Status> {
         let (user, turn) = match user {
             Some(user) => (Ok(user), turn),
@@ -271,7 +279,8 @@ impl App {
             Path::Other(other) => {
                 let verb = parts.method.as_str().to_ascii_lowercase();
                 let attributes = Attributes { verb: &verb, path: url, resource: None };
-                let (user, _seat) = self.admit(parts, user, turn, &attributes).await?;
+                let (user, own) = self.admit(parts, user, turn, &attributes).await?;
+                *seat = own;
                 if let Some(below) = other.strip_prefix("/quadrille/") {
                     let asker = (&user, &caller.address);
                     return verbs::insight::answer(self, parts, body, below, asker).await;
@@ -292,7 +301,8 @@ impl App {
         };
         of.name = single.as_deref().unwrap_or(of.name);
         let attributes = Attributes { verb, path: url, resource: Some(of) };
-        let (user, _seat) = self.admit(parts, user, turn, &attributes).await?;
+        let (user, own) = self.admit(parts, user, turn, &attributes).await?;
+        *seat = own;
         let peer = &caller.address;
         let routes = self.routes.current(&self.registry);
         let resource = match routes.find(path.group, path.version, &path.resource) {
@@ -447,6 +457,7 @@ async fn turn_of(ticket: Result<Option<Ticket>, Status>) -> Turn {
 
 fn finish(parts: &Parts, mut answer: Answer, id: HeaderValue) -> Answer {
     gzip::pack_whole(parts, &mut answer);
+    let mut answer = answer.map(Body::in_pieces);
     answer.headers_mut().insert(audit_id(), id);
     answer
 }

@@ -57,6 +57,10 @@ pub struct Limits {
     pub ping_timeout: Duration,
     /// How long a client may leave the next piece of a long answer untaken before the answer is cut.
     pub stall_timeout: Duration,
+    /// Bytes of answers in memory that one user has not taken yet; beyond it the user's next requests wait.
+    pub untaken_bytes_per_user_max: usize,
+    /// The same of all users; beyond it whoever has some wait.
+    pub untaken_bytes_max: usize,
     /// How long requests may go on after the shutdown began.
     pub drain_timeout: Duration,
     /// How long a watch lives at least when the client names no time; at most twice as long.
@@ -83,6 +87,8 @@ impl Default for Limits {
             ping_interval: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(20),
             stall_timeout: Duration::from_mins(1),
+            untaken_bytes_per_user_max: 256 * 1024 * 1024,
+            untaken_bytes_max: 1024 * 1024 * 1024,
             drain_timeout: Duration::from_secs(10),
             watch_timeout: Duration::from_mins(30),
             bookmark_interval: Duration::from_mins(1),

@@ -4,7 +4,8 @@
 //! taken, requests wait in a queue per user; a free seat goes to the user who has the fewest, so that however many
 //! requests and connections one user opens, another's next request waits for about one seat. Queues and waiting
 //! have bounds, beyond which the answer is 429. Who has to be found out first shares seats with all such, and then takes
-//! one of their own. Watches leave their seat as soon as they run; `system:masters`, to
+//! one of their own. An answer that lies in memory is counted until its client has taken it, and who leaves too much
+//! untaken waits as well. Watches leave their seat as soon as they run; `system:masters`, to
 //! which the operator belongs, and the host's own controllers, which come by another way, need none.
 
 use std::collections::{HashMap, VecDeque};
@@ -31,6 +32,8 @@ pub(crate) struct Fair {
 struct State {
     taken: usize,
     waiting: usize,
+    /// Bytes of answers that are not taken yet.
+    untaken: usize,
     users: HashMap<Arc<str>, OfUser>,
     /// The users whose requests wait, the one who was served last at the end.
     order: VecDeque<Arc<str>>,
@@ -39,7 +42,14 @@ struct State {
 #[derive(Debug, Default)]
 struct OfUser {
     taken: usize,
+    untaken: usize,
     queue: VecDeque<oneshot::Sender<()>>,
+}
+
+impl OfUser {
+    fn is_idle(&self) -> bool {
+        self.taken == 0 && self.untaken == 0 && self.queue.is_empty()
+    }
 }
 
 /// A seat, left when it is dropped.
@@ -47,6 +57,32 @@ struct OfUser {
 pub(crate) struct Seat {
     fair: Arc<Fair>,
     user: Arc<str>,
+}
+
+impl Seat {
+    /// Leaves the seat; what the answer has in memory is counted until that is dropped.
+    pub(crate) fn leave_with(self, bytes: usize) -> Option<Untaken> {
+        if bytes == 0 {
+            return None;
+        }
+        let (fair, user) = (Arc::clone(&self.fair), Arc::clone(&self.user));
+        fair.count_untaken(&user, bytes);
+        Some(Untaken { fair, user, bytes })
+    }
+}
+
+/// Bytes of an answer that its client has not taken yet.
+#[derive(Debug)]
+pub(crate) struct Untaken {
+    fair: Arc<Fair>,
+    user: Arc<str>,
+    bytes: usize,
+}
+
+impl Drop for Untaken {
+    fn drop(&mut self) {
+        self.fair.forget_untaken(&self.user, self.bytes);
+    }
 }
 
 impl Drop for Seat {
@@ -137,12 +173,13 @@ impl Fair {
         let state = &mut *state;
         let free = state.taken < limits.requests_max;
         let of = state.users.entry(Arc::clone(user)).or_default();
-        if free && of.taken < limits.requests_per_user_max && of.queue.is_empty() {
+        if free && self.has_room(of, state.untaken) && of.queue.is_empty() {
             of.taken += 1;
             state.taken += 1;
             return Ok(None);
         }
         if of.queue.len() >= limits.queue_per_user_max || state.waiting >= limits.queue_max {
+            forget_idle(state, user);
             return Err(too_many());
         }
         let (call, called) = oneshot::channel();
@@ -152,6 +189,34 @@ impl Fair {
         of.queue.push_back(call);
         self.count_waiting(state, 1);
         Ok(Some(called))
+    }
+
+    /// Whether a user may begin another request, as far as their own go.
+    fn has_room(&self, of: &OfUser, untaken: usize) -> bool {
+        let limits = &self.limits;
+        let is_heavy = of.untaken > 0 && untaken >= limits.untaken_bytes_max;
+        of.taken < limits.requests_per_user_max
+            && of.untaken < limits.untaken_bytes_per_user_max
+            && !is_heavy
+    }
+
+    fn count_untaken(&self, user: &Arc<str>, bytes: usize) {
+        let mut state = self.state();
+        state.untaken = state.untaken.saturating_add(bytes);
+        if let Some(of) = state.users.get_mut(user) {
+            of.untaken = of.untaken.saturating_add(bytes);
+        }
+    }
+
+    fn forget_untaken(&self, user: &Arc<str>, bytes: usize) {
+        let mut state = self.state();
+        let state = &mut *state;
+        state.untaken = state.untaken.saturating_sub(bytes);
+        if let Some(of) = state.users.get_mut(user) {
+            of.untaken = of.untaken.saturating_sub(bytes);
+        }
+        self.call_next(state);
+        forget_idle(state, user);
     }
 
     fn leave(&self, user: &Arc<str>) {
@@ -168,13 +233,12 @@ impl Fair {
     /// Gives free seats to those who wait, to the user with the fewest first.
     fn call_next(&self, state: &mut State) {
         while state.taken < self.limits.requests_max {
-            let taken = |user: &Arc<str>| state.users.get(user).map_or(0, |of| of.taken);
-            let next = state.order.iter().enumerate();
-            let next = next.map(|(at, user)| (taken(user), at)).min();
-            let Some((fewest, at)) = next else { return };
-            if fewest >= self.limits.requests_per_user_max {
-                return;
-            }
+            let next = state.order.iter().enumerate().filter_map(|(at, user)| {
+                let of = state.users.get(user)?;
+                self.has_room(of, state.untaken).then_some((of.taken, at))
+            });
+            let next = next.min();
+            let Some((_, at)) = next else { return };
             let Some(user) = state.order.remove(at) else { return };
             let Some(of) = state.users.get_mut(&user) else { continue };
             let call = of.queue.pop_front();
@@ -218,7 +282,7 @@ impl Fair {
 
 /// Nothing is kept of a user who neither works nor waits.
 fn forget_idle(state: &mut State, user: &Arc<str>) {
-    if state.users.get(user).is_some_and(|of| of.taken == 0 && of.queue.is_empty()) {
+    if state.users.get(user).is_some_and(OfUser::is_idle) {
         state.users.remove(user);
     }
 }

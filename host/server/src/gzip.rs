@@ -9,12 +9,12 @@ use futures_util::{Stream, StreamExt as _, stream};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue, VARY};
 use http::request::Parts;
 
-use crate::answer::{Answer, Body};
+use crate::answer::{Answer, Body, split};
 
 /// Answers below this size are not worth compressing, as in kube-apiserver.
 pub(crate) const BYTES_MIN: usize = 128 * 1024;
-/// How much is compressed at once.
-const PIECE_BYTES: usize = 64 * 1024;
+/// How much room there is for what comes out of one piece.
+const PACKED_BYTES: usize = 16 * 1024;
 
 /// Whether the client takes gzip.
 pub(crate) fn is_taken(parts: &Parts) -> bool {
@@ -30,16 +30,19 @@ pub(crate) fn pack_whole(parts: &Parts, answer: &mut Answer) {
     if bytes.len() < BYTES_MIN || !is_taken(parts) {
         return;
     }
-    let mut rest = std::mem::take(bytes);
-    let pieces = std::iter::from_fn(move || {
-        (!rest.is_empty()).then(|| rest.split_to(PIECE_BYTES.min(rest.len())))
-    });
-    pack(answer, stream::iter(pieces));
+    let bytes = std::mem::take(bytes);
+    let weight = bytes.len();
+    pack(answer, stream::iter(split(bytes)), weight);
 }
 
-/// Makes compressed pieces the body of an answer: each is compressed when the client takes it.
-pub(crate) fn pack(answer: &mut Answer, pieces: impl Stream<Item = Bytes> + Send + 'static) {
-    let encoder = GzEncoder::new(Vec::with_capacity(PIECE_BYTES / 4), Compression::fast());
+/// Makes compressed pieces the body of an answer: each is compressed when the client takes it. `weight` is what lies in
+/// memory for them meanwhile.
+pub(crate) fn pack(
+    answer: &mut Answer,
+    pieces: impl Stream<Item = Bytes> + Send + 'static,
+    weight: usize,
+) {
+    let encoder = GzEncoder::new(Vec::with_capacity(PACKED_BYTES), Compression::fast());
     let state = (Box::pin(pieces.fuse()), Some(encoder));
     let packed = stream::unfold(state, |(mut pieces, encoder)| async move {
         let mut encoder = encoder?;
@@ -56,7 +59,7 @@ pub(crate) fn pack(answer: &mut Answer, pieces: impl Stream<Item = Bytes> + Send
             }
         }
     });
-    *answer.body_mut() = Body::pieces(packed);
+    *answer.body_mut() = Body::pieces(packed).weighing(weight);
     let headers = answer.headers_mut();
     headers.remove(CONTENT_LENGTH);
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));

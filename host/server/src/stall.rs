@@ -1,7 +1,8 @@
 //! Streams that nobody takes from: how they are noticed, and cut.
 //!
 //! A long answer is pulled: its next piece is asked for once the client has room for more. So a client that
-//! has stopped reading shows as a piece handed over and no further one asked for. After
+//! has stopped reading shows as a piece handed over and no further one asked for. What is at hand as a whole is cut into
+//! pieces for that ([`Body::in_pieces`](crate::answer::Body::in_pieces)). After
 //! [`Limits::stall_timeout`](crate::Limits) of that the request (on HTTP/1.1 its connection) is dropped, which
 //! frees what was buffered for it. An answer that has nothing to say meanwhile is asked and waits; it is not
 //! stalled however long that takes.
@@ -34,25 +35,17 @@ struct Stall {
     begins: Notify,
 }
 
-/// The body's end of it.
-#[derive(Debug)]
+/// The body's end of it. It begins when the first piece is asked for: an answer may be made where its request is not
+/// served, but is sent nowhere else.
+#[derive(Debug, Default)]
 pub(crate) struct Offer(Option<Arc<Stall>>);
 
 impl Offer {
-    /// For the answer of the request that is being served.
-    pub(crate) fn begin() -> Self {
-        let stall = STALL.try_with(Arc::clone).ok();
-        if let Some(stall) = &stall {
-            stall.begun.get_or_init(|| ());
-            stall.begins.notify_one();
-        }
-        Self(stall)
-    }
-
     /// The next piece is asked for.
-    pub(crate) fn asked(&self) {
-        if let Some(stall) = &self.0 {
-            stall.offered.store(TAKEN, Ordering::Relaxed);
+    pub(crate) fn asked(&mut self) {
+        match &self.0 {
+            Some(stall) => stall.offered.store(TAKEN, Ordering::Relaxed),
+            None => self.0 = begin(),
         }
     }
 
@@ -66,8 +59,18 @@ impl Offer {
 
 impl Drop for Offer {
     fn drop(&mut self) {
-        self.asked();
+        if let Some(stall) = &self.0 {
+            stall.offered.store(TAKEN, Ordering::Relaxed);
+        }
     }
+}
+
+/// Begins a long answer of the request that is being served.
+fn begin() -> Option<Arc<Stall>> {
+    let stall = STALL.try_with(Arc::clone).ok()?;
+    stall.begun.get_or_init(|| ());
+    stall.begins.notify_one();
+    Some(stall)
 }
 
 impl Stall {

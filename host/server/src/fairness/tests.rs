@@ -71,6 +71,30 @@ async fn who_gives_up_waiting_costs_nobody_a_seat() {
     assert_eq!((state.taken, state.waiting, state.users.len()), (0, 0, 0));
 }
 
+#[test]
+fn who_leaves_too_much_untaken_waits_until_it_is_taken() {
+    let limits =
+        Limits { untaken_bytes_per_user_max: 100, untaken_bytes_max: 150, ..Limits::default() };
+    let fair = Arc::new(Fair::new(limits, Arc::new(ManualClock::default())));
+    let users: [Arc<str>; 3] = ["slow", "other", "third"].map(Arc::from);
+    let [slow, other, third] = &users;
+    let ticket = |user| Box::pin(fair.ticket(user).expect("there is room").seat());
+    let leave = |user, bytes| at_once(&fair, user).expect("a seat").leave_with(bytes);
+    assert!(leave(slow, 0).is_none(), "what is short does not count");
+    let (first, second) = (leave(slow, 60), leave(slow, 60));
+    let mut waiting = ticket(slow);
+    assert!((&mut waiting).now_or_never().is_none(), "120 bytes are too many");
+    let of_other = leave(other, 40);
+    let mut waiting_other = ticket(other);
+    assert!((&mut waiting_other).now_or_never().is_none(), "160 of all are too many");
+    assert!(at_once(&fair, third).is_some(), "who has none does not wait");
+    drop(first);
+    assert!(waiting.now_or_never().is_some() && waiting_other.now_or_never().is_some());
+    drop((second, of_other));
+    let state = fair.state();
+    assert_eq!((state.taken, state.untaken, state.users.len()), (0, 0, 0));
+}
+
 /// A seat to come.
 type Waiting = Pin<Box<dyn Future<Output = Result<Seat, Status>>>>;
 

@@ -274,21 +274,22 @@ pub(crate) fn answer(
         return Ok(present::encoded(request, StatusCode::OK, whole.freeze()));
     }
     let pieces = stream::iter(std::iter::once(first).chain(pieces));
-    Ok(streamed(request, JSON, pieces))
+    Ok(streamed(request, JSON, pieces, 0))
 }
 
-/// A long list: compressed where the client takes that, else as it is.
+/// A long list: compressed where the client takes that, else as it is. `weight` is what lies in memory meanwhile.
 fn streamed(
     request: &ResourceRequest<'_>,
     content_type: HeaderValue,
     pieces: impl Stream<Item = Bytes> + Send + 'static,
+    weight: usize,
 ) -> Answer {
     if gzip::is_taken(request.parts) {
         let mut answer = answer_with(StatusCode::OK, content_type, Body::Whole(Bytes::new()));
-        gzip::pack(&mut answer, pieces);
+        gzip::pack(&mut answer, pieces, weight);
         return answer;
     }
-    answer_with(StatusCode::OK, content_type, Body::pieces(pieces))
+    answer_with(StatusCode::OK, content_type, Body::pieces(pieces).weighing(weight))
 }
 
 /// A list in protobuf. Its length stands before its items, so they are all encoded before the first goes out; other
@@ -333,6 +334,7 @@ fn protobuf_list(app: &App, request: &ResourceRequest<'_>, selected: Selected) -
         let body = Body::Whole(whole.into());
         return Some(answer_with(StatusCode::OK, present::PROTOBUF, body));
     }
+    let weight = selected.objects.iter().map(|object| object.bytes.len()).sum();
     let encoding = async move {
         let mut pieces = Vec::new();
         for objects in selected.objects.chunks(PROTOBUF_AT_ONCE) {
@@ -347,7 +349,7 @@ fn protobuf_list(app: &App, request: &ResourceRequest<'_>, selected: Selected) -
         let head = protobuf::list_head(&head.0, &head.1, &metadata, length);
         stream::iter(std::iter::once(Bytes::from(head)).chain(pieces))
     };
-    Some(streamed(request, present::PROTOBUF, encoding.flatten_stream()))
+    Some(streamed(request, present::PROTOBUF, encoding.flatten_stream(), weight))
 }
 
 type Rows = Box<dyn Fn(&mut BytesMut, &Object) + Send>;

@@ -154,8 +154,24 @@ impl Host {
     }
 
     pub(crate) async fn client_as(&self, certificate: Option<&identity::PemPair>) -> Client {
+        self.client_with_room(certificate, None).await
+    }
+
+    /// A client that has no room for the body of any answer.
+    pub(crate) async fn client_without_room(&self) -> Client {
+        self.client_with_room(None, Some(0)).await
+    }
+
+    async fn client_with_room(
+        &self,
+        certificate: Option<&identity::PemPair>,
+        window: Option<u32>,
+    ) -> Client {
         let io = TokioIo::new(self.tls_as(b"h2", certificate).await);
-        let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        if window.is_some() {
+            builder.initial_stream_window_size(window);
+        }
         let (sender, connection) = builder.handshake(io).await.expect("HTTP/2");
         self.supervisor.spawn_brief("client", async move {
             let _ended: Result<(), hyper::Error> = connection.await;
