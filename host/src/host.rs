@@ -20,7 +20,7 @@ use crate::access;
 use crate::config::Config;
 use crate::descriptors;
 use crate::files::Files;
-use crate::insight::{HostInsight, JournalPreflight};
+use crate::insight::{HostInsight, JournalPreflight, Rehearsals};
 use crate::output;
 use crate::plugins::{self, HostPlugins};
 
@@ -82,7 +82,7 @@ async fn start(config: &Config, files: &Files, supervisor: &Supervisor) -> anyho
         store,
         runtime: runtime.clone(),
         manager: manager.clone(),
-        rehearsals: Arc::new(Semaphore::new(1)),
+        rehearsals: Rehearsals::default(),
         fights: fights.clone(),
         backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
     }));

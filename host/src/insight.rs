@@ -11,6 +11,7 @@ mod fights;
 mod metrics;
 mod plan;
 mod preflight;
+mod rehearsals;
 mod replay;
 mod revision;
 mod runs;
@@ -19,6 +20,7 @@ mod waiting;
 mod why;
 
 pub(crate) use preflight::JournalPreflight;
+pub(crate) use rehearsals::Rehearsals;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +45,7 @@ pub(crate) struct HostInsight {
     pub(crate) runtime: Runtime,
     pub(crate) manager: PluginManager,
     /// One plan or check at a time.
-    pub(crate) rehearsals: Arc<Semaphore>,
+    pub(crate) rehearsals: Rehearsals,
     pub(crate) fights: Fights,
     /// As many backups at once.
     pub(crate) backups: Arc<Semaphore>,
@@ -72,6 +74,14 @@ impl Insight for HostInsight {
                 }
             }
         })
+    }
+
+    fn waits(&self, question: &Question) -> bool {
+        match question.path.as_str() {
+            "settled" => question.parameter("wait").is_some(),
+            "check" | "plan" => true,
+            _ => false,
+        }
     }
 
     fn why(

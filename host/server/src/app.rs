@@ -55,6 +55,8 @@ pub(crate) struct App {
     pub(crate) audit: AuditIds,
     pub(crate) audit_log: Option<Arc<AuditLog>>,
     pub(crate) fair: Arc<Fair>,
+    /// Places of questions that wait, and need no seat meanwhile.
+    pub(crate) waiting: Arc<Fair>,
     pub(crate) documents: Documents,
     pub(crate) metrics: Metrics,
 }
@@ -283,7 +285,7 @@ impl App {
                 *seat = own;
                 if let Some(below) = other.strip_prefix("/quadrille/") {
                     let asker = (&user, &caller.address);
-                    return verbs::insight::answer(self, parts, body, below, asker).await;
+                    return verbs::insight::answer(self, parts, body, below, asker, seat).await;
                 }
                 return verbs::other::answer(self, parts, other);
             }

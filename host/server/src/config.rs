@@ -69,6 +69,15 @@ pub struct Limits {
     pub bookmark_interval: Duration,
 }
 
+impl Limits {
+    /// The bounds of questions that wait. They cost little meanwhile, so more may wait than are worked on; but nobody
+    /// waits for waiting.
+    pub(crate) fn of_waiting(&self) -> Self {
+        let requests_max = self.requests_max.saturating_mul(4);
+        Self { requests_max, queue_per_user_max: 0, ..self.clone() }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

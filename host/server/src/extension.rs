@@ -184,6 +184,12 @@ pub trait Insight: fmt::Debug + Send + Sync {
     /// whoever answers. The future is dropped when the client leaves.
     fn ask(&self, question: Question) -> BoxFuture<'_, Result<Reply, Status>>;
 
+    /// Whether the answer of a question is mostly waited for, and not worked on by whoever answers requests. Such a
+    /// question keeps no seat from those that are worked on.
+    fn waits(&self, _: &Question) -> bool {
+        false
+    }
+
     /// Tells why an object, or a field of it, is as it is, to somebody who may be told that. What it leads to beyond
     /// the object is checked by whoever answers.
     fn why(

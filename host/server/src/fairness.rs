@@ -5,7 +5,8 @@
 //! requests and connections one user opens, another's next request waits for about one seat. Queues and waiting
 //! have bounds, beyond which the answer is 429. Who has to be found out first shares seats with all such, and then takes
 //! one of their own. An answer that lies in memory is counted until its client has taken it, and who leaves too much
-//! untaken waits as well. Watches leave their seat as soon as they run; `system:masters`, to
+//! untaken waits as well. Watches leave their seat as soon as they run, and a question that waits for its answer takes one
+//! of other seats, which nobody queues for; `system:masters`, to
 //! which the operator belongs, and the host's own controllers, which come by another way, need none.
 
 use std::collections::{HashMap, VecDeque};
@@ -60,6 +61,11 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
+    /// Whose it is.
+    pub(crate) fn user(&self) -> &Arc<str> {
+        &self.user
+    }
+
     /// Leaves the seat; what the answer has in memory is counted until that is dropped.
     pub(crate) fn leave_with(self, bytes: usize) -> Option<Untaken> {
         if bytes == 0 {

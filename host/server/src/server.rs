@@ -15,7 +15,7 @@ use crate::app::{App, AuditIds};
 use crate::audit::{AuditConfig, AuditError, AuditLog};
 use crate::authentication::{Authenticator, Tokens};
 use crate::authorization::{Authorizer, Roles};
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::connection;
 use crate::extension::{Insight, PluginUploads};
 use crate::fairness::Fair;
@@ -136,9 +136,11 @@ impl Server {
             .audit
             .map(|audit| AuditLog::open(audit, Arc::clone(&parts.clock), supervisor).map(Arc::new));
         let log = log.transpose().map_err(ServerError::Audit)?;
+        let fair = |limits: Limits| Arc::new(Fair::new(limits, Arc::clone(&parts.clock)));
         let app = Arc::new(App {
             audit_log: log,
-            fair: Arc::new(Fair::new(config.limits.clone(), Arc::clone(&parts.clock))),
+            fair: fair(config.limits.clone()),
+            waiting: fair(config.limits.of_waiting()),
             audit: AuditIds::new(parts.random.as_ref()),
             documents: crate::openapi::Documents::default(),
             metrics: crate::metrics::Metrics::default(),

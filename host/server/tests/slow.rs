@@ -1,17 +1,23 @@
-//! Claims about the slow: clients that take nothing of their answers. Nobody else waits for them.
+//! Claims about the slow: clients that take nothing of their answers, questions that wait. Nobody else waits for them.
 
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use quadrille_kit::SystemClock;
-use quadrille_server::{Limits, Parts, identity};
-use serde_json::json;
-use support::{Host, body_bytes, config_map, within};
+use quadrille_kit::clock::BoxFuture;
+use quadrille_registry::{Reason, Status};
+use quadrille_server::{
+    Form, Insight, Limits, Parts, Question, Reply, Rights, Summary, identity,
+};
+use quadrille_store::{Key, Object};
+use serde_json::{Value, json};
+use support::{Client, Host, body_bytes, config_map, within};
 
 const MAPS: &str = "/api/v1/namespaces/shop/configmaps";
 const ALICE: (&str, &str) = ("authorization", "Bearer alice-token");
@@ -19,6 +25,16 @@ const BOB: (&str, &str) = ("authorization", "Bearer bob-token");
 
 async fn bootstrapped(limits: Limits, equip: impl FnOnce(&mut Parts, &identity::PemPair)) -> Host {
     Host::bootstrapped(limits, Arc::new(SystemClock::default()), equip).await
+}
+
+/// Waits until something is so.
+async fn until(is_so: impl Fn() -> bool) {
+    within(async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 /// Whether an answer is cut that its client has no room for.
@@ -55,6 +71,94 @@ async fn an_answer_that_is_sent_whole_is_cut_when_nobody_takes_it() {
         let length = answer.headers()["content-length"].to_str().expect("digits").to_owned();
         assert_eq!(body_bytes(answer).await.len().to_string(), length, "{path} {accept}");
     }
+}
+
+/// Answers `settled` never, and counts who asks.
+#[derive(Debug, Default)]
+struct Unsettled(Arc<AtomicUsize>);
+
+impl Insight for Unsettled {
+    fn ask(&self, question: Question) -> BoxFuture<'_, Result<Reply, Status>> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            if question.path == "settled" {
+                std::future::pending::<()>().await;
+            }
+            Ok(Reply::Json(json!({})))
+        })
+    }
+
+    fn waits(&self, question: &Question) -> bool {
+        question.path == "settled"
+    }
+
+    fn why(
+        &self,
+        _: Key,
+        _: Option<String>,
+        _: Form,
+        _: Rights,
+    ) -> BoxFuture<'_, Result<Reply, Status>> {
+        Box::pin(async { Err(Status::new(Reason::NotFound, "no reasons")) })
+    }
+
+    fn summary(&self, _: Arc<Object>) -> BoxFuture<'_, Option<Summary>> {
+        Box::pin(async { None })
+    }
+
+    fn revision(
+        &self,
+        _: u64,
+        _: Duration,
+        _: Rights,
+    ) -> BoxFuture<'_, Result<Option<Value>, Status>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+async fn allow_alice(host: &Host, client: &Client) {
+    let of = "/apis/rbac.authorization.k8s.io/v1";
+    let rule = json!({"nonResourceURLs": ["/quadrille/*"], "verbs": ["get"]});
+    let role = json!({"metadata": {"name": "asker"}, "rules": [rule]});
+    let binding = json!({
+        "metadata": {"name": "asker"}, "roleRef": {"kind": "ClusterRole", "name": "asker"},
+        "subjects": [{"kind": "User", "name": "alice"}],
+    });
+    for (path, object) in [("clusterroles", role), ("clusterrolebindings", binding)] {
+        let answer =
+            client.send(Method::POST, &format!("{of}/{path}"), &[], object.to_string()).await;
+        assert_eq!(answer.status(), StatusCode::CREATED, "at {}", host.address);
+    }
+}
+
+#[tokio::test]
+async fn questions_that_wait_take_no_seat_from_those_that_are_worked_on() {
+    let limits = Limits {
+        requests_max: 2,
+        requests_per_user_max: 2,
+        queue_wait: Duration::from_secs(2),
+        ..Limits::default()
+    };
+    let asked = Arc::<AtomicUsize>::default();
+    let insight = Arc::new(Unsettled(Arc::clone(&asked)));
+    let host = bootstrapped(limits, |parts, _| parts.insight = Some(insight)).await;
+    let client = host.client().await;
+    allow_alice(&host, &client).await;
+    for _ in 0..2 {
+        let client = client.clone();
+        host.supervisor.spawn_brief("asker", async move {
+            let _never = client.ask(Method::GET, "/quadrille/settled", &[ALICE], "").await;
+        });
+    }
+    until(|| asked.load(Ordering::SeqCst) == 2).await;
+    for who in [BOB, ALICE] {
+        let (code, told) = client.ask(Method::GET, "/version", &[who], "").await;
+        assert_eq!(code, StatusCode::OK, "{who:?}: {told}");
+    }
+    let (code, _) = client.ask(Method::GET, "/quadrille/why", &[ALICE], "").await;
+    assert_eq!(code, StatusCode::OK, "another question is answered");
+    let (code, _) = client.ask(Method::GET, "/quadrille/settled", &[ALICE], "").await;
+    assert_eq!(code, StatusCode::TOO_MANY_REQUESTS, "no more of one user wait than may");
 }
 
 #[tokio::test]

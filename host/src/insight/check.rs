@@ -37,7 +37,7 @@ impl HostInsight {
             wall_max: duration(question, "wall")?.unwrap_or(defaults.wall_max).min(WALL_MAX),
             ..defaults
         };
-        let turn = Arc::clone(&self.rehearsals).acquire_owned().await;
+        let turn = self.rehearsals.place(&question.actor.user)?.turn().await?;
         let runtime = self.runtime.clone();
         let checked = tokio::task::spawn_blocking(move || {
             let _turn = turn;

@@ -15,6 +15,7 @@ use quadrille_store::Key;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::rehearsals::Place;
 use super::{HostInsight, attributes, bad, duration, may_bring_code, number};
 
 /// The longest real time of one plan.
@@ -57,12 +58,14 @@ struct RawKey {
 
 impl HostInsight {
     pub(super) async fn plan(&self, question: &Question) -> Result<Reply, Status> {
+        // A component is compiled before its turn, but not more of them than have a place.
+        let place = self.rehearsals.place(&question.actor.user)?;
         let acts = if question.content_type.starts_with("application/wasm") {
             vec![self.load_act(question).await?]
         } else {
             acts_of(question)?
         };
-        self.plan_elsewhere(question, acts).await
+        self.plan_elsewhere(question, acts, place).await
     }
 
     async fn load_act(&self, question: &Question) -> Result<Act, Status> {
@@ -80,7 +83,12 @@ impl HostInsight {
     }
 
     /// Plans beside the scheduler, one after the other: a plan takes a core and a copy of what the runtime knows.
-    async fn plan_elsewhere(&self, question: &Question, acts: Vec<Act>) -> Result<Reply, Status> {
+    async fn plan_elsewhere(
+        &self,
+        question: &Question,
+        acts: Vec<Act>,
+        place: Place,
+    ) -> Result<Reply, Status> {
         let defaults = Bounds::default();
         let bounds = Bounds {
             runs_max: number(question, "runs")?.unwrap_or(defaults.runs_max),
@@ -89,7 +97,7 @@ impl HostInsight {
             virtual_max: duration(question, "for")?.unwrap_or(defaults.virtual_max),
             wall_max: duration(question, "wall")?.unwrap_or(defaults.wall_max).min(WALL_MAX),
         };
-        let turn = Arc::clone(&self.rehearsals).acquire_owned().await;
+        let turn = place.turn().await?;
         let (runtime, rights) = (self.runtime.clone(), question.rights.clone());
         let (actor, form) = (question.actor.clone(), question.form);
         let planned = tokio::task::spawn_blocking(move || {

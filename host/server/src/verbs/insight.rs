@@ -18,6 +18,7 @@ use super::body;
 use crate::answer::{Answer, Body, answer as answer_with, json_value, text};
 use crate::app::{App, actor};
 use crate::extension::{Form, Question, Reply, ReplyStream, Rights};
+use crate::fairness::Seat;
 use crate::negotiate::Media;
 use crate::params::parameter;
 use crate::path::decode;
@@ -28,13 +29,15 @@ const FILE: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Answers a question; `path` is what follows `/quadrille/`.
+/// Answers a question; `path` is what follows `/quadrille/`. A question that waits gives its seat for a place among those
+/// that do.
 pub(crate) async fn answer(
     app: &App,
     parts: &Parts,
     incoming: &mut Incoming,
     path: &str,
     (user, peer): (&Arc<User>, &Arc<str>),
+    seat: &mut Option<Seat>,
 ) -> Result<Answer, Status> {
     let Some(insight) = &app.insight else {
         let message = "this host answers no questions about its record";
@@ -58,6 +61,11 @@ pub(crate) async fn answer(
         actor: actor(parts, user, peer),
         rights: Rights { authorizer: Arc::clone(&app.authorizer), user: Arc::clone(user) },
     };
+    if let Some(own) = seat
+        && insight.waits(&question)
+    {
+        *seat = Some(app.waiting.ticket(own.user())?.seat().await?);
+    }
     Ok(replied(app, insight.ask(question).await?))
 }
 
