@@ -1,8 +1,8 @@
 //! Users of a foreign issuer, known by its ID tokens.
 //!
 //! The issuer's keys are fetched when a token needs one that is not known, at most once in [`REFRESH_PAUSE`] however
-//! many such tokens come: nobody can make the host hammer its issuer. Whoever waits for a fetch waits for a bounded
-//! time. Keys stay until a fetch brings others, so that an issuer that is away harms only those with newer keys.
+//! many such tokens come: nobody can make the host hammer its issuer. A fetch belongs to nobody who waits for it: it goes
+//! on though all of them leave. Whoever waits for it waits for a bounded time. Keys stay until a fetch brings others, so that an issuer that is away harms only those with newer keys.
 //!
 //! A verified token is remembered by its hash, until its time is over or the keys are others, so that its signature is
 //! checked once and its user is known at once.
@@ -20,7 +20,7 @@ use quadrille_kit::Clock;
 use quadrille_registry::access::User;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::jwt::{Parsed, PublicKey};
 pub use fetch::FetchError;
@@ -66,8 +66,8 @@ pub struct Oidc {
     clock: Arc<dyn Clock>,
     fetcher: Fetcher,
     keys: ArcSwap<Keys>,
-    /// When keys were fetched last; held during a fetch.
-    fetched: Mutex<Option<Duration>>,
+    /// When the last fetch of keys ended; held during a fetch.
+    fetched: Arc<Mutex<Option<Duration>>>,
 }
 
 /// The issuer's keys, and the tokens that they were found to have signed.
@@ -113,7 +113,7 @@ impl Oidc {
     pub fn build(config: OidcConfig, clock: Arc<dyn Clock>) -> Result<Self, FetchError> {
         let fetcher = Fetcher::build(&config.authorities, Arc::clone(&clock))?;
         fetch::check_url(&config.issuer)?;
-        let (keys, fetched) = (ArcSwap::default(), Mutex::default());
+        let (keys, fetched) = (ArcSwap::default(), Arc::default());
         Ok(Self { config, clock, fetcher, keys, fetched })
     }
 
@@ -162,17 +162,29 @@ impl Oidc {
     }
 
     /// Fetches the keys unless somebody has just done so; true when there may be new ones.
-    pub(crate) async fn renew(&self) -> bool {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "one at a time, and a fetch ends by itself after a bounded time"
+    )]
+    pub(crate) async fn renew(self: &Arc<Self>) -> bool {
         let asked = self.clock.monotonic();
-        let mut fetched = self.fetched.lock().await;
+        let fetched = Arc::clone(&self.fetched).lock_owned().await;
         match *fetched {
-            // Somebody fetched while this one waited.
+            // A fetch ended while this one waited.
             Some(at) if at >= asked => return true,
             Some(at) if self.clock.monotonic().saturating_sub(at) < REFRESH_PAUSE => return false,
             Some(_) | None => {}
         }
+        // In a task of its own: were it to end with the one who asks, all the others would go without keys.
+        let fetching = tokio::spawn(Arc::clone(self).fetch(fetched));
+        fetching.await.unwrap_or_default()
+    }
+
+    /// Fetches the keys; true when it has brought some.
+    async fn fetch(self: Arc<Self>, mut fetched: OwnedMutexGuard<Option<Duration>>) -> bool {
+        let brought = self.fetch_keys().await;
         *fetched = Some(self.clock.monotonic());
-        match self.fetch_keys().await {
+        match brought {
             Ok(keys) => {
                 self.keys.store(Arc::new(keys));
                 true

@@ -3,6 +3,7 @@
 use std::sync::Mutex as StdMutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::FutureExt as _;
 use quadrille_kit::{Clock, ManualClock, Supervisor};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,7 +20,7 @@ struct World {
     keys: Arc<StdMutex<Vec<Value>>>,
     fetches: Arc<AtomicUsize>,
     clock: Arc<ManualClock>,
-    oidc: Oidc,
+    oidc: Arc<Oidc>,
     _supervisor: Supervisor,
 }
 
@@ -52,7 +53,7 @@ impl World {
         let config =
             OidcConfig { issuer: url.clone(), client_id: "us".into(), authorities, ..config };
         let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
-        let oidc = Oidc::build(config, shared).expect("it is usable");
+        let oidc = Arc::new(Oidc::build(config, shared).expect("it is usable"));
         Self { url, keys, fetches, clock, oidc, _supervisor: supervisor }
     }
 
@@ -199,6 +200,21 @@ async fn new_keys_are_fetched_when_they_are_needed_and_not_more_often() {
     }
     assert_eq!(fetches(), 3);
     assert!(world.name(&world.token(&old, |_| {})).await.is_some(), "the known keys stay");
+}
+
+#[tokio::test]
+async fn whoever_asks_first_and_leaves_keeps_nobody_from_the_keys() {
+    let world = World::start(OidcConfig::default()).await;
+    let key = key();
+    world.publish(&[&key]);
+    let token = world.token(&key, |_| {});
+    let mut first = Box::pin(world.oidc.renew());
+    assert!((&mut first).now_or_never().is_none(), "the issuer has to be asked");
+    drop(first);
+    // Time goes on meanwhile, but not as much as lies between two fetches.
+    world.clock.advance(REFRESH_PAUSE / 10);
+    assert!(world.name(&token).await.is_some());
+    assert_eq!(world.fetches.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
