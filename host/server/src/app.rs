@@ -15,6 +15,7 @@ use quadrille_kit::{Clock, Random, Shutdown};
 use quadrille_registry::access::{self, Attributes, MASTERS, User};
 use quadrille_registry::{Actor, Reason, Registry, Resource, Status};
 use quadrille_store::{Cause, RequestCause};
+use tokio::sync::Semaphore;
 
 use crate::answer::{Answer, Body, add_warnings, audit_id, no_such_path, refusal};
 use crate::audit::{self, AuditLog, Noted};
@@ -23,7 +24,7 @@ use crate::authorization::Authorizer;
 use crate::certificate::Certified;
 use crate::config::Config;
 use crate::extension::{Insight, PluginUploads};
-use crate::fairness::{Fair, Seat, Ticket};
+use crate::fairness::{Fair, Seat, Ticket, too_many};
 use crate::impersonation::{self, Persona};
 use crate::metrics::{Label, Metrics};
 use crate::negotiate::{Encoding, Shape, Source, Wanted, negotiate};
@@ -55,6 +56,8 @@ pub(crate) struct App {
     pub(crate) audit: AuditIds,
     pub(crate) audit_log: Option<Arc<AuditLog>>,
     pub(crate) fair: Arc<Fair>,
+    /// Places of those who wait for the keys of a foreign issuer.
+    pub(crate) key_places: Semaphore,
     /// Places of questions that wait, and need no seat meanwhile.
     pub(crate) waiting: Arc<Fair>,
     pub(crate) documents: Documents,
@@ -353,7 +356,8 @@ impl App {
 
     /// Finds out who asks, where that is not known at once, and takes a seat of their own for them. It is found out on
     /// a seat that all share who are not known yet, so that tokens that nobody knows are not looked at in any number;
-    /// nobody keeps that seat from others while a foreign issuer takes its time.
+    /// nobody keeps that seat from others while a foreign issuer takes its time, and no more wait for that than have room
+    /// in the queue for such a seat afterwards.
     async fn identify(
         &self,
         parts: &Parts,
@@ -367,7 +371,11 @@ impl App {
         let mut found = self.authenticator.look(&parts.headers);
         if found.is_err() {
             drop(shared);
+            let Ok(place) = self.key_places.try_acquire() else {
+                return (Err(too_many()), Ok(None));
+            };
             let renewed = self.authenticator.renew_keys().await;
+            drop(place);
             shared = match turn_of(self.ticket(parts, None)).await {
                 Ok(shared) => shared,
                 Err(status) => return (Err(status), Ok(None)),

@@ -293,7 +293,8 @@ fn forget_idle(state: &mut State, user: &Arc<str>) {
     }
 }
 
-fn too_many() -> Status {
+/// The refusal of one who would have to wait where there is no room for it.
+pub(crate) fn too_many() -> Status {
     Status::new(Reason::TooManyRequests, "too many requests, please try again later")
 }
 

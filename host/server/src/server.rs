@@ -139,6 +139,7 @@ impl Server {
         let fair = |limits: Limits| Arc::new(Fair::new(limits, Arc::clone(&parts.clock)));
         let app = Arc::new(App {
             audit_log: log,
+            key_places: Semaphore::new(config.limits.queue_per_user_max),
             fair: fair(config.limits.clone()),
             waiting: fair(config.limits.of_waiting()),
             audit: AuditIds::new(parts.random.as_ref()),

@@ -1,4 +1,5 @@
-//! Claims about the slow: clients that take nothing of their answers, questions that wait. Nobody else waits for them.
+//! Claims about the slow: clients that take nothing of their answers, questions that wait, an issuer that does not answer.
+//! Nobody else waits for them.
 
 mod support;
 
@@ -6,6 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -13,7 +18,7 @@ use quadrille_kit::SystemClock;
 use quadrille_kit::clock::BoxFuture;
 use quadrille_registry::{Reason, Status};
 use quadrille_server::{
-    Form, Insight, Limits, Parts, Question, Reply, Rights, Summary, identity,
+    Form, Insight, Limits, Oidc, OidcConfig, Parts, Question, Reply, Rights, Summary, identity,
 };
 use quadrille_store::{Key, Object};
 use serde_json::{Value, json};
@@ -159,6 +164,45 @@ async fn questions_that_wait_take_no_seat_from_those_that_are_worked_on() {
     assert_eq!(code, StatusCode::OK, "another question is answered");
     let (code, _) = client.ask(Method::GET, "/quadrille/settled", &[ALICE], "").await;
     assert_eq!(code, StatusCode::TOO_MANY_REQUESTS, "no more of one user wait than may");
+}
+
+/// A token that nobody has signed, of an issuer.
+fn forged(issuer: &str) -> String {
+    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let head = part(json!({"alg": "ES256", "kid": "unknown"}));
+    let claims = json!({"iss": issuer, "aud": "us", "sub": "zoe", "exp": i64::MAX});
+    format!("{head}.{}.{}", part(claims), URL_SAFE_NO_PAD.encode("signature"))
+}
+
+#[tokio::test]
+async fn no_more_wait_for_the_keys_of_an_issuer_than_may() {
+    const PLACES: usize = 3;
+    // It takes connections, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let issuer = format!("https://localhost:{}", silent.local_addr().expect("an address").port());
+    let limits = Limits { queue_per_user_max: PLACES, ..Limits::default() };
+    let host = bootstrapped(limits, |parts, authority| {
+        let config = OidcConfig {
+            issuer: issuer.clone(),
+            client_id: "us".into(),
+            authorities: authority.certificate.clone(),
+            ..OidcConfig::default()
+        };
+        let oidc = Oidc::build(config, Arc::new(SystemClock::default())).expect("it is usable");
+        parts.oidc = Some(Arc::new(oidc));
+    })
+    .await;
+    let client = host.client().await;
+    let authorization = format!("Bearer {}", forged(&issuer));
+    let mut asked: FuturesUnordered<_> =
+        (0..PLACES + 5).map(|_| client.send_as(&authorization, "/version")).collect();
+    for _ in 0..5 {
+        let answer = asked.next().await.expect("there are more");
+        assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+    }
+    assert!(asked.next().now_or_never().is_none(), "the others wait");
+    let (code, _) = client.ask(Method::GET, "/version", &[ALICE], "").await;
+    assert_eq!(code, StatusCode::OK);
 }
 
 #[tokio::test]
