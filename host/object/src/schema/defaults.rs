@@ -27,7 +27,8 @@ pub(crate) fn fill(schema: &Schema, object: &mut Map<String, Value>, nulls: Null
         if nulls == Nulls::Drop {
             drop_nulls(schema, schema.root(), object, 0);
         }
-        fields(schema, schema.root(), object, 0);
+        let mut filler = Filler { schema, fields_left: FIELDS_MAX, bytes_left: BYTES_MAX };
+        filler.fields(schema.root(), object, 0);
     }
 }
 
@@ -63,56 +64,99 @@ fn drop_nulls_below(schema: &Schema, node: &Node, value: &mut Value, depth: usiz
     }
 }
 
-/// Fills in the defaults below one value.
-pub(crate) fn value(schema: &Schema, node: &Node, value: &mut Value, depth: usize) {
+/// How many fields, and how many bytes of keys and values, defaults may add to one object: more than an object that
+/// can be stored has room for, the smallest field taking six bytes of it. What goes on beyond stays without, and is
+/// too large as it is.
+const FIELDS_MAX: usize = 262_144;
+const BYTES_MAX: usize = 8 << 20;
+
+/// Fills in defaults, until there are too many.
+struct Filler<'s> {
+    schema: &'s Schema,
+    fields_left: usize,
+    bytes_left: usize,
+}
+
+impl<'s> Filler<'s> {
+    fn value(&mut self, node: &'s Node, value: &mut Value, depth: usize) {
+        match value {
+            Value::Object(map) => self.fields(node, map, depth),
+            Value::Array(list) => {
+                let schema = self.schema;
+                let Some(item) = node.items.map(|id| schema.node(id)) else { return };
+                for entry in list.iter_mut() {
+                    self.replace_null(item, entry, depth);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn fields(&mut self, node: &'s Node, map: &mut Map<String, Value>, depth: usize) {
+        if depth > DEPTH_MAX {
+            return;
+        }
+        let schema = self.schema;
+        for property in &node.properties {
+            if property.node.is_builtin() {
+                continue;
+            }
+            let child = schema.node(property.node);
+            match map.get_mut(&*property.name) {
+                None => {
+                    let Some(mut default) = self.add(&property.name, child) else { continue };
+                    self.value(child, &mut default, depth + 1);
+                    map.insert(property.name.to_string(), default);
+                }
+                Some(present) => self.replace_null(child, present, depth),
+            }
+        }
+        let Some(other) = node.additional.map(|id| schema.node(id)) else { return };
+        for (key, present) in map.iter_mut() {
+            if node.property(key).is_none() {
+                self.replace_null(other, present, depth);
+            }
+        }
+    }
+
+    /// Puts the default in the place of a null that is not allowed, and fills in what is below.
+    fn replace_null(&mut self, node: &'s Node, present: &mut Value, depth: usize) {
+        if present.is_null()
+            && !node.nullable
+            && let Some(default) = self.take(node)
+        {
+            *present = default;
+        }
+        self.value(node, present, depth + 1);
+    }
+
+    /// The default of a field that is not there, while there may be more fields.
+    fn add(&mut self, key: &str, node: &Node) -> Option<Value> {
+        default_of(node)?;
+        self.fields_left = self.fields_left.checked_sub(1)?;
+        self.bytes_left = self.bytes_left.checked_sub(key.len())?;
+        self.take(node)
+    }
+
+    /// The default of a node, while there may be more bytes.
+    fn take(&mut self, node: &Node) -> Option<Value> {
+        let default = default_of(node)?;
+        self.bytes_left = weigh(default, self.bytes_left)?;
+        Some(default.clone())
+    }
+}
+
+/// What a value leaves of some bytes; `None` where it takes more. Every value counts eight beside its texts.
+fn weigh(value: &Value, left: usize) -> Option<usize> {
+    let left = left.checked_sub(8)?;
     match value {
-        Value::Object(map) => fields(schema, node, map, depth),
-        Value::Array(list) => {
-            let Some(item) = node.items.map(|id| schema.node(id)) else { return };
-            for entry in list.iter_mut() {
-                replace_null(schema, item, entry, depth);
-            }
-        }
-        _ => {}
+        Value::String(text) => left.checked_sub(text.len()),
+        Value::Array(items) => items.iter().try_fold(left, |left, item| weigh(item, left)),
+        Value::Object(map) => map
+            .iter()
+            .try_fold(left, |left, (key, value)| weigh(value, left.checked_sub(key.len())?)),
+        _ => Some(left),
     }
-}
-
-fn fields(schema: &Schema, node: &Node, map: &mut Map<String, Value>, depth: usize) {
-    if depth > DEPTH_MAX {
-        return;
-    }
-    for property in &node.properties {
-        if property.node.is_builtin() {
-            continue;
-        }
-        let child = schema.node(property.node);
-        match map.get_mut(&*property.name) {
-            None => {
-                let Some(default) = default_of(child) else { continue };
-                let mut default = default.clone();
-                value(schema, child, &mut default, depth + 1);
-                map.insert(property.name.to_string(), default);
-            }
-            Some(present) => replace_null(schema, child, present, depth),
-        }
-    }
-    let Some(other) = node.additional.map(|id| schema.node(id)) else { return };
-    for (key, present) in map.iter_mut() {
-        if node.property(key).is_none() {
-            replace_null(schema, other, present, depth);
-        }
-    }
-}
-
-/// Puts the default in the place of a null that is not allowed, and fills in what is below.
-fn replace_null(schema: &Schema, node: &Node, present: &mut Value, depth: usize) {
-    if present.is_null()
-        && !node.nullable
-        && let Some(default) = default_of(node)
-    {
-        *present = default.clone();
-    }
-    value(schema, node, present, depth + 1);
 }
 
 /// `additionalProperties: true`, which says nothing about null.

@@ -133,6 +133,24 @@ fn field(of: Value) -> Schema {
     custom(json!({"type": "object", "properties": {"f": of}}))
 }
 
+#[test]
+fn defaults_add_no_more_than_an_object_may_take() {
+    // Of what a body of three megabytes can hold of empty items.
+    let filled = |item: Value, count: usize| {
+        let schema =
+            field(json!({"type": "array", "items": {"type": "object", "properties": item}}));
+        let mut object = map(json!({"spec": {"f": vec![json!({}); count]}}));
+        schema.fill_defaults(&mut object, Nulls::Drop);
+        let items = object["spec"]["f"].as_array().cloned().expect("a list");
+        (items.iter().filter(|item| **item != json!({})).count(), items.len())
+    };
+    let long = json!({"a": {"type": "string", "default": "l".repeat(1 << 20)}});
+    assert_eq!(filled(long, 300_000), (7, 300_000));
+    let short = json!({"a": {"type": "integer", "default": 1}});
+    assert_eq!(filled(short.clone(), 300_000), (262_144, 300_000));
+    assert_eq!(filled(short, 200_000), (200_000, 200_000), "all of what can be stored");
+}
+
 fn errors(schema: &Schema, spec: Value) -> Vec<String> {
     let object =
         map(json!({"apiVersion": "g/v1", "kind": "W", "metadata": {"name": "w"}, "spec": spec}));
