@@ -19,6 +19,7 @@ mod compile;
 mod correlate;
 mod defaults;
 mod embedded;
+mod enumeration;
 pub mod field_path;
 mod form;
 mod format;

@@ -5,6 +5,7 @@
 use serde_json::{Map, Number, Value};
 
 use super::builtin::{OBJECT_META, builtin};
+use super::enumeration::Enumeration;
 use super::form::Empty;
 use super::node::{Kind, ListKind, Node, NodeId, Property};
 use super::rules::{Bound, Pattern, Rules};
@@ -152,11 +153,10 @@ impl Compiler {
             let value = number(schema, key)?;
             Some(Bound { value, exclusive: flag(exclusive) })
         };
-        let list = |key: &str| -> Box<[Value]> {
-            schema.get(key).and_then(Value::as_array).cloned().unwrap_or_default().into()
-        };
+        let values = schema.get("enum").and_then(Value::as_array);
+        let values = values.filter(|values| !values.is_empty());
         Some(Rules {
-            values: list("enum"),
+            values: values.map(|values| Box::new(Enumeration::new(values))),
             minimum: bound("minimum", "exclusiveMinimum"),
             maximum: bound("maximum", "exclusiveMaximum"),
             multiple_of: number(schema, "multipleOf"),

@@ -3,15 +3,16 @@
 use std::sync::OnceLock;
 
 use regex::Regex;
-use serde_json::{Number, Value};
+use serde_json::Number;
 
+use super::enumeration::Enumeration;
 use super::node::NodeId;
 use super::pattern;
 
 /// The value validations of one node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rules {
-    pub(crate) values: Box<[Value]>,
+    pub(crate) values: Option<Box<Enumeration>>,
     pub(crate) minimum: Option<Bound>,
     pub(crate) maximum: Option<Bound>,
     pub(crate) multiple_of: Option<Number>,

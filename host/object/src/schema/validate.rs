@@ -232,8 +232,8 @@ impl<'a> Validator<'a> {
             Value::Number(number) => self.number_rules(rules, value, number),
             Value::Null | Value::Bool(_) => {}
         }
-        if !rules.values.is_empty() && !rules.values.iter().any(|allowed| same(allowed, value)) {
-            let allowed: Vec<String> = rules.values.iter().map(json).collect();
+        if let Some(values) = rules.values.as_deref().filter(|values| !values.has(value)) {
+            let allowed: Vec<String> = values.iter().map(json).collect();
             let message = format!(
                 "Unsupported value: {}: supported values: {}",
                 json(value),
@@ -383,14 +383,7 @@ fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// Equal as JSON values, whatever the notation of numbers.
-fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => compare(a, b) == Some(std::cmp::Ordering::Equal),
-        _ => a == b,
-    }
-}
-
+/// How numbers compare, whichever way they are written.
 fn compare(a: &Number, b: &Number) -> Option<std::cmp::Ordering> {
     match (a.as_i128(), b.as_i128()) {
         (Some(a), Some(b)) => Some(a.cmp(&b)),

@@ -1,6 +1,6 @@
 //! What can be wrong with a definition: its names, its versions taken together, its status.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use quadrille_object::validate_name;
 use serde_json::Value;
@@ -162,14 +162,16 @@ fn validate_stored_versions(object: &Object, errors: &mut Errors) {
         errors.invalid(at, &Value::Array(Vec::new()), "must have at least one stored version");
         return;
     }
+    let known: HashSet<&Value> = stored.iter().collect();
     for version in versions.iter().filter(|v| v.get("storage") == Some(&Value::Bool(true))) {
-        if let Some(name) = version.get("name").filter(|name| !stored.contains(name)) {
+        if let Some(name) = version.get("name").filter(|name| !known.contains(name)) {
             let name = name.as_str().unwrap_or_default();
             errors.invalid(at, version, &format!("must have the storage version {name}"));
         }
     }
+    let served: HashSet<&Value> = versions.iter().filter_map(|v| v.get("name")).collect();
     for (index, name) in stored.iter().enumerate() {
-        if versions.iter().any(|v| v.get("name") == Some(name)) {
+        if served.contains(name) {
             continue;
         }
         let text = name.as_str().unwrap_or_default();
@@ -179,5 +181,25 @@ fn validate_stored_versions(object: &Object, errors: &mut Errors) {
              status.storedVersions"
         );
         errors.invalid(format!("{at}[{index}]"), name, &why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::promptly::promptly;
+
+    #[test]
+    fn stored_versions_are_many_and_looked_up_promptly() {
+        let versions: Vec<Value> = (0..30_000).map(|n| json!({"name": format!("v{n}")})).collect();
+        let stored: Vec<String> = (29_990..130_000).map(|n| format!("v{n}")).collect();
+        let definition =
+            json!({"spec": {"versions": versions}, "status": {"storedVersions": stored}});
+        let mut errors = Errors::default();
+        let definition = definition.as_object().expect("a map");
+        promptly(|| validate_stored_versions(definition, &mut errors));
+        assert_eq!(errors.0.first().map(|error| &*error.field), Some("status.storedVersions[10]"));
     }
 }

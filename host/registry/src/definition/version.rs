@@ -3,6 +3,8 @@
 //! What all versions say alike counts as said by the definition as a whole, and errors name it there: that was its
 //! place before definitions had versions, and kube-apiserver still works on that form.
 
+use std::collections::{HashMap, HashSet};
+
 use quadrille_object::schema::field_path::{self, Brackets};
 use quadrille_object::{Schema, validate_name};
 use serde_json::{Map, Value};
@@ -39,7 +41,10 @@ pub(super) fn validate(object: &Object, before: Option<&Object>, errors: &mut Er
             errors.required(at, "");
         }
     }
-    let before = before.map(|before| field::list(before, &["spec", "versions"]));
+    let before = before.map_or(&[][..], |before| field::list(before, &["spec", "versions"]));
+    // Of versions of one name the first counts.
+    let before: HashMap<Option<&Value>, &Value> =
+        before.iter().rev().map(|version| (version.get("name"), version)).collect();
     for (index, version) in versions.iter().enumerate() {
         let at = format!("spec.versions[{index}]");
         let name = version.get("name").and_then(Value::as_str).unwrap_or_default();
@@ -53,7 +58,7 @@ pub(super) fn validate(object: &Object, before: Option<&Object>, errors: &mut Er
             (true, 0) => Some("spec"),
             (true, _) => None,
         };
-        let old = before.and_then(|all| all.iter().find(|v| v.get("name") == version.get("name")));
+        let old = before.get(&version.get("name")).copied();
         if let Some(at) = place(shared.schema) {
             let path = if shared.schema {
                 format!("{at}.validation.openAPIV3Schema")
@@ -280,7 +285,7 @@ fn selectable_fields(version: &Value, at: &str, errors: &mut Errors) {
         return;
     };
     let at = format!("{at}.selectableFields");
-    let mut known: Vec<String> = Vec::new();
+    let mut known = HashSet::new();
     for (index, field) in fields.iter().enumerate() {
         let at = format!("{at}[{index}].jsonPath");
         let text = field.get("jsonPath").and_then(Value::as_str).unwrap_or_default();
@@ -305,10 +310,8 @@ fn selectable_fields(version: &Value, at: &str, errors: &mut Errors) {
                        formats are allowed.";
             errors.invalid(at.clone(), &value, why);
         }
-        if known.contains(&place.path) {
+        if !known.insert(place.path) {
             errors.duplicate(at, &value);
-        } else {
-            known.push(place.path);
         }
     }
     if known.len() > SELECTABLE_MAX {
