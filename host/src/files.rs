@@ -14,8 +14,10 @@ use quadrille_kit::{Clock, Random};
 use quadrille_server::AccountTokens;
 use quadrille_server::identity::{self, PemPair};
 
-/// The name of an empty file that stays, and that a host holds the lock on while it lives.
+/// The name of an empty file that stays, and that whoever uses the directory holds the lock on while they live.
 const LOCK: &str = "lock";
+/// The folder of the store.
+const STORE: &str = "store";
 
 /// A data directory, which nobody else has as long as this is there.
 #[derive(Clone, Debug)]
@@ -36,11 +38,10 @@ impl Files {
             .create(dir)
             .with_context(|| format!("cannot make data directory {}", dir.display()))?;
         let dir = dir.canonicalize().with_context(|| format!("cannot open {}", dir.display()))?;
-        let lock = take(&dir)?.map(Arc::new);
+        let lock = lock(&dir)?.map(Arc::new);
+        write_pid(&dir);
         close(&dir);
-        let files = Self { dir, lock };
-        files.write_pid();
-        Ok(files)
+        Ok(Self { dir, lock })
     }
 
     /// A file or folder in it.
@@ -86,15 +87,6 @@ impl Files {
         Ok(key)
     }
 
-    /// Writes down which process serves from here. Nothing but a better message depends on it, so a full disk is no reason
-    /// not to start.
-    fn write_pid(&self) {
-        let written = write(&self.path("pid"), &format!("{}\n", std::process::id()));
-        if let Err(error) = written {
-            tracing::warn!(error = format!("{error:#}"), "nobody can see which process this is");
-        }
-    }
-
     /// Writes the kubeconfig for a server.
     pub(crate) fn write_kubeconfig(&self, url: &str, ca: &str, token: &str) -> anyhow::Result<()> {
         write_secret(&self.path("kubeconfig"), &identity::kubeconfig(url, ca, token))
@@ -114,7 +106,7 @@ const OURS: [&str; 12] = [
     "pid",
     "runs",
     "sa.key",
-    "store",
+    STORE,
 ];
 
 /// Closes a data directory to others. One that holds other things than ours may have been meant for them, too (a volume's
@@ -146,15 +138,38 @@ fn close(dir: &Path) {
 /// or its `store`; a store that lies elsewhere has its own lock alone.
 ///
 /// # Errors
-/// When a host has it.
+/// When somebody uses it.
 pub(crate) fn keep_hosts_out(dir: &Path) -> anyhow::Result<Option<File>> {
-    let parent = dir.canonicalize().ok().and_then(|dir| dir.parent().map(Path::to_owned));
-    let mut candidates = [Some(dir.to_owned()), parent].into_iter().flatten();
-    candidates.find(|dir| dir.join(LOCK).is_file()).map_or(Ok(None), |dir| take(&dir))
+    data_directory(dir).map_or(Ok(None), |dir| take(&dir))
+}
+
+/// The data directory that a store is in. No host need have locked it yet, so what counts is how the store is called.
+fn data_directory(dir: &Path) -> Option<PathBuf> {
+    if dir.join(STORE).is_dir() || dir.join(LOCK).is_file() {
+        return Some(dir.to_owned());
+    }
+    // The store may be a link to where there is more room.
+    let paths = [std::path::absolute(dir), dir.canonicalize()].into_iter().flatten();
+    paths.filter(|store| store.is_dir()).find_map(|store| {
+        let parent = store.parent()?;
+        (store.ends_with(STORE) || parent.join(LOCK).is_file()).then(|| parent.to_owned())
+    })
+}
+
+/// Takes a data directory for something other than a host, and says who has it.
+///
+/// # Errors
+/// When somebody uses it.
+pub(crate) fn take(dir: &Path) -> anyhow::Result<Option<File>> {
+    let held = lock(dir)?;
+    if held.is_some() {
+        write_pid(dir);
+    }
+    Ok(held)
 }
 
 /// Locks a data directory; nothing where files cannot be locked.
-pub(crate) fn take(dir: &Path) -> anyhow::Result<Option<File>> {
+fn lock(dir: &Path) -> anyhow::Result<Option<File>> {
     let path = dir.join(LOCK);
     let mut options = File::options();
     let opened = options.write(true).create(true).truncate(false).mode(0o600).open(&path);
@@ -168,7 +183,7 @@ pub(crate) fn take(dir: &Path) -> anyhow::Result<Option<File>> {
             let pid = std::fs::read_to_string(dir.join("pid")).ok();
             let pid = pid.and_then(|pid| pid.trim().parse::<u32>().ok());
             Err(match pid {
-                Some(pid) => used.context(format!("process {pid} serves from this directory")),
+                Some(pid) => used.context(format!("process {pid} uses this directory")),
                 None => used,
             })
         }
@@ -177,6 +192,14 @@ pub(crate) fn take(dir: &Path) -> anyhow::Result<Option<File>> {
             tracing::warn!(%path, %error, "cannot be locked; the store's own lock has to do");
             Ok(None)
         }
+    }
+}
+
+/// Writes down which process uses a data directory. Nothing but a better message depends on it, so a full disk is no reason
+/// not to go on.
+fn write_pid(dir: &Path) {
+    if let Err(error) = write(&dir.join("pid"), &format!("{}\n", std::process::id())) {
+        tracing::warn!(error = format!("{error:#}"), "nobody can see which process this is");
     }
 }
 
@@ -266,6 +289,36 @@ mod tests {
         std::fs::write(dir.path().join("thesis.tex"), "").expect("written");
         open(0o755);
         assert_eq!(mode(), 0o755, "somebody else works here");
+    }
+
+    #[test]
+    fn hosts_are_kept_out_of_a_directory_that_none_has_locked_yet_and_told_by_whom() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let (dir, room) = (parent.path().join("data"), parent.path().join("room"));
+        for made in [dir.join("store"), room.clone()] {
+            std::fs::create_dir_all(made).expect("made");
+        }
+        std::fs::write(dir.join("pid"), "1\n").expect("written");
+        let refused = || format!("{:#}", Files::open(&dir).expect_err("in use"));
+        for given in [dir.clone(), dir.join("store"), dir.join("store/../store/.")] {
+            let held = keep_hosts_out(&given).expect("nobody has it").expect("it is held");
+            assert!(refused().contains(&format!("process {} uses", std::process::id())));
+            drop(held);
+            std::fs::remove_file(dir.join(LOCK)).expect("there");
+            std::fs::write(dir.join("pid"), "1\n").expect("written");
+        }
+        std::fs::remove_dir(dir.join("store")).expect("empty");
+        std::os::unix::fs::symlink(&room, dir.join("store")).expect("linked");
+        let held = keep_hosts_out(&dir.join("store")).expect("nobody has it").expect("it is held");
+        assert!(refused().contains("in use"));
+        drop(held);
+        assert!(
+            keep_hosts_out(&room).expect("nobody has it").is_none(),
+            "it is in no data directory"
+        );
+        assert!(keep_hosts_out(&dir.join("none")).expect("nobody has it").is_none());
+        assert_eq!(parent.path().read_dir().expect("readable").count(), 2, "nothing is left there");
+        Files::open(&dir).expect("free again");
     }
 
     #[test]
