@@ -27,8 +27,8 @@ use crate::plugins::{self, HostPlugins};
 /// How many backups are given at once: each holds on to the objects of its revision until its client has them.
 const BACKUPS_MAX: usize = 2;
 
-/// Runs a host until it is asked to end; true when everything ended in time and nothing failed. Controllers' runs compute on
-/// the scheduler `runs`, everything else where this is called.
+/// Runs a host until it is asked to end; true when everything ended in time and nothing failed. Asked once more, it waits
+/// for nothing. Controllers' runs compute on the scheduler `runs`, everything else where this is called.
 pub(crate) async fn run(config: Config, runs: Handle) -> anyhow::Result<bool> {
     let supervisor = Supervisor::default().with_work_on(runs);
     // Whoever ends a host does not know how far it is: a start compiles plugins, and takes as long as they are many.
@@ -41,9 +41,14 @@ pub(crate) async fn run(config: Config, runs: Handle) -> anyhow::Result<bool> {
             ends.came().await;
         }
     }
-    let drained = supervisor.stop(config.drain_timeout.0).await;
-    if !drained {
-        tracing::warn!("some requests or runs were still going on when the drain timeout was over");
+    tokio::select! {
+        drained = supervisor.stop(config.drain_timeout.0) => if !drained {
+            tracing::warn!("some requests or runs were still going on when the drain timeout was over");
+        },
+        () = ends.asked() => {
+            tracing::warn!("asked to end once more: what is still going on is cut off");
+            return Ok(false);
+        }
     }
     Ok(supervisor.failed().is_empty())
 }
@@ -209,10 +214,18 @@ impl Ends {
 
     /// Returns when one of them has come.
     async fn came(&mut self) {
+        let shutdown = self.shutdown.clone();
         tokio::select! {
-            _ = self.terminate.recv() => tracing::info!("SIGTERM: draining"),
-            _ = self.interrupt.recv() => tracing::info!("SIGINT: draining"),
-            () = self.shutdown.started() => tracing::error!("a part of the host has failed: draining"),
+            () = self.asked() => tracing::info!("draining"),
+            () = shutdown.started() => tracing::error!("a part of the host has failed: draining"),
+        }
+    }
+
+    /// Returns when somebody wants the end.
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => tracing::info!("SIGTERM"),
+            _ = self.interrupt.recv() => tracing::info!("SIGINT"),
         }
     }
 }

@@ -67,6 +67,9 @@ enum LogFormat {
     Json,
 }
 
+/// How long what is still at work may take to be given up, once the host has ended.
+const END: Duration = Duration::from_secs(1);
+
 /// Runs the host until it is asked to end.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = config(args)?;
@@ -81,6 +84,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (requests, runs) = (scheduler("requests")?, scheduler("runs")?);
     let good = requests.block_on(host::run(config, runs.handle().clone()));
     runs.shutdown_background();
+    // Nor does the end wait for work that blocks (a store that is read, a plugin that is checked): nothing is lost with it.
+    requests.shutdown_timeout(END);
     let good = good?;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

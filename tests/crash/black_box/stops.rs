@@ -1,5 +1,6 @@
 //! Starts that cannot be: a second host on the same directory, two at the same time, and a port that is taken. They say
-//! what is wrong, end, and disturb nobody. And one that is called off while it loads its plugins.
+//! what is wrong, end, and disturb nobody. And hosts that are called off: while they load their plugins, while they wait for
+//! a disk, and once more while they drain.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -142,8 +143,7 @@ fn a_host_that_is_ended_while_it_loads_its_plugins_ends_well_and_at_once() {
         anyhow::ensure!(std::fs::read_dir(&components)?.next().is_some(), "none is kept");
         Ok(())
     });
-    let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-    assert!(sent.expect("it runs").success());
+    terminate(child.id());
     let status = eventually("it ends", || {
         anyhow::ensure!(child.try_wait()?.is_some(), "it still runs");
         Ok(child.wait()?)
@@ -152,4 +152,84 @@ fn a_host_that_is_ended_while_it_loads_its_plugins_ends_well_and_at_once() {
     assert_eq!(served(&mut child), None, "it was never ready");
     let kept = std::fs::read_dir(&components).expect("readable").count();
     assert!(kept < 100, "it had them all before it was told");
+}
+
+fn terminate(pid: u32) {
+    let sent = Command::new("kill").args(["-TERM", &pid.to_string()]).status();
+    assert!(sent.expect("it runs").success());
+}
+
+/// A host of which nothing is left when its test fails.
+struct Cleared(Child);
+
+impl Drop for Cleared {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+impl Cleared {
+    fn ended(&mut self) -> Option<i32> {
+        let what = "it ends";
+        let child = &mut self.0;
+        eventually(what, || child.try_wait()?.ok_or_else(|| anyhow::anyhow!("it still runs")))
+            .code()
+    }
+}
+
+#[test]
+fn a_host_that_is_ended_while_it_waits_for_its_disk_ends_well() {
+    let parent = tempfile::tempdir().expect("a directory");
+    let dir = parent.path().join("data");
+    std::fs::create_dir_all(dir.join("runs")).expect("made");
+    // Whoever reads it waits for what nobody writes.
+    let hangs = dir.join("runs/0000000000000001.runs");
+    assert!(Command::new("mkfifo").arg(&hangs).status().expect("it runs").success());
+    let hangs = hangs.canonicalize().expect("there");
+    let mut host = Cleared(launched(&dir));
+    let open = format!("/proc/{}/fd", host.0.id());
+    eventually("it reads the journal", || {
+        let mut files = std::fs::read_dir(&open)?.flatten();
+        let reads = files.any(|file| std::fs::read_link(file.path()).is_ok_and(|of| of == hangs));
+        anyhow::ensure!(reads, "it does not");
+        Ok(())
+    });
+    terminate(host.0.id());
+    assert_eq!(host.ended(), Some(0));
+    assert_eq!(served(&mut host.0), None, "it was never ready");
+}
+
+#[test]
+fn a_host_that_is_ended_once_more_while_it_drains_waits_for_nobody() {
+    let parent = tempfile::tempdir().expect("a directory");
+    let (dir, config) = (parent.path().join("data"), parent.path().join("config.toml"));
+    std::fs::write(&config, "drain_timeout = \"10m\"\n").expect("written");
+    let mut command = Command::new(program());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&dir);
+    command.arg("--config").arg(&config).stdin(Stdio::null());
+    let said = parent.path().join("said");
+    let stderr = std::fs::File::create(&said).expect("a file");
+    let child = command.stdout(Stdio::piped()).stderr(stderr).spawn().expect("it starts");
+    let mut host = Cleared(child);
+    let url = served(&mut host.0).expect("it serves");
+    let (client, patient) = (admin(&url, &dir), admin(&url, &dir));
+    let waits =
+        std::thread::spawn(move || patient.get("/quadrille/settled?revision=999999&wait=5m"));
+    eventually("somebody waits for an answer", || {
+        let metrics = client.get("/metrics")?.body;
+        let text = metrics.as_str().unwrap_or_default();
+        anyhow::ensure!(text.contains("\napiserver_current_inflight_requests 2\n"), "{text}");
+        Ok(())
+    });
+    terminate(host.0.id());
+    eventually("it drains", || {
+        let text = std::fs::read_to_string(&said)?;
+        anyhow::ensure!(text.contains("draining"), "{text}");
+        Ok(())
+    });
+    assert!(host.0.try_wait().expect("a child").is_none(), "it waits for whom it serves");
+    terminate(host.0.id());
+    assert_eq!(host.ended(), Some(1));
+    assert!(waits.join().expect("no panic").is_err(), "there was no answer");
 }
