@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
+use crate::error::CAUSES_MAX;
 use crate::managed::{self, FieldManager, FieldSet, Operation, Owner};
 use crate::schema::Schema;
 
@@ -42,9 +43,14 @@ impl Conflict {
 /// Why a configuration is not applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
-    /// 409 with one cause each, unless forced.
-    #[error("{}", conflict_message(.0))]
-    Conflicts(Vec<Conflict>),
+    /// 409 with one cause for each that is told, unless forced.
+    #[error("{}", conflict_message(.told, *.total))]
+    Conflicts {
+        /// The first of them, as many as a list of errors takes.
+        told: Vec<Conflict>,
+        /// How many there are.
+        total: usize,
+    },
     /// 500, as kube-apiserver has it: the configuration does not fit the schema.
     #[error("failed to create typed patch object ({object}): {message}")]
     Misfit {
@@ -81,10 +87,9 @@ pub fn apply(
     let first = live.filter(|_| entries(base).is_empty()).map(|live| tracked(schema, live, by));
     let base = first.as_ref().unwrap_or(base);
     let work = Work { schema, live: base, config, by };
-    let applied = match work.apply(force) {
-        Err(ApplyError::Conflicts(conflicts)) if by.name == KUBECTL => {
-            let left = last_applied::others(schema, base, conflicts);
-            if left.is_empty() { work.apply(true) } else { Err(ApplyError::Conflicts(left)) }
+    let applied = match work.apply(force, &FieldSet::default()) {
+        Err(ApplyError::Conflicts { .. }) if by.name == KUBECTL => {
+            work.apply(force, &last_applied::accounted_for(schema, base))
         }
         result => result,
     };
@@ -112,7 +117,8 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn apply(&self, force: bool) -> Result<Map<String, Value>, ApplyError> {
+    /// Conflicts about what is `excused` are none.
+    fn apply(&self, force: bool, excused: &FieldSet<'_>) -> Result<Map<String, Value>, ApplyError> {
         let mut owners = managed::decode(entries(self.live)).unwrap_or_default();
         let config_set = self.by.scope.cut(owned::owned(self.schema, self.config));
         let own = managed::never_owned_cut(config_set.clone());
@@ -128,9 +134,8 @@ impl<'a> Work<'a> {
         let changed = !changes.is_empty();
         let set = self.by.scope.cut(changes.set);
         let removed = self.by.scope.cut(changes.removed);
-        let conflicts = self.conflicts(&owners, at, &set);
-        if !force && !conflicts.is_empty() {
-            return Err(ApplyError::Conflicts(conflicts));
+        if !force {
+            self.refuse_conflicts(&owners, at, &set, excused)?;
         }
         let owners = self.settle(owners, at, &set, &removed, changed);
         let entries = managed::encode(owners);
@@ -196,7 +201,13 @@ impl<'a> Work<'a> {
         owned::remove(self.schema, merged, &gone)
     }
 
-    fn conflicts(&self, owners: &[Owner<'_>], mine: usize, set: &FieldSet<'_>) -> Vec<Conflict> {
+    fn refuse_conflicts(
+        &self,
+        owners: &[Owner<'_>],
+        mine: usize,
+        set: &FieldSet<'_>,
+        excused: &FieldSet<'_>,
+    ) -> Result<(), ApplyError> {
         let mut others: Vec<&Owner<'_>> = owners
             .iter()
             .enumerate()
@@ -204,12 +215,15 @@ impl<'a> Work<'a> {
             .map(|(_, owner)| owner)
             .collect();
         others.sort_by_key(|owner| owner.identity());
-        let conflicts = others.into_iter().flat_map(|owner| {
+        let (mut told, mut total) = (Vec::new(), 0);
+        for owner in others {
+            let contested = owner.set.intersection(set).difference(excused);
+            total += contested.count();
             let manager = owner.describe();
-            let paths = owner.set.intersection(set).paths();
-            paths.into_iter().map(move |field| Conflict { field, manager: manager.clone() })
-        });
-        conflicts.collect()
+            let paths = contested.first_paths(CAUSES_MAX - told.len()).into_iter();
+            told.extend(paths.map(|field| Conflict { field, manager: manager.clone() }));
+        }
+        if total == 0 { Ok(()) } else { Err(ApplyError::Conflicts { told, total }) }
     }
 
     fn settle(
@@ -277,7 +291,7 @@ fn object_name(config: &Map<String, Value>) -> String {
     format!("{}/{}; {version}, Kind={}", meta("namespace"), meta("name"), text("kind"))
 }
 
-fn conflict_message(conflicts: &[Conflict]) -> String {
+fn conflict_message(conflicts: &[Conflict], total: usize) -> String {
     if let [one] = conflicts {
         return format!(
             "Apply failed with 1 conflict: conflict with {}: {}",
@@ -293,7 +307,10 @@ fn conflict_message(conflicts: &[Conflict]) -> String {
         }
         lines.push(format!("- {}", conflict.field));
     }
-    format!("Apply failed with {} conflicts: {}", conflicts.len(), lines.join("\n"))
+    if total > conflicts.len() {
+        lines.push(format!("and {} more", total - conflicts.len()));
+    }
+    format!("Apply failed with {total} conflicts: {}", lines.join("\n"))
 }
 
 #[cfg(test)]

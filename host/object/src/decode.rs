@@ -135,9 +135,14 @@ fn note(duplicates: &mut Vec<String>, problem: &str) {
     }
 }
 
-/// As much of a text as a message tells.
-pub(crate) fn cut(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(PROBLEM_BYTES_MAX)).unwrap_or(text)
+/// As much of a path as a message tells.
+pub fn cut(text: &str) -> &str {
+    start(text, PROBLEM_BYTES_MAX)
+}
+
+/// The first so many bytes of a text, up to the end of a character.
+pub fn start(text: &str, bytes_max: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or(text)
 }
 
 #[cfg(test)]

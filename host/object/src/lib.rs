@@ -24,7 +24,7 @@ pub mod validate_name;
 pub use apply::{ApplyError, Conflict};
 pub use decode::{DecodeError, Decoded};
 pub use encode::Template;
-pub use error::{FieldError, FieldErrorKind};
+pub use error::{CAUSES_MAX, FieldError, FieldErrorKind, FieldErrors};
 pub use jsonpath::{JsonPath, JsonPathError};
 pub use managed::{FieldManager, FieldSet, Scope};
 pub use meta::{Meta, OwnerReference};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::error::FieldError;
+use crate::error::FieldErrors;
 use crate::name::Gvk;
 
 mod builtin;
@@ -36,9 +36,9 @@ pub use self::correlate::Correlation;
 pub use self::defaults::{DEPTH_MAX, Nulls};
 pub use self::node::ListKind;
 pub(crate) use self::node::{Kind, Node, NodeId, PatchRule, Property};
-pub use self::structural::Findings;
+pub use self::structural::{Findings, property_path};
 pub(crate) use self::text::plain as plain_text;
-pub use self::text::{json as json_text, quoted};
+pub use self::text::{SHOWN_BYTES_MAX, quoted, shown, shown_json, shown_text};
 
 /// The built-in definitions as data: an object with `definitions`, in `OpenAPI` v2's form, without descriptions.
 pub fn builtin_shapes() -> &'static str {
@@ -85,7 +85,7 @@ impl Schema {
     ///
     /// # Errors
     /// Everything for which kube-apiserver refuses a schema, in its words, but for expressions.
-    pub fn from_crd(schema: &Value, path: &str) -> Result<Self, Vec<FieldError>> {
+    pub fn from_crd(schema: &Value, path: &str) -> Result<Self, FieldErrors> {
         let errors = Self::check_crd(schema, path).into_all();
         if errors.is_empty() { Ok(Self::from_checked(schema)) } else { Err(errors) }
     }
@@ -138,13 +138,13 @@ impl Schema {
         defaults::fill(self, object, nulls);
     }
 
-    /// Checks a custom resource; the errors are kube-apiserver's, in its order. What was wrong in the object that it
+    /// Checks a custom resource; the errors are kube-apiserver's, in its order, as many as a list of them takes. What was wrong in the object that it
     /// replaces (`before`) and did not change is tolerated.
     pub fn validate(
         &self,
         object: &Map<String, Value>,
         before: Option<&Map<String, Value>>,
-    ) -> Vec<FieldError> {
+    ) -> FieldErrors {
         validate::validate(self, object, before)
     }
 

@@ -4,7 +4,9 @@
 //! makes a [`crate::FieldError`] of each. [`labels`], [`annotations`] and
 //! [`finalizers`] do that themselves.
 
-use crate::error::{FieldError, FieldErrorKind};
+use crate::decode::start;
+use crate::error::{FieldError, FieldErrorKind, FieldErrors};
+use crate::schema::SHOWN_BYTES_MAX;
 
 /// The longest DNS label, label value and name part of a key.
 pub const LABEL_LENGTH_MAX: usize = 63;
@@ -149,12 +151,12 @@ pub fn finalizer(name: &str) -> Vec<String> {
 }
 
 /// What is wrong with labels, as the fields of an object's metadata; `path` is such as `metadata.labels`.
-pub fn labels<'a>(
-    path: &str,
-    labels: impl IntoIterator<Item = (&'a str, &'a str)>,
-) -> Vec<FieldError> {
-    let mut errors = Vec::new();
+pub fn labels<'a>(path: &str, labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> FieldErrors {
+    let mut errors = FieldErrors::default();
     for (key, value) in labels {
+        if errors.is_full() {
+            break;
+        }
         errors.extend(qualified_name(key).iter().map(|problem| invalid(path, key, problem)));
         errors.extend(label_value(value).iter().map(|problem| invalid(path, value, problem)));
     }
@@ -165,8 +167,8 @@ pub fn labels<'a>(
 pub fn annotations<'a>(
     path: &str,
     annotations: impl IntoIterator<Item = (&'a str, &'a str)>,
-) -> Vec<FieldError> {
-    let (mut errors, mut bytes) = (Vec::new(), 0_usize);
+) -> FieldErrors {
+    let (mut errors, mut bytes) = (FieldErrors::default(), 0_usize);
     for (key, value) in annotations {
         bytes = bytes.saturating_add(key.len()).saturating_add(value.len());
         let problems = qualified_name(&key.to_lowercase());
@@ -180,8 +182,8 @@ pub fn annotations<'a>(
 }
 
 /// What is wrong with finalizers; `path` is such as `metadata.finalizers`.
-pub fn finalizers<'a>(path: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<FieldError> {
-    let (mut errors, mut orphan, mut foreground) = (Vec::new(), false, false);
+pub fn finalizers<'a>(path: &str, names: impl IntoIterator<Item = &'a str>) -> FieldErrors {
+    let (mut errors, mut orphan, mut foreground) = (FieldErrors::default(), false, false);
     let mut all = Vec::new();
     for (at, name) in names.into_iter().enumerate() {
         orphan |= name == "orphan";
@@ -194,7 +196,7 @@ pub fn finalizers<'a>(path: &str, names: impl IntoIterator<Item = &'a str>) -> V
         }));
     }
     if orphan && foreground {
-        let list = serde_json::to_string(&all).unwrap_or_default();
+        let list = crate::schema::shown_json(&all);
         let problem = "finalizer orphan and foregroundDeletion cannot be both set";
         let message = format!("Invalid value: {list}: {problem}");
         errors.push(FieldError::new(FieldErrorKind::Invalid, path, message));
@@ -204,7 +206,7 @@ pub fn finalizers<'a>(path: &str, names: impl IntoIterator<Item = &'a str>) -> V
 
 /// An `Invalid` error on a text: `Invalid value: "x": problem`, quoted as Go quotes.
 pub fn invalid(path: &str, value: &str, problem: &str) -> FieldError {
-    let message = format!("Invalid value: {}: {problem}", quote(value));
+    let message = format!("Invalid value: {}: {problem}", quote(start(value, SHOWN_BYTES_MAX)));
     FieldError::new(FieldErrorKind::Invalid, path, message)
 }
 

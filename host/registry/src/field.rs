@@ -1,9 +1,9 @@
 //! Reading and writing nested fields of an object, and collecting what is wrong with them.
 
-use quadrille_object::{FieldError, FieldErrorKind};
+use quadrille_object::decode::start;
+use quadrille_object::schema::{SHOWN_BYTES_MAX, shown_json};
+use quadrille_object::{FieldErrorKind, FieldErrors};
 use serde_json::{Map, Value};
-
-use crate::status::CAUSES_MAX;
 
 /// An object as it is decoded.
 pub(crate) type Object = Map<String, Value>;
@@ -62,25 +62,33 @@ pub(crate) fn copy(object: &mut Object, from: &Object, key: &str) {
     };
 }
 
-/// What is wrong with an object's fields, in the order in which it was found.
+/// What is wrong with an object's fields, in the order in which it was found: as much as a list of errors takes. Messages
+/// beyond that are not made, and values are shown as far as messages have room for them.
 #[derive(Debug, Default)]
-pub(crate) struct Errors(pub(crate) Vec<FieldError>);
+pub(crate) struct Errors(pub(crate) FieldErrors);
 
 impl Errors {
-    fn push(&mut self, kind: FieldErrorKind, field: impl Into<String>, message: String) {
-        if self.0.len() < CAUSES_MAX {
-            self.0.push(FieldError::new(kind, field, message));
-        }
+    fn push(
+        &mut self,
+        kind: FieldErrorKind,
+        field: impl Into<String>,
+        message: impl FnOnce() -> String,
+    ) {
+        self.0.report(kind, field, message);
     }
 
     /// A value that is not allowed.
     pub(crate) fn invalid(&mut self, field: impl Into<String>, value: &Value, why: &str) {
-        self.push(FieldErrorKind::Invalid, field, format!("Invalid value: {value}: {why}"));
+        self.push(FieldErrorKind::Invalid, field, || {
+            format!("Invalid value: {}: {why}", shown_json(value))
+        });
     }
 
     /// The same for a value that is shown in a form of its own.
     pub(crate) fn invalid_shown(&mut self, field: impl Into<String>, shown: &str, why: &str) {
-        self.push(FieldErrorKind::Invalid, field, format!("Invalid value: {shown}: {why}"));
+        self.push(FieldErrorKind::Invalid, field, || {
+            format!("Invalid value: {}: {why}", start(shown, SHOWN_BYTES_MAX))
+        });
     }
 
     /// The same for every text in `whys`.
@@ -92,47 +100,51 @@ impl Errors {
 
     /// A value that is missing.
     pub(crate) fn required(&mut self, field: impl Into<String>, why: &str) {
-        let message = if why.is_empty() {
-            "Required value".to_owned()
-        } else {
-            format!("Required value: {why}")
-        };
-        self.push(FieldErrorKind::Required, field, message);
+        self.push(FieldErrorKind::Required, field, || match why {
+            "" => "Required value".to_owned(),
+            why => format!("Required value: {why}"),
+        });
     }
 
     /// A value that may not stand here, or may not change.
     pub(crate) fn forbidden(&mut self, field: impl Into<String>, why: &str) {
-        self.push(FieldErrorKind::Forbidden, field, format!("Forbidden: {why}"));
+        self.push(FieldErrorKind::Forbidden, field, || format!("Forbidden: {why}"));
     }
 
     /// A value that stands twice.
     pub(crate) fn duplicate(&mut self, field: impl Into<String>, value: &Value) {
-        self.push(FieldErrorKind::Duplicate, field, format!("Duplicate value: {value}"));
+        self.push(FieldErrorKind::Duplicate, field, || {
+            format!("Duplicate value: {}", shown_json(value))
+        });
     }
 
     /// The same for a value that is shown in a form of its own.
     pub(crate) fn duplicate_shown(&mut self, field: impl Into<String>, shown: &str) {
-        self.push(FieldErrorKind::Duplicate, field, format!("Duplicate value: {shown}"));
+        self.push(FieldErrorKind::Duplicate, field, || {
+            format!("Duplicate value: {}", start(shown, SHOWN_BYTES_MAX))
+        });
     }
 
     /// A value outside an enumeration.
     pub(crate) fn unsupported(&mut self, field: impl Into<String>, value: &Value, known: &[&str]) {
-        let known: Vec<String> = known.iter().map(|k| format!("\"{k}\"")).collect();
-        let message = format!("Unsupported value: {value}: supported values: {}", known.join(", "));
-        self.push(FieldErrorKind::NotSupported, field, message);
+        self.push(FieldErrorKind::NotSupported, field, || {
+            let known: Vec<String> = known.iter().map(|k| format!("\"{k}\"")).collect();
+            let (value, known) = (shown_json(value), known.join(", "));
+            format!("Unsupported value: {value}: supported values: {known}")
+        });
     }
 
     /// A value that is too long.
     pub(crate) fn too_long(&mut self, field: impl Into<String>, bytes_max: usize) {
-        let message = format!("Too long: may not be more than {bytes_max} bytes");
-        self.push(FieldErrorKind::TooLong, field, message);
+        self.push(FieldErrorKind::TooLong, field, || {
+            format!("Too long: may not be more than {bytes_max} bytes")
+        });
     }
 
     /// A field that changed and may not.
     pub(crate) fn immutable(&mut self, field: &str, after: Option<&Value>, before: Option<&Value>) {
         if after != before {
-            let after = after.cloned().unwrap_or(Value::Null);
-            self.invalid(field, &after, "field is immutable");
+            self.invalid(field, after.unwrap_or(&Value::Null), "field is immutable");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use quadrille_kit::Random;
-use quadrille_object::{FieldError, Timestamp, validate_name};
+use quadrille_object::{FieldError, FieldErrors, Timestamp, validate_name};
 use serde_json::Value;
 
 use crate::catalog::{NameRule, Resource};
@@ -145,7 +145,7 @@ pub(crate) fn dedup_owners(object: &mut Object) -> Option<String> {
 }
 
 /// What is wrong with the metadata of a new or changed object.
-pub(crate) fn validate(object: &Object, resource: &Resource) -> Vec<FieldError> {
+pub(crate) fn validate(object: &Object, resource: &Resource) -> FieldErrors {
     let mut errors = Errors::default();
     let prefix = text(object, "generateName");
     for problem in name_problems(resource.traits.name_rule, prefix.trim_end_matches('-')) {
@@ -293,19 +293,19 @@ pub(crate) fn validate_update(
     object: &Object,
     before: &Object,
     resource: &Resource,
-) -> Vec<FieldError> {
+) -> FieldErrors {
     let mut errors = changed(object, before);
     let mut managers = Errors::default();
     validate_managers(object, &mut managers);
     errors.extend(managers.0.clone());
-    errors.append(&mut managers.0);
+    errors.extend(managers.0);
     if !resource.custom {
         errors.extend(errors.clone());
     }
     errors
 }
 
-fn changed(object: &Object, before: &Object) -> Vec<FieldError> {
+fn changed(object: &Object, before: &Object) -> FieldErrors {
     let mut errors = Errors::default();
     for key in [
         "name",

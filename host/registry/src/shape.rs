@@ -206,9 +206,9 @@ fn as_requested<'a>(resource: &Resource, stored: &'a Object) -> Cow<'a, Object> 
 fn apply_status(error: ApplyError) -> Status {
     let text = error.to_string();
     match error {
-        ApplyError::Conflicts(conflicts) => {
+        ApplyError::Conflicts { told, .. } => {
             let mut status = Status::new(Reason::Conflict, text).with_empty_details();
-            let causes = conflicts.into_iter().map(|conflict| StatusCause {
+            let causes = told.into_iter().map(|conflict| StatusCause {
                 reason: "FieldManagerConflict".to_owned(),
                 message: conflict.message(),
                 field: conflict.field,

@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::shape::{self, Place};
+use crate::decode::{cut, start};
+use crate::error::{CAUSES_BYTES_MAX, CAUSES_MAX, MESSAGE_BYTES_MAX};
 use crate::schema::{Kind, Schema, plain_text};
 
 /// Checks a configuration before it is applied; the text is what comes after `failed to create typed patch object (…): `.
 pub(crate) fn check(schema: &Schema, config: &Map<String, Value>) -> Result<(), String> {
-    let mut checker = Checker { schema, path: String::new(), errors: Vec::new() };
+    let mut checker = Checker { schema, path: String::new(), errors: Vec::new(), bytes: 0 };
     checker.fields(Some(schema.root()), config);
     match checker.errors.as_slice() {
         [] => Ok(()),
@@ -22,15 +24,23 @@ struct Checker<'s> {
     schema: &'s Schema,
     path: String,
     errors: Vec<String>,
+    bytes: usize,
 }
 
 impl<'s> Checker<'s> {
+    /// Of what does not fit as much is told as a list of errors takes.
     fn report(&mut self, what: &str) {
-        self.errors.push(if self.path.is_empty() {
+        if self.errors.len() >= CAUSES_MAX || self.bytes >= CAUSES_BYTES_MAX {
+            return;
+        }
+        let what = start(what, MESSAGE_BYTES_MAX);
+        let error = if self.path.is_empty() {
             what.to_owned()
         } else {
-            format!("{}: {what}", self.path)
-        });
+            format!("{}: {what}", cut(&self.path))
+        };
+        self.bytes += error.len();
+        self.errors.push(error);
     }
 
     fn under(&mut self, step: &str, check: impl FnOnce(&mut Self)) {

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{Conflict, compare, owned};
+use super::{compare, owned};
+use crate::managed::FieldSet;
 use crate::schema::Schema;
 
 const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -10,19 +11,14 @@ const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The largest size of all annotations together.
 const ANNOTATIONS_BYTES_MAX: usize = 262_144;
 
-/// The conflicts on fields that client-side apply does not account for.
-pub(crate) fn others(
-    schema: &Schema,
-    live: &Map<String, Value>,
-    conflicts: Vec<Conflict>,
-) -> Vec<Conflict> {
+/// The fields that client-side apply accounts for.
+pub(crate) fn accounted_for(schema: &Schema, live: &Map<String, Value>) -> FieldSet<'static> {
     let Some(Ok(Value::Object(last))) = annotation(live).map(serde_json::from_str::<Value>) else {
-        return conflicts;
+        return FieldSet::default();
     };
     let changes = compare::compare(schema, &last, live);
     let own = owned::owned(schema, &last).difference(&changes.set).difference(&changes.removed);
-    let allowed = own.paths();
-    conflicts.into_iter().filter(|conflict| !allowed.contains(&conflict.field)).collect()
+    own.into_owned()
 }
 
 /// Writes the configuration into the annotation, where the object has one.

@@ -2,6 +2,8 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "test helpers take what `json!` makes")]
 
+mod bounds;
+
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -457,8 +459,8 @@ fn write(live: Option<&Object>, step: &(Act, usize, Value, Value), second: i64) 
     match act {
         Act::Apply { force } => match applied(live, spec, &manager, *force) {
             Ok(object) => Some(object),
-            Err(ApplyError::Conflicts(conflicts)) => {
-                assert!(!force && !conflicts.is_empty());
+            Err(ApplyError::Conflicts { told, total }) => {
+                assert!(!force && told.len() == total);
                 live.cloned()
             }
             Err(other) => unreachable!("{other}"),
@@ -534,7 +536,7 @@ proptest! {
         // Without force there is a conflict exactly where values differ.
         let conflicts = match applied(Some(&live), b.clone(), &by("m2", 1), false) {
             Ok(_) => 0,
-            Err(ApplyError::Conflicts(conflicts)) => conflicts.len(),
+            Err(ApplyError::Conflicts { total, .. }) => total,
             Err(other) => unreachable!("{other}"),
         };
         prop_assert_eq!(conflicts, shared.len());

@@ -13,6 +13,9 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
 
+use crate::decode::cut;
+use crate::error::CAUSES_MAX;
+
 /// A step of a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step<'a> {
@@ -250,18 +253,39 @@ impl<'a> FieldSet<'a> {
         FieldSet { member: self.member, below: self.below.into_iter().map(own).collect() }
     }
 
-    /// Every member's path as messages write it, members before what is below them.
+    /// How many members there are.
+    pub(crate) fn count(&self) -> usize {
+        usize::from(self.member) + self.below.iter().map(|(_, child)| child.count()).sum::<usize>()
+    }
+
+    /// The members' paths as messages write them, members before what is below them: no more than a list of errors
+    /// takes, each as far as messages tell it.
     pub fn paths(&self) -> Vec<String> {
+        self.first_paths(CAUSES_MAX)
+    }
+
+    /// The first paths, as many as there is room for.
+    pub(crate) fn first_paths(&self, count_max: usize) -> Vec<String> {
         let mut out = Vec::new();
-        self.collect_paths("", &mut out);
+        self.collect_paths("", count_max, &mut out);
         out
     }
 
-    fn collect_paths(&self, prefix: &str, out: &mut Vec<String>) {
-        let members = self.below.iter().filter(|(_, child)| child.member);
-        out.extend(members.map(|(step, _)| format!("{prefix}{step}")));
+    fn collect_paths(&self, prefix: &str, count_max: usize, out: &mut Vec<String>) {
+        let path = |step: &Step<'_>| {
+            let mut path = format!("{prefix}{step}");
+            path.truncate(cut(&path).len());
+            path.shrink_to_fit();
+            path
+        };
+        let room = count_max.saturating_sub(out.len());
+        let members = self.below.iter().filter(|(_, child)| child.member).take(room);
+        out.extend(members.map(|(step, _)| path(step)));
         for (step, child) in self.below.iter().filter(|(_, child)| !child.below.is_empty()) {
-            child.collect_paths(&format!("{prefix}{step}"), out);
+            if out.len() >= count_max {
+                return;
+            }
+            child.collect_paths(&path(step), count_max, out);
         }
     }
 }

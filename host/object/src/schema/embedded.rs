@@ -5,16 +5,17 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 
 use super::lists::enter;
-use super::text::json;
+use super::text::shown;
 use super::{Node, Schema};
-use crate::error::{FieldError, FieldErrorKind};
+use crate::decode::cut;
+use crate::error::{FieldErrorKind, FieldErrors};
 use crate::validate_name;
 
-pub(crate) fn check(schema: &Schema, object: &Map<String, Value>) -> Vec<FieldError> {
+pub(crate) fn check(schema: &Schema, object: &Map<String, Value>) -> FieldErrors {
     if !schema.parts.embedded {
-        return Vec::new();
+        return FieldErrors::default();
     }
-    let mut checker = Checker { schema, path: String::new(), errors: Vec::new() };
+    let mut checker = Checker { schema, path: String::new(), errors: FieldErrors::default() };
     checker.fields(schema.root(), object);
     checker.errors
 }
@@ -22,7 +23,7 @@ pub(crate) fn check(schema: &Schema, object: &Map<String, Value>) -> Vec<FieldEr
 struct Checker<'a> {
     schema: &'a Schema,
     path: String,
-    errors: Vec<FieldError>,
+    errors: FieldErrors,
 }
 
 impl Checker<'_> {
@@ -56,9 +57,9 @@ impl Checker<'_> {
         for key in ["apiVersion", "kind"] {
             match map.get(key) {
                 None => {
-                    let at = format!("{}.{key}", self.path);
-                    let error = FieldError::new(FieldErrorKind::Required, at, "Required value");
-                    self.errors.push(error);
+                    let at = self.place(key);
+                    let why = || "Required value".to_owned();
+                    self.errors.report(FieldErrorKind::Required, at, why);
                 }
                 Some(Value::String(text)) if text.is_empty() => {
                     self.invalid(key, &Value::from(""), "must not be empty");
@@ -97,7 +98,7 @@ impl Checker<'_> {
     }
 
     fn metadata(&mut self, metadata: &Map<String, Value>) {
-        let path = format!("{}.metadata", self.path);
+        let path = self.place("metadata");
         let of = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default();
         for key in ["generateName", "name"] {
             let name = of(key);
@@ -127,8 +128,14 @@ impl Checker<'_> {
     }
 
     fn invalid(&mut self, key: &str, value: &Value, why: &str) {
-        let message = format!("Invalid value: {}: {why}", json(value));
-        let at = format!("{}.{key}", self.path);
-        self.errors.push(FieldError::new(FieldErrorKind::Invalid, at, message));
+        let at = self.place(key);
+        self.errors.report(FieldErrorKind::Invalid, at, || {
+            format!("Invalid value: {}: {why}", shown(value))
+        });
+    }
+
+    /// Where a field of the envelope stands, as far as it is told.
+    fn place(&self, key: &str) -> String {
+        format!("{}.{key}", cut(&self.path))
     }
 }

@@ -5,15 +5,16 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use super::text::json;
+use super::text::{json, shown};
 use super::{ListKind, Node, Schema};
-use crate::error::{FieldError, FieldErrorKind};
+use crate::decode::cut;
+use crate::error::{FieldErrorKind, FieldErrors};
 
-pub(crate) fn check(schema: &Schema, object: &Map<String, Value>) -> Vec<FieldError> {
+pub(crate) fn check(schema: &Schema, object: &Map<String, Value>) -> FieldErrors {
     if !schema.parts.keyed_lists {
-        return Vec::new();
+        return FieldErrors::default();
     }
-    let mut checker = Checker { schema, path: String::new(), errors: Vec::new() };
+    let mut checker = Checker { schema, path: String::new(), errors: FieldErrors::default() };
     checker.object(schema.root(), object);
     checker.errors
 }
@@ -21,7 +22,7 @@ pub(crate) fn check(schema: &Schema, object: &Map<String, Value>) -> Vec<FieldEr
 struct Checker<'a> {
     schema: &'a Schema,
     path: String,
-    errors: Vec<FieldError>,
+    errors: FieldErrors,
 }
 
 impl Checker<'_> {
@@ -56,10 +57,11 @@ impl Checker<'_> {
             ListKind::Map(keys) => {
                 let odd = items.iter().position(|item| !item.is_object() && !item.is_null());
                 if let Some(index) = odd {
-                    let shown = items.get(index).map(json).unwrap_or_default();
-                    let why = "must be an object for an array of list-type map";
-                    let message = format!("Invalid value: {shown}: {why}");
-                    self.report(FieldErrorKind::Invalid, index, message);
+                    self.report(FieldErrorKind::Invalid, index, || {
+                        let shown = items.get(index).map(shown).unwrap_or_default();
+                        let why = "must be an object for an array of list-type map";
+                        format!("Invalid value: {shown}: {why}")
+                    });
                     return;
                 }
                 let key_of = |item: &Value| {
@@ -88,14 +90,17 @@ impl Checker<'_> {
             let times = seen.entry(text.clone()).or_insert(0);
             *times += 1;
             if *times == 2 {
-                let message = format!("Duplicate value: {text}");
-                self.report(FieldErrorKind::Duplicate, index, message);
+                self.report(FieldErrorKind::Duplicate, index, || {
+                    format!("Duplicate value: {text}")
+                });
             }
         }
     }
 
-    fn report(&mut self, kind: FieldErrorKind, index: usize, message: String) {
-        self.errors.push(FieldError::new(kind, format!("{}[{index}]", self.path), message));
+    fn report(&mut self, kind: FieldErrorKind, index: usize, message: impl FnOnce() -> String) {
+        if !self.errors.is_full() {
+            self.errors.report(kind, format!("{}[{index}]", cut(&self.path)), message);
+        }
     }
 }
 

@@ -6,8 +6,9 @@
 
 use serde_json::{Map, Value};
 
-use super::text::{json, quoted};
-use crate::error::{FieldError, FieldErrorKind};
+use super::text::{quoted, shown, shown_text};
+use crate::decode::{PROBLEM_BYTES_MAX, cut};
+use crate::error::{FieldError, FieldErrorKind, FieldErrors};
 
 mod complete;
 mod defaults;
@@ -20,27 +21,30 @@ mod validations;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
     /// The schema is not structural, or a default does not fit it: nothing may be built upon it.
-    pub structure: Vec<FieldError>,
+    pub structure: FieldErrors,
     /// Keywords that are not allowed, or have a value that is not.
-    pub keywords: Vec<FieldError>,
+    pub keywords: FieldErrors,
 }
 
 impl Findings {
     /// All of them, in kube-apiserver's order.
-    pub fn into_all(self) -> Vec<FieldError> {
+    pub fn into_all(self) -> FieldErrors {
         let mut all = self.structure;
         all.extend(self.keywords);
         all
     }
 
-    /// Whether nothing is wrong with the part of the schema at `path`, or below.
+    /// Whether nothing is wrong with the part of the schema at `path` (see [`property_path`]), or below: as far as is
+    /// known, for of very many errors only the first are kept.
     pub fn is_clean_at(&self, path: &str) -> bool {
         let below = |field: &str| {
             field
                 .strip_prefix(path)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         };
-        self.structure.is_empty() && !self.keywords.iter().any(|error| below(&error.field))
+        self.structure.is_empty()
+            && !self.keywords.is_full()
+            && !self.keywords.iter().any(|error| below(&error.field))
     }
 }
 
@@ -49,7 +53,8 @@ pub(crate) fn check(schema: &Value, path: &str) -> Findings {
     let Some(root) = schema.as_object() else {
         let error =
             FieldError::new(FieldErrorKind::Required, path, "Required value: schemas are required");
-        return Findings { structure: vec![error], keywords: Vec::new() };
+        let structure = FieldErrors::from_iter([error]);
+        return Findings { structure, keywords: FieldErrors::default() };
     };
     let mut structure = Problems::default();
     if flag(root, "nullable") {
@@ -64,7 +69,7 @@ pub(crate) fn check(schema: &Value, path: &str) -> Findings {
         } else {
             found.0.sort_by_cached_key(ToString::to_string);
         }
-        structure.0.append(&mut found.0);
+        structure.0.extend(found.0);
     }
     let mut found = Problems::default();
     keywords::check(root, path, &mut found);
@@ -73,28 +78,30 @@ pub(crate) fn check(schema: &Value, path: &str) -> Findings {
 
 /// What was found so far.
 #[derive(Debug, Default)]
-struct Problems(Vec<FieldError>);
+struct Problems(FieldErrors);
 
 impl Problems {
     fn forbid(&mut self, path: String, why: &str) {
-        self.push(FieldErrorKind::Forbidden, path, format!("Forbidden: {why}"));
+        self.0.report(FieldErrorKind::Forbidden, path, || format!("Forbidden: {why}"));
     }
 
     fn require(&mut self, path: String, why: &str) {
-        self.push(FieldErrorKind::Required, path, format!("Required value: {why}"));
+        self.0.report(FieldErrorKind::Required, path, || format!("Required value: {why}"));
     }
 
     fn invalid(&mut self, path: String, value: &Value, why: &str) {
-        let message = format!("Invalid value: {}: {why}", json(value));
-        self.push(FieldErrorKind::Invalid, path, message);
+        self.0.report(FieldErrorKind::Invalid, path, || {
+            format!("Invalid value: {}: {why}", shown(value))
+        });
     }
 
     /// `Unsupported value: "file": supported values: "array", …`.
     fn unsupported(&mut self, path: String, value: &str, supported: &[&str]) {
-        let supported: Vec<String> = supported.iter().map(|s| quoted(s)).collect();
-        let (value, supported) = (quoted(value), supported.join(", "));
-        let message = format!("Unsupported value: {value}: supported values: {supported}");
-        self.push(FieldErrorKind::NotSupported, path, message);
+        self.0.report(FieldErrorKind::NotSupported, path, || {
+            let supported: Vec<String> = supported.iter().map(|s| quoted(s)).collect();
+            let (value, supported) = (shown_text(value), supported.join(", "));
+            format!("Unsupported value: {value}: supported values: {supported}")
+        });
     }
 
     /// A `type` that is missing is required, and a wrong one invalid.
@@ -106,10 +113,17 @@ impl Problems {
             self.invalid(at, &given.into(), why);
         }
     }
+}
 
-    fn push(&mut self, kind: FieldErrorKind, path: String, message: String) {
-        self.0.push(FieldError::new(kind, path, message));
+/// The path of a property's schema, cut off where messages cut it: all that is below a long name begins with it.
+pub fn property_path(path: &str, name: &str) -> String {
+    if path.len() >= PROBLEM_BYTES_MAX {
+        return path.to_owned();
     }
+    let mut path = format!("{path}.properties[{name}]");
+    path.truncate(cut(&path).len());
+    path.shrink_to_fit();
+    path
 }
 
 /// Keywords that combine subschemas.

@@ -1,4 +1,8 @@
 //! Checking a custom resource against its schema, in the words of kube-apiserver.
+//!
+//! What is told has a bound ([`FieldErrors`]); what is looked at has not, for a part that is wrong as it was before is
+//! forgotten again, and then there is room for the next. Alternatives (`anyOf`, `oneOf`, `not`) are tried without making
+//! any message; of those that all fail the closest is looked at a second time.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -11,9 +15,10 @@ use serde_json::{Map, Number, Value};
 
 use super::correlate::Correlation;
 use super::rules::{Bound, Rules};
-use super::text::{json, quoted};
+use super::text::{listed, shown, shown_text};
 use super::{Kind, Node, NodeId, Schema, embedded, format, lists};
-use crate::error::{FieldError, FieldErrorKind};
+use crate::decode::cut;
+use crate::error::{FieldErrorKind, FieldErrors};
 
 /// Where kube-apiserver names no field: its validator reports the failure of a whole group of schemas that way.
 const NOWHERE: &str = "<nil>";
@@ -23,7 +28,7 @@ pub(crate) fn validate(
     schema: &Schema,
     object: &Map<String, Value>,
     before: Option<&Map<String, Value>>,
-) -> Vec<FieldError> {
+) -> FieldErrors {
     let mut errors = validate_fields(schema, object, None);
     if !errors.is_empty() && before.is_some() {
         errors = validate_fields(schema, object, before);
@@ -31,7 +36,7 @@ pub(crate) fn validate(
     errors.extend(embedded::check(schema, object));
     let mut doubles = lists::check(schema, object);
     if !doubles.is_empty() && before.is_some_and(|old| !lists::check(schema, old).is_empty()) {
-        doubles.clear();
+        doubles.truncate(0);
     }
     errors.extend(doubles);
     errors
@@ -41,7 +46,7 @@ fn validate_fields(
     schema: &Schema,
     object: &Map<String, Value>,
     before: Option<&Map<String, Value>>,
-) -> Vec<FieldError> {
+) -> FieldErrors {
     let mut validator = Validator::new(schema, "");
     validator.object(schema.root(), object, before);
     if let Some(rules) = schema.root().rules.as_deref() {
@@ -53,13 +58,13 @@ fn validate_fields(
         }
     }
     if before.is_some_and(|before| before == object) {
-        validator.errors.clear();
+        validator.errors.truncate(0);
     }
     validator.errors
 }
 
 /// The same for a part of an object; the errors' fields begin with `prefix`.
-pub(crate) fn validate_value(schema: &Schema, value: &Value, prefix: &str) -> Vec<FieldError> {
+pub(crate) fn validate_value(schema: &Schema, value: &Value, prefix: &str) -> FieldErrors {
     let mut validator = Validator::new(schema, prefix);
     validator.value(schema.root, value, None);
     validator.errors
@@ -69,12 +74,14 @@ struct Validator<'a> {
     schema: &'a Schema,
     prefix: &'a str,
     path: String,
-    errors: Vec<FieldError>,
+    errors: FieldErrors,
+    /// While an alternative is tried: in how many ways the value fails, of which nothing is told.
+    trial: Option<usize>,
 }
 
 impl<'a> Validator<'a> {
     fn new(schema: &'a Schema, prefix: &'a str) -> Self {
-        Self { schema, prefix, path: String::new(), errors: Vec::new() }
+        Self { schema, prefix, path: String::new(), errors: FieldErrors::default(), trial: None }
     }
 
     fn under(&mut self, key: &str, check: impl FnOnce(&mut Self)) {
@@ -94,24 +101,40 @@ impl<'a> Validator<'a> {
         self.path.truncate(length);
     }
 
-    fn report(&mut self, kind: FieldErrorKind, message: String) {
-        let field = match (self.prefix, self.path.as_str()) {
+    /// Reports what is wrong here; the message is made of the path, if it is told.
+    fn report(&mut self, kind: FieldErrorKind, message: impl FnOnce(&str) -> String) {
+        if let Some(failures) = &mut self.trial {
+            *failures += 1;
+            return;
+        }
+        let path = cut(&self.path);
+        if self.errors.is_full() {
+            return;
+        }
+        let field = match (self.prefix, path) {
             ("", path) => path.to_owned(),
             (prefix, "") => prefix.to_owned(),
             (prefix, path) if path.starts_with('[') => format!("{prefix}{path}"),
             (prefix, path) => format!("{prefix}.{path}"),
         };
-        self.errors.push(FieldError::new(kind, field, message));
+        self.errors.report(kind, field, || message(path));
     }
 
-    fn invalid(&mut self, value: &Value, why: &str) {
-        let message = format!("Invalid value: {}: {} in body {why}", json(value), self.path);
-        self.report(FieldErrorKind::Invalid, message);
+    fn invalid(&mut self, value: &Value, why: impl FnOnce() -> String) {
+        self.report(FieldErrorKind::Invalid, |path| {
+            format!("Invalid value: {}: {path} in body {}", shown(value), why())
+        });
     }
 
-    fn nowhere(&mut self, why: &str) {
-        let message = format!("Invalid value: \"\": {why}");
-        self.errors.push(FieldError::new(FieldErrorKind::Invalid, NOWHERE, message));
+    fn nowhere(&mut self, why: impl FnOnce(&str) -> String) {
+        if let Some(failures) = &mut self.trial {
+            *failures += 1;
+            return;
+        }
+        let path = cut(&self.path);
+        self.errors.report(FieldErrorKind::Invalid, NOWHERE, || {
+            format!("Invalid value: \"\": {}", why(path))
+        });
     }
 
     /// Checks a value; `before` is the one that it replaces, where one can be told.
@@ -147,20 +170,19 @@ impl<'a> Validator<'a> {
     fn wrong_type(&mut self, node: &Node, value: &Value) {
         let found = type_name(value);
         if node.kind == Kind::Integer && found == "number" {
-            self.nowhere(&format!(
-                "Checked value must be of type integer (default format) in {}",
-                self.path
-            ));
+            self.nowhere(|path| {
+                format!("Checked value must be of type integer (default format) in {path}")
+            });
         }
         let wanted = match node.kind {
             Kind::IntOrString => "integer,string",
             kind => kind.name(),
         };
-        let message = format!(
-            "Invalid value: \"{found}\": {} in body must be of type {wanted}: \"{found}\"",
-            self.path
-        );
-        self.report(FieldErrorKind::TypeInvalid, message);
+        self.report(FieldErrorKind::TypeInvalid, |path| {
+            format!(
+                "Invalid value: \"{found}\": {path} in body must be of type {wanted}: \"{found}\""
+            )
+        });
     }
 
     fn object(
@@ -172,7 +194,7 @@ impl<'a> Validator<'a> {
         for name in &node.required {
             if !map.contains_key(&**name) {
                 self.under(name, |v| {
-                    v.report(FieldErrorKind::Required, "Required value".to_owned());
+                    v.report(FieldErrorKind::Required, |_| "Required value".to_owned());
                 });
             }
         }
@@ -196,14 +218,13 @@ impl<'a> Validator<'a> {
 
     fn text_format(&mut self, node: &Node, value: &Value, text: &str) {
         if !node.format.is_empty() && !format::holds(&node.format, text) {
-            let message = format!(
-                "Invalid value: {}: {} in body must be of type {}: {}",
-                json(value),
-                self.path,
-                node.format,
-                quoted(text)
-            );
-            self.report(FieldErrorKind::TypeInvalid, message);
+            self.report(FieldErrorKind::TypeInvalid, |path| {
+                let (value, text) = (shown(value), shown_text(text));
+                format!(
+                    "Invalid value: {value}: {path} in body must be of type {}: {text}",
+                    node.format
+                )
+            });
         }
     }
 
@@ -217,10 +238,12 @@ impl<'a> Validator<'a> {
         let is_count = number.is_f64() && whole && node.kind != Kind::Integer;
         if !fits && !is_count {
             let kind = node.kind.name();
-            self.nowhere(&format!(
-                "Checked value must be of type {kind} with format {} in {}",
-                node.format, self.path
-            ));
+            self.nowhere(|path| {
+                format!(
+                    "Checked value must be of type {kind} with format {} in {path}",
+                    node.format
+                )
+            });
         }
     }
 
@@ -233,13 +256,10 @@ impl<'a> Validator<'a> {
             Value::Null | Value::Bool(_) => {}
         }
         if let Some(values) = rules.values.as_deref().filter(|values| !values.has(value)) {
-            let allowed: Vec<String> = values.iter().map(json).collect();
-            let message = format!(
-                "Unsupported value: {}: supported values: {}",
-                json(value),
-                allowed.join(", ")
-            );
-            self.report(FieldErrorKind::NotSupported, message);
+            self.report(FieldErrorKind::NotSupported, |_| {
+                let allowed = listed(values.iter().map(shown));
+                format!("Unsupported value: {}: supported values: {allowed}", shown(value))
+            });
         }
         self.junctors(rules, value);
     }
@@ -247,7 +267,7 @@ impl<'a> Validator<'a> {
     fn object_rules(&mut self, rules: &Rules, map: &Map<String, Value>) {
         let count = map.len() as u64;
         if let Some(least) = rules.properties_min.filter(|least| count < *least) {
-            self.invalid(&count.into(), &format!("should have at least {least} properties"));
+            self.invalid(&count.into(), || format!("should have at least {least} properties"));
         }
         if let Some(most) = rules.properties_max.filter(|most| count > *most) {
             self.too_many(count, most);
@@ -257,7 +277,7 @@ impl<'a> Validator<'a> {
     fn list_rules(&mut self, rules: &Rules, items: &[Value]) {
         let count = items.len() as u64;
         if let Some(least) = rules.items_min.filter(|least| count < *least) {
-            self.invalid(&count.into(), &format!("should have at least {least} items"));
+            self.invalid(&count.into(), || format!("should have at least {least} items"));
         }
         if let Some(most) = rules.items_max.filter(|most| count > *most) {
             self.too_many(count, most);
@@ -266,8 +286,9 @@ impl<'a> Validator<'a> {
 
     fn too_many(&mut self, count: u64, most: u64) {
         let items = if most == 1 { "item" } else { "items" };
-        let message = format!("Too many: {count}: must have at most {most} {items}");
-        self.report(FieldErrorKind::TooMany, message);
+        self.report(FieldErrorKind::TooMany, |_| {
+            format!("Too many: {count}: must have at most {most} {items}")
+        });
     }
 
     fn text_rules(&mut self, rules: &Rules, value: &Value, text: &str) {
@@ -277,14 +298,15 @@ impl<'a> Validator<'a> {
         let longer = |most: u64| bytes > most && text.chars().count() as u64 > most;
         if let Some(most) = rules.length_max.filter(|most| longer(*most)) {
             let unit = if most == 1 { "byte" } else { "bytes" };
-            let message = format!("Too long: may not be more than {most} {unit}");
-            self.report(FieldErrorKind::TooLong, message);
+            self.report(FieldErrorKind::TooLong, |_| {
+                format!("Too long: may not be more than {most} {unit}")
+            });
         }
         if let Some(least) = rules.length_min.filter(|least| shorter(*least)) {
-            self.invalid(value, &format!("should be at least {least} chars long"));
+            self.invalid(value, || format!("should be at least {least} chars long"));
         }
         if let Some(pattern) = rules.pattern.as_ref().filter(|p| !p.matches(text)) {
-            self.invalid(value, &format!("should match '{}'", pattern.text));
+            self.invalid(value, || format!("should match '{}'", pattern.text));
         }
     }
 
@@ -296,14 +318,14 @@ impl<'a> Validator<'a> {
         };
         if let Some(bound) = rules.minimum.as_ref().filter(|bound| breaks(bound, Less)) {
             let or_equal = if bound.exclusive { "" } else { "or equal to " };
-            self.invalid(value, &format!("should be greater than {or_equal}{}", bound.value));
+            self.invalid(value, || format!("should be greater than {or_equal}{}", bound.value));
         }
         if let Some(bound) = rules.maximum.as_ref().filter(|bound| breaks(bound, Greater)) {
             let or_equal = if bound.exclusive { "" } else { "or equal to " };
-            self.invalid(value, &format!("should be less than {or_equal}{}", bound.value));
+            self.invalid(value, || format!("should be less than {or_equal}{}", bound.value));
         }
         if let Some(factor) = rules.multiple_of.as_ref().filter(|of| !is_multiple(number, of)) {
-            self.invalid(value, &format!("should be a multiple of {factor}"));
+            self.invalid(value, || format!("should be a multiple of {factor}"));
         }
     }
 
@@ -311,47 +333,67 @@ impl<'a> Validator<'a> {
         for id in &rules.all_of {
             self.value(*id, value, None);
         }
-        let path = self.path.clone();
         if !rules.any_of.is_empty() {
             let (valid, closest) = self.attempts(&rules.any_of, value);
             if valid == 0 {
-                self.nowhere(&format!("\"{path}\" must validate at least one schema (anyOf)"));
-                self.errors.extend(closest);
+                self.nowhere(|path| {
+                    format!("\"{path}\" must validate at least one schema (anyOf)")
+                });
+                self.blame(closest, value);
             }
         }
         if !rules.one_of.is_empty() {
             let (valid, closest) = self.attempts(&rules.one_of, value);
-            let why = format!("\"{path}\" must validate one and only one schema (oneOf).");
+            let why =
+                |path: &str| format!("\"{path}\" must validate one and only one schema (oneOf).");
             if valid == 0 {
-                self.nowhere(&format!("{why} Found none valid"));
-                self.errors.extend(closest);
+                self.nowhere(|path| format!("{} Found none valid", why(path)));
+                self.blame(closest, value);
             } else if valid > 1 {
-                self.nowhere(&format!("{why} Found {valid} valid alternatives"));
+                self.nowhere(|path| format!("{} Found {valid} valid alternatives", why(path)));
             }
         }
         if let Some(not) = rules.not
             && self.attempts(&[not], value).0 == 1
         {
-            self.nowhere(&format!("\"{path}\" must not validate the schema (not)"));
+            self.nowhere(|path| format!("\"{path}\" must not validate the schema (not)"));
         }
     }
 
-    /// How many of the schemas hold, and what the closest of the others has against the value.
-    fn attempts(&mut self, schemas: &[NodeId], value: &Value) -> (usize, Vec<FieldError>) {
-        let before = std::mem::take(&mut self.errors);
-        let (mut valid, mut closest) = (0, Vec::new());
+    /// How many of the schemas hold, and which of the others has the least against the value, and how much.
+    fn attempts(&mut self, schemas: &[NodeId], value: &Value) -> (usize, Option<Closest>) {
+        let outer = self.trial;
+        let (mut valid, mut closest): (usize, Option<Closest>) = (0, None);
         for id in schemas {
+            self.trial = Some(0);
             self.value(*id, value, None);
-            let errors = std::mem::take(&mut self.errors);
-            if errors.is_empty() {
-                valid += 1;
-            } else if closest.is_empty() || errors.len() < closest.len() {
-                closest = errors;
+            match self.trial.unwrap_or_default() {
+                0 => valid += 1,
+                failures if closest.is_none_or(|known| failures < known.failures) => {
+                    closest = Some(Closest { schema: *id, failures });
+                }
+                _ => {}
             }
         }
-        self.errors = before;
+        self.trial = outer;
         (valid, closest)
     }
+
+    /// Tells what the closest of the schemas has against the value.
+    fn blame(&mut self, closest: Option<Closest>, value: &Value) {
+        let Some(closest) = closest else { return };
+        match &mut self.trial {
+            Some(failures) => *failures += closest.failures,
+            None => self.value(closest.schema, value, None),
+        }
+    }
+}
+
+/// Of several schemas that do not hold the one that comes closest.
+#[derive(Clone, Copy)]
+struct Closest {
+    schema: NodeId,
+    failures: usize,
 }
 
 fn fits(kind: Kind, value: &Value) -> bool {

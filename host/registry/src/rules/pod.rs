@@ -148,7 +148,7 @@ impl Rules for Pods {
 
 /// kube-apiserver lists what is wrong with a Pod by field.
 fn sort(errors: &mut Errors) {
-    errors.0.sort_by(|a, b| a.field.cmp(&b.field));
+    errors.0.sort_by_cached_key(|error| error.field.clone());
 }
 
 fn gates(object: &Object) -> impl Iterator<Item = &str> {

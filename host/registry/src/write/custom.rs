@@ -26,7 +26,8 @@ impl Attempt<'_> {
             validate_scale(object, paths, errors);
         }
         let Some(rules) = self.rules() else { return };
-        if errors.0.iter().any(|error| hides_rules(error.kind)) {
+        // What is not told of a full list may be what hides rules.
+        if errors.0.is_full() || errors.0.iter().any(|error| hides_rules(error.kind)) {
             let why = "Invalid value: null: some validation rules were not checked because the object was invalid; \
                        correct the existing errors to complete validation";
             errors.0.push(FieldError::new(FieldErrorKind::Invalid, NOWHERE, why));

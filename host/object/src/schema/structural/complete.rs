@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Problems, child, children, junctor_members};
+use super::{Problems, child, children, junctor_members, property_path};
 
 pub(super) fn check(of: &Map<String, Value>, path: &str, found: &mut Problems) {
     junctors(of, of, path, path, found);
@@ -10,7 +10,7 @@ pub(super) fn check(of: &Map<String, Value>, path: &str, found: &mut Problems) {
         check(items, &format!("{path}.items"), found);
     }
     for (name, field) in children(of, "properties") {
-        check(field, &format!("{path}.properties[{name}]"), found);
+        check(field, &property_path(path, name), found);
     }
     if let Some(additional) = child(of, "additionalProperties") {
         check(additional, &format!("{path}.additionalProperties"), found);
@@ -48,7 +48,7 @@ fn nested(
     }
     for (name, field) in children(inner, "properties") {
         let known = outer.get("properties").and_then(|fields| fields.get(name)?.as_object());
-        let path = format!("{path}.properties[{name}]");
-        nested(known, field, &path, &format!("{at}.properties[{name}]"), found);
+        let path = property_path(path, name);
+        nested(known, field, &path, &property_path(at, name), found);
     }
 }

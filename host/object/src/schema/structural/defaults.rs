@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Problems, child, children, flag};
+use super::{Problems, child, children, flag, property_path};
 use crate::schema::{Schema, compile, prune, validate};
 
 pub(super) fn check(root: &Map<String, Value>, path: &str, found: &mut Problems) {
@@ -41,7 +41,7 @@ fn below(of: &Map<String, Value>, path: &str, place: Place, found: &mut Problems
     }
     for (name, field) in children(of, "properties") {
         let meta = place.whole && matches!(name, "metadata" | "apiVersion" | "kind");
-        let at = format!("{path}.properties[{name}]");
+        let at = property_path(path, name);
         schema(field, &at, place.in_metadata || meta, found);
     }
     if let Some(additional) = child(of, "additionalProperties") {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Problems, child, children, flag, is_said, junctor_members, text};
+use super::{Problems, child, children, flag, is_said, junctor_members, property_path, text};
 use crate::schema::pattern;
 
 /// Where a subschema stands, which decides what it must say.
@@ -26,7 +26,7 @@ fn schema(of: &Map<String, Value>, path: &str, place: Place, found: &mut Problem
         schema(items, &format!("{path}.items"), Place::Items, found);
     }
     for (name, field) in children(of, "properties") {
-        schema(field, &format!("{path}.properties[{name}]"), Place::Field, found);
+        schema(field, &property_path(path, name), Place::Field, found);
     }
     let additional = of.get("additionalProperties").filter(|of| !of.is_null());
     if additional.is_some() && place == Place::Root {
@@ -165,7 +165,7 @@ fn nested(of: &Map<String, Value>, path: &str, exempt: Exempt, found: &mut Probl
         nested(items, &format!("{path}.items"), Exempt::default(), found);
     }
     for (name, field) in children(of, "properties") {
-        nested(field, &format!("{path}.properties[{name}]"), Exempt::default(), found);
+        nested(field, &property_path(path, name), Exempt::default(), found);
     }
     for (keyword, why) in FORBIDDEN_BELOW_JUNCTORS {
         if is_said(of, keyword)

@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{Problems, child, children, flag, is_said, junctor_members, lists, text, validations};
+use super::{
+    Problems, child, children, flag, is_said, junctor_members, lists, property_path, text,
+    validations,
+};
 
 const TYPES: &[&str] = &["array", "boolean", "integer", "number", "object", "string"];
 
@@ -83,7 +86,7 @@ fn schema(of: &Map<String, Value>, path: &str, place: Place, found: &mut Problem
                 inside.no_default = Some(NoDefault::TopLevel(name));
             }
         }
-        schema(field, &format!("{path}.properties[{name}]"), inside, found);
+        schema(field, &property_path(path, name), inside, found);
     }
     for (at, member) in junctor_members(of, path) {
         schema(member, &at, below, found);

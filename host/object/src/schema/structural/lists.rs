@@ -1,8 +1,10 @@
 //! What lists and maps say about who owns their parts.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
-use super::{Problems, flag, text};
+use super::{Problems, flag, property_path, text};
 
 pub(super) fn check(of: &Map<String, Value>, path: &str, found: &mut Problems) {
     let said = |key: &str| of.get(key).and_then(Value::as_str);
@@ -91,19 +93,20 @@ fn map_items(of: &Map<String, Value>, path: &str, found: &mut Problems) {
         return;
     }
     let all = of.get("x-kubernetes-list-map-keys").unwrap_or(&Value::Null);
-    for (index, name) in names.iter().enumerate() {
+    let mut seen = HashSet::with_capacity(names.len());
+    for name in &names {
         match property(items, name) {
             None => {
                 found.invalid(at.clone(), all, "entries must all be names of item properties");
             }
             Some(key) if matches!(text(key, "type"), "array" | "object") => {
                 let why = "must be a scalar type if parent array's x-kubernetes-list-type is map";
-                let at = format!("{path}.items.properties[{name}].type");
-                found.invalid(at, &kind.into(), why);
+                let at = property_path(&format!("{path}.items"), name);
+                found.invalid(format!("{at}.type"), &kind.into(), why);
             }
             Some(_) => {}
         }
-        if names.iter().take(index).any(|earlier| earlier == name) {
+        if !seen.insert(*name) {
             found.invalid(at.clone(), all, "must not contain duplicate entries");
         }
     }
@@ -119,12 +122,12 @@ fn identity(of: &Map<String, Value>, list_type: &str, path: &str, found: &mut Pr
     if list_type == "set" {
         return;
     }
-    let required = items.get("required").and_then(Value::as_array);
+    let required = items.get("required").and_then(Value::as_array).into_iter().flatten();
+    let required: HashSet<&str> = required.filter_map(Value::as_str).collect();
     for name in keys(of) {
         let Some(key) = property(items, name) else { continue };
-        let at = format!("{path}.items.properties[{name}]");
-        let is_required = required.is_some_and(|all| all.iter().any(|r| r == name));
-        if !is_required && key.get("default").is_none_or(Value::is_null) {
+        let at = property_path(&format!("{path}.items"), name);
+        if !required.contains(name) && key.get("default").is_none_or(Value::is_null) {
             let why = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required \
                        property";
             found.require(format!("{at}.default"), why);

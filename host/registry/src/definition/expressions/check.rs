@@ -1,8 +1,8 @@
 //! Refusing a definition for its rules.
 
 use quadrille_cel::{Declared, SchemaRoot};
-use quadrille_object::schema::Findings;
-use quadrille_object::{FieldError, FieldErrorKind};
+use quadrille_object::schema::{Findings, property_path, shown_text};
+use quadrille_object::{FieldError, FieldErrorKind, FieldErrors};
 use serde_json::{Map, Value};
 
 use super::estimate::{self, Cardinality, Total};
@@ -11,11 +11,11 @@ use super::run::run_default;
 use super::{Old, Rule, Rules, TYPE_NAME, Wrong, has_rules, root_of, text};
 
 /// Compiles every rule of a schema that stands at `path`; `findings` are what else is wrong with it.
-pub(crate) fn check(schema: &Value, path: &str, findings: &Findings) -> Vec<FieldError> {
+pub(crate) fn check(schema: &Value, path: &str, findings: &Findings) -> FieldErrors {
     if !findings.structure.is_empty() || !has_rules(schema) {
-        return Vec::new();
+        return FieldErrors::default();
     }
-    let mut checker = Checker { findings, errors: Vec::new(), total: Total::default() };
+    let mut checker = Checker { findings, errors: FieldErrors::default(), total: Total::default() };
     let place = Place { path: path.to_owned(), cardinality: Some(1), unrelated: None };
     checker.part(schema, SchemaRoot::Resource, &place);
     checker.total.refuse(path, &mut checker.errors);
@@ -42,7 +42,7 @@ impl Place {
 
 struct Checker<'a> {
     findings: &'a Findings,
-    errors: Vec<FieldError>,
+    errors: FieldErrors,
     total: Total,
 }
 
@@ -59,7 +59,7 @@ impl Checker<'_> {
         }
         let properties = map.get("properties").and_then(Value::as_object).into_iter().flatten();
         for (name, of) in properties {
-            let at = format!("{}.properties[{name}]", place.path);
+            let at = property_path(&place.path, name);
             self.part(of, root_of(of), &place.below(at, cardinality));
         }
         if let Some(of) = map.get("items").filter(|of| of.is_object()) {
@@ -129,7 +129,7 @@ impl Checker<'_> {
             self.total.add(&at, cost);
         }
         if let Some(list) = place.unrelated.as_deref().filter(|_| compiled.old != Old::Unused) {
-            let rule = quadrille_object::schema::quoted(text(rule, "rule"));
+            let rule = shown_text(text(rule, "rule"));
             self.invalid(
                 at_rule,
                 format!(
@@ -155,22 +155,22 @@ impl Checker<'_> {
 }
 
 /// Defaults must pass the rules of their own schema, as a new value and as one that stays.
-fn defaults(schema: &Value, path: &str) -> Vec<FieldError> {
-    let mut errors = Vec::new();
+fn defaults(schema: &Value, path: &str) -> FieldErrors {
+    let mut errors = FieldErrors::default();
     if let Some(rules) = super::compile(schema) {
         defaults_below(schema, &rules, path, &mut errors);
     }
     errors
 }
 
-fn defaults_below(schema: &Value, rules: &Rules, path: &str, errors: &mut Vec<FieldError>) {
+fn defaults_below(schema: &Value, rules: &Rules, path: &str, errors: &mut FieldErrors) {
     let default = schema.get("default").filter(|default| !default.is_null());
     if let Some(default) = default {
         errors.extend(run_default(rules, default, &format!("{path}.default")));
     }
     for (name, below) in &rules.fields {
         if let Some(of) = schema.get("properties").and_then(|fields| fields.get(&**name)) {
-            defaults_below(of, below, &format!("{path}.properties[{name}]"), errors);
+            defaults_below(of, below, &property_path(path, name), errors);
         }
     }
     for (key, below) in [("additionalProperties", &rules.others), ("items", &rules.items)] {

@@ -1,7 +1,7 @@
 //! What rules may cost at most, judged by their schema before there is any object.
 
 use quadrille_cel::{RULE_ESTIMATE_LIMIT, SCHEMA_ESTIMATE_LIMIT};
-use quadrille_object::{FieldError, FieldErrorKind};
+use quadrille_object::{FieldError, FieldErrorKind, FieldErrors};
 use serde_json::{Map, Value};
 
 /// The largest request: nothing can be in an object more often than fits into it.
@@ -52,7 +52,7 @@ impl Total {
     }
 
     /// Refuses a schema whose rules cost too much together.
-    pub(super) fn refuse(&self, path: &str, errors: &mut Vec<FieldError>) {
+    pub(super) fn refuse(&self, path: &str, errors: &mut FieldErrors) {
         if self.sum <= SCHEMA_ESTIMATE_LIMIT {
             return;
         }
@@ -66,7 +66,7 @@ impl Total {
 }
 
 /// Refuses one expression that costs too much.
-pub(super) fn refuse(what: &str, path: &str, cost: u64, errors: &mut Vec<FieldError>) {
+pub(super) fn refuse(what: &str, path: &str, cost: u64, errors: &mut FieldErrors) {
     if cost > RULE_ESTIMATE_LIMIT {
         errors.push(forbidden(path, &exceeds(what, cost, RULE_ESTIMATE_LIMIT)));
     }
@@ -113,7 +113,7 @@ mod tests {
         for cost in [1, 5, 0, 3, 4, 2] {
             total.add(&format!("p{cost}"), cost * SCHEMA_ESTIMATE_LIMIT);
         }
-        let mut errors = Vec::new();
+        let mut errors = FieldErrors::default();
         total.refuse("s", &mut errors);
         let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
         assert_eq!(fields, ["p5", "p4", "p3", "p2", "s"]);

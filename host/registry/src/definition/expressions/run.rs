@@ -6,8 +6,9 @@
 use std::fmt::Write as _;
 
 use quadrille_cel::{Budget, EvalError, MESSAGE_BYTES_MAX, Program, Value as Seen};
-use quadrille_object::schema::{Correlation, ListKind, json_text};
-use quadrille_object::{FieldError, FieldErrorKind};
+use quadrille_object::decode::{cut, start};
+use quadrille_object::schema::{Correlation, ListKind, SHOWN_BYTES_MAX, shown, shown_text};
+use quadrille_object::{FieldError, FieldErrorKind, FieldErrors};
 use serde_json::{Map, Value};
 
 use super::{Old, Reason, Rule, Rules};
@@ -15,7 +16,7 @@ use super::{Old, Reason, Rule, Rules};
 /// What the rules say of an object.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    pub(crate) errors: Vec<FieldError>,
+    pub(crate) errors: FieldErrors,
     /// Rules that the object broke before, and breaks where it did not change.
     pub(crate) warnings: Vec<String>,
 }
@@ -34,7 +35,7 @@ pub(crate) fn run(
 }
 
 /// Runs the rules against a default that stands at `path`: as a value that stays, and as a new one.
-pub(super) fn run_default(rules: &Rules, default: &Value, path: &str) -> Vec<FieldError> {
+pub(super) fn run_default(rules: &Rules, default: &Value, path: &str) -> FieldErrors {
     for old in [Some(Part::Of(default)), None] {
         let mut runner = Runner::new(path.to_owned());
         runner.part(rules, Part::Of(default), old, Ratchet::default());
@@ -42,7 +43,7 @@ pub(super) fn run_default(rules: &Rules, default: &Value, path: &str) -> Vec<Fie
             return runner.errors;
         }
     }
-    Vec::new()
+    FieldErrors::default()
 }
 
 /// A value: an object as a whole, or a part of one.
@@ -114,12 +115,15 @@ impl<'a> Ratchet<'a> {
     }
 }
 
+/// How many broken rules are excused with a warning each.
+const WARNINGS_MAX: usize = 100;
+
 struct Runner {
     budget: Budget,
     path: String,
-    errors: Vec<FieldError>,
+    errors: FieldErrors,
     warnings: Vec<String>,
-    /// Nothing more is run.
+    /// Nothing more is run, for want of a budget or because no more errors are told.
     stopped: bool,
 }
 
@@ -129,7 +133,7 @@ const NO_BUDGET: &str =
 impl Runner {
     fn new(path: String) -> Self {
         let budget = Budget::per_object();
-        Self { budget, path, errors: Vec::new(), warnings: Vec::new(), stopped: false }
+        Self { budget, path, errors: FieldErrors::default(), warnings: Vec::new(), stopped: false }
     }
 
     fn part<'a>(
@@ -251,7 +255,7 @@ impl Runner {
 
     /// An evaluation that gave nothing.
     fn failed(&mut self, rules: &Rules, rule: &Rule, error: &EvalError) {
-        let rule = rule.name();
+        let rule = start(rule.name(), SHOWN_BYTES_MAX);
         match error {
             EvalError::OutOfBudget => self.stop(&rules.kind, NO_BUDGET),
             EvalError::CostLimit => {
@@ -270,7 +274,7 @@ impl Runner {
 
     fn report(&mut self, kind: &str, why: &str) {
         let message = format!("Invalid value: \"{kind}\": {why}");
-        self.errors.push(FieldError::new(FieldErrorKind::Invalid, self.place(""), message));
+        self.add(FieldError::new(FieldErrorKind::Invalid, self.place(""), message), false);
     }
 
     fn stop(&mut self, kind: &str, why: &str) {
@@ -290,8 +294,10 @@ impl Runner {
         let excused = rule.old == Old::Unused && ratchet.excuses();
         let detail = match self.message(rule, variables) {
             Ok(Some(message)) => message,
-            Ok(None) if !rule.message.is_empty() => rule.message.to_string(),
-            Ok(None) => format!("failed rule: {}", rule.text),
+            Ok(None) if !rule.message.is_empty() => {
+                start(&rule.message, SHOWN_BYTES_MAX).to_owned()
+            }
+            Ok(None) => format!("failed rule: {}", start(&rule.text, SHOWN_BYTES_MAX)),
             Err(why) => {
                 let message = format!("Invalid value: \"{}\": {why}", rules.kind);
                 let error =
@@ -301,9 +307,12 @@ impl Runner {
                 return;
             }
         };
+        if excused && self.warnings.len() >= WARNINGS_MAX {
+            return;
+        }
         let shown = match value {
             Part::Of(value) if !matches!(&*rules.kind, "object" | "array") => {
-                format!(": {}", json_text(value))
+                format!(": {}", shown(value))
             }
             Part::Of(_) | Part::Whole(_) => String::new(),
         };
@@ -318,10 +327,11 @@ impl Runner {
     }
 
     fn add(&mut self, error: FieldError, excused: bool) {
-        if excused {
-            self.warnings.push(error.to_string());
-        } else {
+        if !excused {
             self.errors.push(error);
+            self.stopped |= self.errors.is_full();
+        } else if self.warnings.len() < WARNINGS_MAX {
+            self.warnings.push(error.to_string());
         }
     }
 
@@ -345,10 +355,7 @@ impl Runner {
             }
             Err(EvalError::CostLimit) => {
                 let why = "no further validation rules will be run due to call cost exceeds limit for messageExpression";
-                Err(format!(
-                    "{why}: {}",
-                    quadrille_object::schema::quoted(&rule.message_expression)
-                ))
+                Err(format!("{why}: {}", shown_text(&rule.message_expression)))
             }
             Err(EvalError::Failed(text)) => {
                 tracing::debug!(error = %text, "a message expression failed");
@@ -359,7 +366,7 @@ impl Runner {
 
     /// The path of the value, or of a field below; kube-apiserver has no path for the whole object.
     fn place(&self, below: &str) -> String {
-        match (self.path.as_str(), below) {
+        match (cut(&self.path), below) {
             ("", "") => "<nil>".to_owned(),
             ("", below) => below.to_owned(),
             (path, "") => path.to_owned(),

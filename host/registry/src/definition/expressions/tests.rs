@@ -223,3 +223,18 @@ fn definitions_are_refused_for_their_rules() {
         &[("properties[d].default", "failed rule: self < 5")],
     );
 }
+
+#[test]
+fn a_rule_that_is_broken_in_many_places_below_a_long_key_is_told_in_few_words() {
+    let schema = schema(&json!({"type": "object", "additionalProperties": {"type": "array",
+        "items": {"type": "integer", "x-kubernetes-validations": [{"rule": "self > 5"}]}}}));
+    let rules = compile(&schema).expect("there are rules");
+    let object = |number: i32| map(&json!({"spec": {"k".repeat(10_000): vec![number; 3_000]}}));
+    let of = |errors: &[String]| errors.iter().map(String::len).sum::<usize>();
+    let refused = run(&rules, &object(1), Some(&object(2)));
+    let texts: Vec<String> = refused.errors.iter().map(ToString::to_string).collect();
+    assert!((1..2_000_000).contains(&of(&texts)), "{} bytes", of(&texts));
+    let excused = run(&rules, &object(1), Some(&object(1)));
+    assert!(excused.errors.is_empty(), "they were broken before");
+    assert!((1..200_000).contains(&of(&excused.warnings)), "{} bytes", of(&excused.warnings));
+}

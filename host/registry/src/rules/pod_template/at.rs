@@ -3,7 +3,7 @@
 //! It owns reading of optional fields in Kubernetes' manner (a missing text is empty, null is missing) and the errors
 //! that every type has; it knows no type.
 
-use quadrille_object::{FieldError, FieldErrorKind, validate_name};
+use quadrille_object::{FieldErrorKind, validate_name};
 use serde_json::{Map, Value};
 
 use crate::field::{Errors, Object};
@@ -129,8 +129,9 @@ impl Errors {
 
     /// A text that names nothing.
     pub(crate) fn not_found(&mut self, field: impl Into<String>, value: &str) {
-        let message = format!("Not found: {}", Value::from(value));
-        self.0.push(FieldError::new(FieldErrorKind::NotFound, field, message));
+        self.0.report(FieldErrorKind::NotFound, field, || {
+            format!("Not found: {}", Value::from(value))
+        });
     }
 
     /// A number that is there must be within bounds.
@@ -168,8 +169,7 @@ impl Errors {
 
     /// Something that is not allowed as a whole, without showing it.
     pub(crate) fn invalid_alone(&mut self, field: impl Into<String>, why: &str) {
-        let message = format!("Invalid value: {why}");
-        self.0.push(FieldError::new(FieldErrorKind::Invalid, field, message));
+        self.0.report(FieldErrorKind::Invalid, field, || format!("Invalid value: {why}"));
     }
 
     /// A text that must be an IP address.
