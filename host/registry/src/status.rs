@@ -2,12 +2,10 @@
 
 use std::collections::HashSet;
 
-use quadrille_object::{FieldError, GroupResource};
+pub use quadrille_object::CAUSES_MAX;
+use quadrille_object::{FieldError, FieldErrors, GroupResource};
 use quadrille_store::CommitError;
 use serde::{Deserialize, Serialize};
-
-/// Of how many wrong fields one answer tells.
-pub const CAUSES_MAX: usize = 1_000;
 
 /// The machine-readable reason of a `Status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -160,21 +158,22 @@ impl Status {
         Self::about(Reason::Conflict, resource, name, message)
     }
 
-    /// 422 for wrong fields, of which the first 1,000 are told; `kind` is the object's kind.
+    /// 422 for wrong fields, of which as much is told as a list of errors takes; `kind` is the object's kind.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
-        let errors = errors.get(..CAUSES_MAX).unwrap_or(errors);
-        let mut seen = HashSet::with_capacity(errors.len());
-        let mut texts: Vec<String> = errors.iter().map(FieldError::to_string).collect();
-        texts.retain(|text| seen.insert(text.clone()));
+        let errors: FieldErrors = errors.iter().cloned().collect();
+        let texts: Vec<String> = errors.iter().map(FieldError::to_string).collect();
+        let mut seen = HashSet::with_capacity(texts.len());
+        let texts: Vec<&str> =
+            texts.iter().map(String::as_str).filter(|text| seen.insert(*text)).collect();
         let list = match texts.as_slice() {
-            [one] => one.clone(),
+            [one] => (*one).to_owned(),
             many => format!("[{}]", many.join(", ")),
         };
         let kind_text = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
-        let causes = errors.iter().map(|error| StatusCause {
+        let causes = errors.into_iter().map(|error| StatusCause {
             reason: error.kind.reason().to_owned(),
-            message: error.message.clone(),
-            field: error.field.clone(),
+            message: error.message,
+            field: error.field,
         });
         let details = StatusDetails {
             name: name.to_owned(),
@@ -242,5 +241,23 @@ impl From<&CommitError> for Status {
             CommitError::Unavailable(_) | CommitError::Closed => Reason::ServiceUnavailable,
         };
         Self::new(reason, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quadrille_object::FieldErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_for_many_long_reasons_is_short() {
+        let error = |n: usize| {
+            FieldError::new(FieldErrorKind::Invalid, "f".repeat(10_000), format!("{n:060000}"))
+        };
+        let errors: Vec<FieldError> = (0..50).map(error).collect();
+        let status = Status::invalid("", "Pod", "x", &errors);
+        let size = status.to_value().to_string().len();
+        assert!((1..3_000_000).contains(&size), "{size} bytes");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quadrille_object::quantity::Quantity;
+use quadrille_object::schema::shown_json;
 use serde_json::Value;
 
 use crate::field::{self, Errors, Object};
@@ -133,23 +134,32 @@ fn fits(scope: &str, name: &str) -> bool {
     }
 }
 
+/// The resources of a quota that have no domain: no more than there are standard ones.
+fn standard_names(spec: &Object) -> Vec<&str> {
+    let names = part(spec, "hard").into_iter().flatten().map(|(name, _)| name.as_str());
+    names.filter(|name| STANDARD.contains(name)).collect()
+}
+
 fn validate_scopes(spec: &Object, errors: &mut Errors) {
     let list = field::list(spec, &["scopes"]);
-    let shown = Value::Array(list.to_vec());
     let scopes: BTreeSet<&str> = list.iter().filter_map(Value::as_str).collect();
-    let names: Vec<&str> =
-        part(spec, "hard").into_iter().flatten().map(|(k, _)| k.as_str()).collect();
+    let names = standard_names(spec);
+    // The whole list is shown each time: it is written once, and once no more of it is told, nothing is.
+    let shown = shown_json(list);
     for scope in list.iter().filter_map(Value::as_str) {
-        if !SCOPES.contains(&scope) {
-            errors.invalid("spec.scopes", &shown, "unsupported scope");
+        if errors.0.is_full() {
+            return;
         }
-        for _ in names.iter().filter(|n| STANDARD.contains(n) && !fits(scope, n)) {
-            errors.invalid("spec.scopes", &shown, "unsupported scope applied to resource");
+        if !SCOPES.contains(&scope) {
+            errors.invalid_shown("spec.scopes", &shown, "unsupported scope");
+        }
+        for _ in names.iter().filter(|name| !fits(scope, name)) {
+            errors.invalid_shown("spec.scopes", &shown, "unsupported scope applied to resource");
         }
     }
     for (one, other) in [("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")] {
         if scopes.contains(one) && scopes.contains(other) {
-            errors.invalid("spec.scopes", &shown, "conflicting scopes");
+            errors.invalid_shown("spec.scopes", &shown, "conflicting scopes");
         }
     }
 }
@@ -157,17 +167,20 @@ fn validate_scopes(spec: &Object, errors: &mut Errors) {
 fn validate_scope_selector(spec: &Object, errors: &mut Errors) {
     let Some(selector) = part(spec, "scopeSelector") else { return };
     let at = "spec.scopeSelector";
+    let (names, shown) = (standard_names(spec), shown_json(selector));
     let mut scopes = BTreeSet::new();
     for (at, requirement) in items(selector, "matchExpressions", at) {
+        if errors.0.is_full() {
+            return;
+        }
         let scope = text(requirement, "scopeName");
         scopes.insert(scope);
         if !SCOPES.contains(&scope) {
             errors.invalid(format!("{at}.scopeName"), &scope.into(), "unsupported scope");
         }
-        let names = part(spec, "hard").into_iter().flatten().map(|(k, _)| k.as_str());
-        for _ in names.filter(|n| STANDARD.contains(n) && !fits(scope, n)) {
+        for _ in names.iter().filter(|name| !fits(scope, name)) {
             let why = "unsupported scope applied to resource";
-            errors.invalid("spec.scopeSelector", &Value::Object(selector.clone()), why);
+            errors.invalid_shown("spec.scopeSelector", &shown, why);
         }
         let operator = text(requirement, "operator");
         let plain = !matches!(scope, "PriorityClass" | "VolumeAttributesClass");
@@ -196,8 +209,7 @@ fn validate_scope_selector(spec: &Object, errors: &mut Errors) {
     }
     for (one, other) in [("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")] {
         if scopes.contains(one) && scopes.contains(other) {
-            let shown = Value::Object(selector.clone());
-            errors.invalid("spec.scopeSelector", &shown, "conflicting scopes");
+            errors.invalid_shown("spec.scopeSelector", &shown, "conflicting scopes");
         }
     }
 }
@@ -357,4 +369,32 @@ fn compare(at: &str, name: &str, amounts: &BTreeMap<&str, Amount<'_>>, errors: &
 fn decimal(a: i128, b: i128) -> String {
     let millionths = a * 1_000_000 / b;
     format!("{}.{:06}", millionths / 1_000_000, millionths % 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(quota: &Value) -> usize {
+        let mut errors = Errors::default();
+        (QUOTAS.validate)(quota.as_object().expect("a map"), &mut errors);
+        errors.0.iter().map(|error| error.field.len() + error.message.len()).sum()
+    }
+
+    #[test]
+    fn many_scopes_that_nobody_knows_are_refused_in_few_words() {
+        let scopes: Vec<String> = (0..20_000).map(|n| format!("scope{n}")).collect();
+        let hard = json!({"pods": 1, "secrets": 1, "services": 1});
+        let listed = json!({"spec": {"hard": hard, "scopes": scopes}});
+        let select = |scope| json!({"scopeName": scope, "operator": "Exists"});
+        let known: Vec<Value> = vec![select("Terminating"); 20_000];
+        let selected =
+            json!({"spec": {"hard": hard, "scopeSelector": {"matchExpressions": known}}});
+        for quota in [listed, selected] {
+            let size = told(&quota);
+            assert!((1..2_000_000).contains(&size), "{size} bytes");
+        }
+    }
 }
