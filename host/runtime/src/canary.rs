@@ -85,6 +85,10 @@ impl Candidate {
         }
     }
 
+    pub(crate) fn spec(&self) -> &Arc<ControllerSpec> {
+        &self.version.spec
+    }
+
     pub(crate) fn end(&self) {
         self.fence.advance();
     }
@@ -233,7 +237,7 @@ impl Runtime {
         self.queue_portion(&name, &its)
     }
 
-    /// Ends a trial without the candidate; nothing happens when there is none.
+    /// Ends a trial without the candidate, whose finalizer goes from its objects; nothing happens when there is none.
     ///
     /// # Errors
     /// [`ControllerError::Unknown`].
@@ -242,6 +246,7 @@ impl Runtime {
         let ended = self.shared.with(name, |controller| controller.candidate.take())?;
         let Some(candidate) = ended else { return Ok(None) };
         candidate.end();
+        self.shared.release(Arc::clone(candidate.spec()));
         self.queue_portion(name, &candidate.portion)?;
         Ok(Some(candidate.stats(now)))
     }

@@ -5,12 +5,14 @@
 //! the middle asks again for [`Runtime::release_finalizer`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quadrille_registry::Resource;
 use quadrille_store::{
     Cause, CommitError, Key, Object, Query, Range, Snapshot, SystemCause, Txn, View,
 };
 
+use crate::canary::Candidate;
 use crate::controller::{ControllerName, carries};
 use crate::overlay::Overlay;
 use crate::reconciler::{ControllerSpec, Failure, Grant};
@@ -22,6 +24,8 @@ const PART: &str = "finalizers";
 const BATCH_MAX: usize = 100;
 /// How often a batch is tried again because somebody else was first.
 const TRIES_MAX: usize = 16;
+/// How long one attempt goes on that nobody waits for.
+const ATTEMPT_MAX: Duration = Duration::from_mins(1);
 
 impl Runtime {
     /// Takes a controller out for good: as [`Self::remove`], and its finalizer goes from all objects that it reached,
@@ -30,16 +34,29 @@ impl Runtime {
     /// # Errors
     /// [`ControllerError::Unknown`].
     pub fn dismiss(&self, name: &ControllerName) -> Result<(), ControllerError> {
-        let spec = self.shared.with(name, |controller| Arc::clone(&controller.version.spec))?;
+        let specs = self.shared.with(name, |controller| {
+            let candidate = controller.candidate.as_ref().map(Candidate::spec);
+            candidate.into_iter().chain([&controller.version.spec]).cloned().collect::<Vec<_>>()
+        })?;
         self.remove(name)?;
-        self.shared.release(spec);
+        for spec in specs {
+            self.shared.release(spec);
+        }
         Ok(())
     }
 
-    /// Takes the finalizer of a spec that runs no more from all objects that it reached and no other controller holds by it;
-    /// nothing where it has none. Answers the objects that keep it, because their write was refused.
-    pub async fn release_finalizer(&self, spec: ControllerSpec) -> Vec<Key> {
-        release(&self.shared, &spec).await
+    /// Takes the finalizer of a spec that runs no more from all objects on which it was granted to keep it, and which no other
+    /// controller holds by it; nothing where it has none. Answers the objects that keep it: their write was refused, or
+    /// `time_max` was not enough for all.
+    ///
+    /// # Errors
+    /// When the store takes no writes; then nothing is known.
+    pub async fn release_finalizer(
+        &self,
+        spec: &ControllerSpec,
+        time_max: Duration,
+    ) -> Result<Vec<Key>, CommitError> {
+        release(&self.shared, spec, time_max).await
     }
 }
 
@@ -48,42 +65,108 @@ impl Shared {
     pub(crate) fn release(self: &Arc<Self>, spec: Arc<ControllerSpec>) {
         if spec.finalizer.is_some() {
             let shared = Arc::clone(self);
-            let release = async move { drop(release(&shared, &spec).await) };
+            let release = async move {
+                if let Err(error) = release(&shared, &spec, ATTEMPT_MAX).await {
+                    tracing::warn!(plugin = %spec.plugin, %error, "its finalizer stays on objects");
+                }
+            };
             self.supervisor.spawn_brief("finalizers", release);
         }
     }
 
     fn is_held(&self, object: &Object, spec: &ControllerSpec) -> bool {
         let state = self.lock();
-        state.controllers.values().map(|controller| &controller.version.spec).any(|of| {
+        let specs = state.controllers.values().flat_map(|controller| {
+            let candidate = controller.candidate.as_ref().map(Candidate::spec);
+            candidate.into_iter().chain([&controller.version.spec])
+        });
+        let namespace = &object.key.namespace;
+        specs.into_iter().any(|of| {
             of.primary == spec.primary
                 && of.finalizer == spec.finalizer
-                && of.reaches(&object.key.namespace)
+                && of.reaches(namespace)
+                && of.may_hold(namespace)
         })
     }
 }
 
 /// Answers what is not released.
-async fn release(shared: &Shared, spec: &ControllerSpec) -> Vec<Key> {
+async fn release(
+    shared: &Shared,
+    spec: &ControllerSpec,
+    time_max: Duration,
+) -> Result<Vec<Key>, CommitError> {
+    if spec.finalizer.is_none() {
+        return Ok(Vec::new());
+    }
+    settle_commits(shared).await?;
     let all = Query::whole(Range::all(spec.primary.clone()));
     let listed = shared.registry.store().snapshot().list(&all);
-    let left = listed.iter().filter(|object| {
+    let is_left = |object: &Object| {
         carries(spec, object)
             && spec.reaches(&object.key.namespace)
             && spec.may_hold(&object.key.namespace)
             && !shared.is_held(object, spec)
-    });
-    let left: Vec<Key> = left.map(|object| object.key.clone()).collect();
+    };
+    let left = listed.iter().filter(|object| is_left(object));
+    let mut left: Vec<Key> = left.map(|object| object.key.clone()).collect();
+    if let Some(beginning) = shared.registry.random().next_u64().checked_rem(left.len() as u64) {
+        // What stands in the way of some is not always in the way of the same.
+        left.rotate_left(usize::try_from(beginning).unwrap_or_default());
+    }
+    let until = shared.clock.monotonic().saturating_add(time_max);
+    let mut time_out = shared.clock.sleep(time_max);
+    let (mut kept, mut left) = (Vec::new(), left.as_slice());
+    while let Some((batch, others)) = left.split_at_checked(left.len().min(BATCH_MAX))
+        && !batch.is_empty()
+    {
+        let shutdown = shared.supervisor.shutdown();
+        let stuck = tokio::select! {
+            biased;
+            () = shutdown.started() => break,
+            () = &mut time_out => break,
+            stuck = release_some(shared, spec, batch, until) => stuck,
+        };
+        kept.extend(stuck);
+        left = others;
+    }
+    kept.extend_from_slice(left);
+    Ok(kept)
+}
+
+/// Waits until whatever passed the fence of a controller that ended can be seen.
+async fn settle_commits(shared: &Shared) -> Result<(), CommitError> {
+    let snapshot = shared.registry.store().snapshot();
+    let overlay = Overlay::new(snapshot, shared.registry.clone(), Grant::default());
+    let txn = attributed(overlay, "looked behind the last commit", Vec::new());
+    shared.registry.commit(txn).await.map(drop)
+}
+
+/// Releases a batch, or what of it is not refused; answers the others.
+async fn release_some(
+    shared: &Shared,
+    spec: &ControllerSpec,
+    batch: &[Key],
+    until: Duration,
+) -> Vec<Key> {
     let mut kept = Vec::new();
-    for batch in left.chunks(BATCH_MAX) {
-        if release_batch(shared, spec, batch).await.is_ok() {
+    let mut open = vec![batch];
+    while let Some(keys) = open.pop() {
+        if shared.clock.monotonic() >= until {
+            kept.extend_from_slice(keys);
             continue;
         }
-        // One of them is refused; the others go.
-        for key in batch {
-            if let Err(error) = release_batch(shared, spec, std::slice::from_ref(key)).await {
+        let Err(error) = release_batch(shared, spec, keys).await else { continue };
+        match keys {
+            [] => {}
+            [key] => {
                 tracing::warn!(object = %key, error, "a finalizer that nobody needs stays");
                 kept.push(key.clone());
+            }
+            keys => {
+                // One of them is refused; the others go.
+                let (some, others) = keys.split_at(keys.len() / 2);
+                open.extend([others, some]);
             }
         }
     }

@@ -221,7 +221,8 @@ impl Runtime {
             return Err(ControllerError::Unknown(name));
         };
         controller.fence.advance();
-        if let Some(candidate) = controller.candidate.take() {
+        let candidate = controller.candidate.take();
+        if let Some(candidate) = &candidate {
             candidate.end();
         }
         let generation = controller.version.generation + 1;
@@ -249,6 +250,10 @@ impl Runtime {
         drop(state);
         if is_left {
             self.shared.release(before);
+        }
+        // Where it takes over it holds what it kept.
+        if let Some(candidate) = candidate {
+            self.shared.release(Arc::clone(candidate.spec()));
         }
         self.shared.pump();
         Ok(generation)

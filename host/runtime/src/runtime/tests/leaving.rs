@@ -102,3 +102,49 @@ async fn a_finalizer_goes_with_the_version_or_the_controller_that_has_it() {
     gone("the controller", "demo.dev/other").await;
     assert!(host.get(&map_key("m0")).is_none() && host.get(&map_key("m1")).is_some());
 }
+
+async fn marked(host: &Host, mark: &str, wanted: usize) -> bool {
+    let all = Query::whole(Range::all(GroupResource::new("", "configmaps")));
+    let carries =
+        |object: &Arc<quadrille_store::Object>| object.meta.finalizers.iter().any(|f| **f == *mark);
+    for _ in 0..100_000 {
+        let listed = host.registry.store().snapshot().list(&all);
+        if listed.iter().filter(|object| carries(object)).count() == wanted {
+            return true;
+        }
+        tokio::task::yield_now().await;
+    }
+    false
+}
+
+#[tokio::test]
+async fn a_candidate_that_does_not_take_over_leaves_no_finalizer_and_one_that_does_keeps_its_own() {
+    let host = Host::new(false).await;
+    let name = ControllerName::new("demo", "tidy");
+    let done = || native(|_, _| Ok(Outcome::Done));
+    let half =
+        || crate::Portion { percent: 50, selector: quadrille_object::LabelSelector::default() };
+    host.runtime.add(marking(Some(MARK)), done()).expect("new");
+    for number in 0..40 {
+        host.map(&format!("m{number}"), runnable()).await;
+    }
+    host.settle().await;
+    host.runtime.try_out(marking(Some("demo.dev/tried")), done(), half()).expect("it starts");
+    host.settle().await;
+    assert!(marked(&host, MARK, 40).await && !marked(&host, "demo.dev/tried", 0).await);
+    host.runtime.call_off(&name).expect("known");
+    assert!(marked(&host, "demo.dev/tried", 0).await, "called off");
+    host.runtime.try_out(marking(Some("demo.dev/tried")), done(), half()).expect("it starts");
+    host.settle().await;
+    host.runtime.replace(marking(Some("demo.dev/third")), done()).expect("known");
+    assert!(marked(&host, "demo.dev/tried", 0).await, "another took over");
+    host.runtime.try_out(marking(Some("demo.dev/tried")), done(), half()).expect("it starts");
+    host.settle().await;
+    host.runtime.replace(marking(Some("demo.dev/tried")), done()).expect("known");
+    host.settle().await;
+    assert!(marked(&host, "demo.dev/tried", 40).await, "it took over");
+    host.runtime.try_out(marking(Some(MARK)), done(), half()).expect("it starts");
+    host.settle().await;
+    host.runtime.dismiss(&name).expect("known");
+    assert!(marked(&host, MARK, 0).await && marked(&host, "demo.dev/tried", 0).await, "all go");
+}

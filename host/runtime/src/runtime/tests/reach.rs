@@ -78,3 +78,33 @@ async fn a_finalizer_is_kept_and_removed_only_where_that_is_granted() {
     let run = &host.runtime.runs(None, None, 1)[0];
     assert!(format!("{:?}", run.end).contains("update on configmaps/finalizers"), "{:?}", run.end);
 }
+
+/// What it may not keep any more it cannot let go of, either.
+#[tokio::test]
+async fn where_only_the_right_to_a_finalizer_is_revoked_it_goes_from_the_objects() {
+    let host = Host::new(false).await;
+    let mut spec = spec("holder");
+    spec.finalizer = Some("demo.dev/hold".into());
+    let rules =
+        |namespaces| [narrow(&["get"], &[]).rules, narrow(&["update"], namespaces).rules].concat();
+    spec.grant.rules = rules(&["default", "kube-public"]);
+    spec.grant.unlimited = false;
+    host.map("here", runnable()).await;
+    let object = json!({"metadata": {"name": "there", "labels": {"run": "yes"}}});
+    host.create(&host.maps(), "kube-public", object).await;
+    host.runtime.add(spec.clone(), native(|_, _| Ok(Outcome::Done))).expect("new");
+    host.settle().await;
+    let marks = |key: &Key| host.value(key)["metadata"]["finalizers"].clone();
+    assert_eq!(marks(&elsewhere("there")), json!(["demo.dev/hold"]));
+    spec.grant.rules = rules(&["default"]);
+    host.runtime.replace(spec, native(|_, _| Ok(Outcome::Done))).expect("known");
+    for _ in 0..100_000 {
+        if marks(&elsewhere("there")).is_null() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    host.settle().await;
+    assert_eq!(marks(&elsewhere("there")), json!(null));
+    assert_eq!(marks(&map_key("here")), json!(["demo.dev/hold"]));
+}
