@@ -53,8 +53,8 @@ struct Granted {
 }
 
 impl Granted {
-    fn list(plugin: &Map<String, Value>) -> Vec<Self> {
-        let grants = field::list(plugin, &["spec", "grants"]);
+    fn list(plugin: &Map<String, Value>, at: &[&str]) -> Vec<Self> {
+        let grants = field::list(plugin, at);
         grants.iter().filter_map(|grant| Self::deserialize(grant).ok()).collect()
     }
 
@@ -91,7 +91,7 @@ impl Grantor<'_> {
         let (group, resource) = PLUGINS;
         let stored = self.view.get(&Key::new(GroupResource::new(group, resource), "", plugin))?;
         let object: Map<String, Value> = serde_json::from_slice(&stored.bytes).unwrap_or_default();
-        Some(Granted::list(&object))
+        Some(Granted::list(&object, &["spec", "grants"]))
     }
 
     /// What the writer has in a namespace and beyond.
@@ -188,7 +188,11 @@ pub(crate) fn check_binding(
     check_rules(access, by, by.namespace, &rules)
 }
 
-/// Whether a plugin is granted no more than whoever grants it, or chooses the code and settings that use it, has.
+/// Where a plugin's status says which grants were in force.
+const IN_FORCE: [[&str; 2]; 2] = [["status", "grantsGiven"], ["status", "grantsEnding"]];
+
+/// Whether a plugin is granted no more than whoever grants it, or chooses the code and settings that use it, has; and its
+/// status says of no more that it was.
 ///
 /// # Errors
 /// 403 with what is missing.
@@ -203,9 +207,15 @@ pub(crate) fn check_plugin(
             field::get(plugin, &["spec", *name]) == field::get(before, &["spec", *name])
         })
     };
-    let grants = Granted::list(plugin);
     let is_kept = before.is_some_and(same);
-    if grants.is_empty() || is_kept || by.is_free() {
+    let mut grants = if is_kept { Vec::new() } else { Granted::list(plugin, &["spec", "grants"]) };
+    for at in IN_FORCE {
+        // What was in force says under what the host may still take a plugin's finalizers from objects.
+        if before.is_some_and(|before| field::get(plugin, &at) != field::get(before, &at)) {
+            grants.extend(Granted::list(plugin, &at));
+        }
+    }
+    if grants.is_empty() || by.is_free() {
         return Ok(());
     }
     if by.may_in(access, "escalate", PLUGINS, by.path_name) {

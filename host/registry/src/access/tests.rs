@@ -341,6 +341,36 @@ fn refusal(world: &World, user: &User, grants: Value) -> String {
         .map_or_else(String::new, |e| e.message)
 }
 
+#[test]
+fn nobody_says_in_a_plugins_status_that_it_had_what_they_do_not_have() {
+    let world = edited(&[]);
+    let access = Access::default();
+    access.follow(world.0.keys(), || world.clone());
+    let resource = GroupResource::new("quadrille.dev", "plugins");
+    let plugin =
+        |status: Value| -> Object { [("status".to_owned(), status)].into_iter().collect() };
+    let says = |user: &str, status: Value| {
+        let groups = Arc::from([Arc::from("system:authenticated")]);
+        let actor = Actor { user: user.into(), groups, ..Actor::default() };
+        let by = Grantor {
+            actor: &actor,
+            view: &world,
+            resource: &resource,
+            namespace: "",
+            path_name: "",
+            name: "p",
+        };
+        check_plugin(&access, by, &plugin(status), Some(&plugin(json!({})))).is_ok()
+    };
+    let all = |verb: &str| json!([grant([verb], json!([]))]);
+    for field in ["grantsGiven", "grantsEnding"] {
+        assert!(says("alice", json!({field: all("get")})), "it is hers");
+        assert!(!says("alice", json!({field: all("delete")})), "{field}");
+        assert!(!says("bob", json!({field: all("get")})), "{field}");
+    }
+    assert!(says("bob", json!({"phase": "Active"})));
+}
+
 fn grant(verbs: impl Into<Value>, namespaces: impl Into<Value>) -> Value {
     json!({"resource": "configmaps", "verbs": verbs.into(), "namespaces": namespaces.into()})
 }
