@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use quadrille_kit::{Clock, Supervisor};
 use quadrille_registry::Registry;
-use quadrille_runtime::Runtime;
+use quadrille_runtime::{GrantRule, Runtime};
 use quadrille_store::{ChangeFilter, ChangesError, Revision};
 use serde_json::Value;
 
@@ -94,6 +94,10 @@ pub(super) struct State {
     pub(super) is_mixed: bool,
     /// Set after a failure that may pass.
     pub(super) again: Option<Again>,
+    /// Grants that are in force no more, under which finalizers may still be on objects.
+    pub(super) ending: Vec<GrantRule>,
+    /// Set while finalizers of other versions, or under such grants, may still be on objects.
+    pub(super) owed: Option<Again>,
     /// What the object's status said when the spec was first seen.
     pub(super) before: Before,
     /// Names of the controllers that the runtime has.
@@ -135,7 +139,7 @@ impl PluginManager {
         let from = self.inner.objects.registry.store().revision();
         for object in self.inner.objects.all() {
             if object.meta.deleted_at.is_some() {
-                self.leave_later(&object.key.name).await;
+                self.leave_later(&object.key.name);
             } else {
                 self.sync(&object.key.name).await;
             }
@@ -223,7 +227,8 @@ impl PluginManager {
     /// The plugins of which something that failed is tried again now.
     fn due(&self) -> Vec<String> {
         let now = self.inner.clock.monotonic();
-        let is_due = |entry: &Entry| entry.state.try_lock().is_ok_and(|state| state.is_due(now));
+        let is_due =
+            |entry: &Entry| entry.state.try_lock().is_ok_and(|state| state.is_to_be_seen(now));
         self.lock()
             .iter()
             .filter(|(_, entry)| is_due(entry))

@@ -29,12 +29,27 @@ impl Again {
     pub(super) fn now() -> Self {
         Self { at: Duration::ZERO, failures: 0 }
     }
+
+    pub(super) fn is_due(self, now: Duration) -> bool {
+        self.at <= now
+    }
 }
 
 impl State {
     /// Whether it is time for another attempt.
     pub(super) fn is_due(&self, now: Duration) -> bool {
-        self.again.is_some_and(|again| again.at <= now)
+        self.again.is_some_and(|again| again.is_due(now))
+    }
+
+    /// Whether there is anything to look at.
+    pub(super) fn is_to_be_seen(&self, now: Duration) -> bool {
+        self.is_due(now) || self.owed.is_some_and(|owed| owed.is_due(now))
+    }
+
+    /// How often what is under way failed.
+    pub(super) fn attempts(&self) -> u32 {
+        let failures = [self.again, self.owed].into_iter().flatten().map(|again| again.failures);
+        failures.max().unwrap_or_default()
     }
 }
 
@@ -78,11 +93,15 @@ impl PluginManager {
     /// Says when there is another attempt after this one: none after a success, or where none would help.
     pub(super) fn plan_again(&self, state: &mut State, outcome: &Result<(), Problem>) {
         let may_pass = outcome.as_ref().is_err_and(|problem| problem.may_pass);
-        let failures = state.again.map_or(0, |again| again.failures).saturating_add(1);
+        state.again = may_pass.then(|| self.next(state.again));
+    }
+
+    /// The attempt after one that failed.
+    pub(super) fn next(&self, last: Option<Again>) -> Again {
+        let failures = last.map_or(0, |again| again.failures).saturating_add(1);
         let backoff = Backoff { min: self.inner.config.status_interval, max: WAIT_MAX };
         let wait = backoff.wait(failures, self.inner.objects.registry.random().next_u64());
-        let at = self.inner.clock.monotonic().saturating_add(wait);
-        state.again = may_pass.then_some(Again { at, failures });
+        Again { at: self.inner.clock.monotonic().saturating_add(wait), failures }
     }
 
     /// Lets what failed be tried at the next look: something has changed that the spec does not show.

@@ -105,6 +105,13 @@ impl PluginSpec {
     }
 }
 
+/// The grants that stand somewhere in an object; none where nothing can be read.
+pub(super) fn grants_at(object: &Value, pointer: &str) -> Vec<GrantRule> {
+    let raw = object.pointer(pointer).cloned().unwrap_or_default();
+    let raw: Vec<RawGrant> = serde_json::from_value(raw).unwrap_or_default();
+    raw.iter().map(RawGrant::rule).collect()
+}
+
 impl RawGrant {
     pub(super) fn of(rule: &GrantRule) -> Self {
         let texts =

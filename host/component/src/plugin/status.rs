@@ -82,6 +82,7 @@ pub(super) struct Facts<'a> {
     pub(super) versions: &'a [KeptVersion],
     pub(super) asked: &'a [GrantRule],
     pub(super) given: &'a [GrantRule],
+    pub(super) ending: &'a [GrantRule],
     pub(super) running: Vec<Value>,
     pub(super) blocked: &'a [Blocked],
     pub(super) conditions: &'a [Condition],
@@ -128,6 +129,9 @@ impl Facts<'_> {
         }
         if let Some(error) = last_error {
             status["lastError"] = json!(error);
+        }
+        if !self.ending.is_empty() {
+            status["grantsEnding"] = json!(raw(self.ending));
         }
         if !self.rollout.is_null() {
             status["rollout"] = self.rollout.clone();

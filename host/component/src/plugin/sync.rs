@@ -76,11 +76,12 @@ impl PluginManager {
         let applied = state.applied.as_ref();
         if applied.is_some_and(|(seen, old)| *seen == generation && *old == spec) {
             if !state.is_due(self.inner.clock.monotonic()) {
-                return self.keep_held(name, state).await;
+                return self.tidy(name, object, entry, state).await;
             }
         } else {
             state.again = None;
             state.before = Before::read(&value, generation);
+            state.note_ending(&value, &spec);
         }
         let before = state.before.clone();
         let outcome = match self.bring_back(name, &spec, &before, entry, state).await {
@@ -114,7 +115,7 @@ impl PluginManager {
             Some(active) if active.digest() == digest => active.clone(),
             _ => self.load(digest, entry).await?,
         };
-        self.keep_until_released(name, &component).await?;
+        self.keep_until_released(name, spec, &component).await?;
         for definition in &component.description().crds {
             let applied = self.inner.objects.apply_definition(name, definition, because).await;
             applied.map_err(|status| {
@@ -328,6 +329,7 @@ impl PluginManager {
             // What runs has what its own spec grants, however far the present one got.
             given: state.running.as_ref().map_or(&spec.grants, |running| &running.grants),
             running: self.inner.controllers.stats(name),
+            ending: &state.ending,
             blocked: &state.blocked,
             conditions: &state.conditions,
             denials: entry.denials.load(Ordering::Relaxed),

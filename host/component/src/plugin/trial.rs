@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::manager::{Entry, PluginManager, State};
 use super::part::{Part, part_of};
 use super::rollout::{PreflightReport, Strategy, Verdict, shown};
+use super::setback::Again;
 use super::spec::PluginSpec;
 use super::sync::Problem;
 use crate::component::LoadedComponent;
@@ -186,6 +187,7 @@ impl PluginManager {
                 self.show_trial(name, state, "Promoted", "it runs for all keys now");
                 let Some(trial) = state.trial.take() else { return };
                 let outcome = self.take_over(name, &spec, entry, state, trial.component).await;
+                state.owed = Some(Again::now());
                 self.conclude(name, state, &outcome);
             }
             Verdict::RollBack(why) => {
@@ -194,6 +196,7 @@ impl PluginManager {
                     format!("candidate {} was rolled back: {why}", digest.unwrap_or_default());
                 self.show_trial(name, state, "RolledBack", &message);
                 self.call_off(name, state);
+                state.owed = Some(Again::now());
                 self.conclude(name, state, &Err(Problem::lasting("RolledBack", message)));
             }
         }

@@ -1,0 +1,180 @@
+//! What plugins leave on objects: nothing, whatever becomes of them or of the host.
+
+mod support;
+
+use std::time::Duration;
+
+use quadrille_component::PluginUpload;
+use quadrille_guests::Guest;
+use quadrille_registry::{Action, Body, DeleteOptions, Reason};
+use serde_json::json;
+
+use support::{TestHost, has_version, stamps};
+
+const MARK: &str = "guest.example/mark";
+
+/// A guest that keeps a finalizer on its config maps, and refuses to clean up after them.
+fn marks() -> Vec<u8> {
+    Guest { finalizer: MARK.to_owned(), ..Guest::default() }.build()
+}
+
+fn count_marked(host: &TestHost) -> usize {
+    count_marked_of(host, 5)
+}
+
+fn count_marked_of(host: &TestHost, maps: usize) -> usize {
+    (0..maps).filter(|at| host.map(&format!("m{at}")).to_string().contains(MARK)).count()
+}
+
+/// A host whose plugin keeps finalizers on five config maps.
+async fn host_with_marks(dir: &std::path::Path) -> TestHost {
+    let host = TestHost::start(dir).await;
+    host.load("p", marks()).await;
+    for at in 0..5 {
+        host.create_map(&format!("m{at}")).await;
+    }
+    host.eventually("all are marked", |host| count_marked(host) == 5).await;
+    host
+}
+
+/// Nobody else would ever take these marks away.
+async fn delete_leaves_nothing(host: TestHost) {
+    host.eventually("the plugin goes", |host| host.status("p").is_null()).await;
+    assert_eq!(count_marked(&host), 0);
+    host.stop().await;
+}
+
+async fn delete_plugin(host: &TestHost) {
+    let delete = Action::Delete(DeleteOptions::default());
+    host.write(("quadrille.dev", "plugins"), "", "p", delete).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_whose_host_ends_when_it_is_deleted_leaves_no_finalizer() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    host_with_marks(dir.path()).await.stop().await;
+    let host = TestHost::without_manager(Duration::from_secs(1), dir.path()).await;
+    delete_plugin(&host).await;
+    assert_eq!(count_marked(&host), 5);
+    host.stop().await;
+    delete_leaves_nothing(TestHost::start(dir.path()).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_that_is_deleted_before_it_is_resumed_leaves_no_finalizer() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = host_with_marks(dir.path()).await;
+    host.patch_plugin("p", json!({"spec": {"suspended": true}})).await;
+    host.stop().await;
+    let host = TestHost::start(dir.path()).await;
+    delete_plugin(&host).await;
+    delete_leaves_nothing(host).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_whose_grants_were_revoked_while_it_did_not_run_leaves_no_finalizer() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = host_with_marks(dir.path()).await;
+    host.patch_plugin("p", json!({"spec": {"suspended": true}})).await;
+    host.stop().await;
+    let host = TestHost::start(dir.path()).await;
+    host.patch_plugin("p", json!({"spec": {"grants": []}})).await;
+    host.eventually("it is known", |host| host.status("p")["grantsGiven"] == json!([])).await;
+    host.stop().await;
+    let host = TestHost::start(dir.path()).await;
+    delete_plugin(&host).await;
+    delete_leaves_nothing(host).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_version_left_goes_though_the_host_ended_before_the_next_one_came() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = host_with_marks(dir.path()).await;
+    let upload = PluginUpload { keep_only: true, ..TestHost::upload("p", stamps("2")) };
+    let answer = host.manager.upload(upload).await.expect("it is accepted");
+    let digest = answer.pointer("/upload/digest").expect("told").clone();
+    host.stop().await;
+    let host = TestHost::without_manager(Duration::from_secs(1), dir.path()).await;
+    host.patch_plugin("p", json!({"spec": {"digest": digest}})).await;
+    host.stop().await;
+    let host = TestHost::start(dir.path()).await;
+    host.eventually("the marks go", |host| count_marked(host) == 0).await;
+    host.eventually("the next one runs", |host| has_version(host, "m0", "2")).await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_goes_though_the_file_of_an_earlier_version_is_damaged() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = TestHost::start(dir.path()).await;
+    let digest = host.load("p", stamps("0")).await["status"]["digest"].clone();
+    host.stop().await;
+    let host = host_with_marks(dir.path()).await;
+    host.stop().await;
+    let hash = digest.as_str().and_then(|digest| digest.split(':').nth(1)).expect("a digest");
+    for folder in ["code", "components"] {
+        for entry in std::fs::read_dir(dir.path().join(folder)).expect("it is there") {
+            let path = entry.expect("readable").path();
+            if path.to_string_lossy().contains(hash) {
+                std::fs::write(&path, b"damaged").expect("written");
+            }
+        }
+    }
+    let host = TestHost::start(dir.path()).await;
+    delete_plugin(&host).await;
+    delete_leaves_nothing(host).await;
+}
+
+/// What passed the fence of a controller before it ended is published after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_that_is_deleted_while_it_marks_objects_leaves_no_finalizer() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = TestHost::start(dir.path()).await;
+    for at in 0..300 {
+        host.create_map(&format!("m{at}")).await;
+    }
+    for round in 0..6 {
+        host.load("p", marks()).await;
+        host.eventually("some are marked", |host| count_marked_of(host, 300) > round * 30).await;
+        delete_plugin(&host).await;
+        host.eventually("the plugin goes", |host| host.status("p").is_null()).await;
+        assert_eq!(count_marked_of(&host, 300), 0, "in round {round}");
+    }
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_whose_finalizers_may_not_be_taken_away_says_where_they_stay_and_goes_after_that()
+{
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = host_with_marks(dir.path()).await;
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": "keep"},
+        "spec": {
+            "matchConstraints": {"resourceRules": [
+                {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["configmaps"]},
+            ]},
+            "validations": [{"expression": "object.metadata.name != 'm3'", "message": "m3 stays as it is"}],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": "keep"}, "spec": {"policyName": "keep", "validationActions": ["Deny"]},
+    });
+    let group = "admissionregistration.k8s.io";
+    let policies = (group, "validatingadmissionpolicies");
+    let bindings = (group, "validatingadmissionpolicybindings");
+    host.write(policies, "", "keep", Action::Create(Body::from(policy))).await;
+    host.write(bindings, "", "keep", Action::Create(Body::from(binding))).await;
+    delete_plugin(&host).await;
+    host.eventually("it says where", |host| {
+        let said = host.status("p").to_string();
+        said.contains("configmaps/default/m3") && said.contains(MARK)
+    })
+    .await;
+    assert_eq!(count_marked(&host), 1);
+    let upload = host.manager.upload(TestHost::upload("p", marks())).await;
+    assert_eq!(upload.expect_err("it goes").reason, Reason::Conflict);
+    host.write(bindings, "", "keep", Action::Delete(DeleteOptions::default())).await;
+    delete_leaves_nothing(host).await;
+}
