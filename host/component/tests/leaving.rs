@@ -41,6 +41,7 @@ async fn host_with_marks(dir: &std::path::Path) -> TestHost {
 async fn delete_leaves_nothing(host: TestHost) {
     host.eventually("the plugin goes", |host| host.status("p").is_null()).await;
     assert_eq!(count_marked(&host), 0);
+    assert!(host.runtime.stats(Some("p")).is_empty(), "nothing of it runs");
     host.stop().await;
 }
 
