@@ -14,7 +14,9 @@
 //! redb does not check pages when it reads them, and may panic on damaged ones; so they are checked below it
 //! ([`pages`]). Besides, every call is guarded, the records, index entries and bookkeeping carry checksums of their own,
 //! and the index has a fingerprint: an old page at its place is found by these. A database found damaged is abandoned,
-//! not closed: closing writes to it, and redb 4.4 can panic twice while it does (which ends the process).
+//! not closed: closing writes to it, and redb 4.4 can panic twice while it does (which ends the process). A page that a
+//! reader or compaction was refused is another matter: redb has seen nothing of it, so it is closed and opened again, and
+//! whoever reads that page is told, while all else goes on.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -50,6 +52,10 @@ const PART: &str = "store.part";
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
 
 type Opener = Box<dyn Fn() -> Result<Database, EngineError> + Send + Sync>;
+
+/// Whether damage that was met does not end the use of a database.
+type Spared = fn(&pages::Held) -> bool;
+
 /// The redb engine.
 pub(crate) struct RedbEngine {
     opener: Opener,
@@ -139,7 +145,7 @@ impl RedbEngine {
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.state();
         (state.newest, state.oldest, state.history_bytes) = (revision, revision, 0);
-        self.write(|database| change(database, &mut state, |_, _, _| Ok(())))?;
+        self.write(|_| false, |database| change(database, &mut state, |_, _, _| Ok(())))?;
         *self.lock_state() = state;
         Ok(())
     }
@@ -189,30 +195,43 @@ impl RedbEngine {
     }
 
     /// Reads. redb reads nothing any more once one read has failed, so an error closes the database as one of writing
-    /// does: a disk that works again is read again.
+    /// does: a disk that works again is read again. So does a damaged page, of which redb has seen nothing: everything else can
+    /// still be read and written.
     fn look<T>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
-        self.with(work).inspect_err(|error| {
-            if matches!(error, EngineError::Io(_)) {
+        self.with(pages::Held::has_refused, work).inspect_err(|error| {
+            let is_damaged = self.damaged.load(Ordering::Acquire);
+            let is_page = matches!(error, EngineError::Corrupt(_)) && !is_damaged;
+            if is_page || matches!(error, EngineError::Io(_)) {
                 let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
                 self.drop_database();
             }
         })
     }
 
-    /// Works on the open database, opening it again when the last use failed.
+    /// Works on the open database, opening it again when the last use failed. Damage ends its use for good, unless it is
+    /// `spared`.
     fn with<T>(
         &self,
+        spared: Spared,
         work: impl FnOnce(&Database) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
         let guard = self.opened()?;
         let Some(database) = guard.as_ref() else {
             return Err(EngineError::Io("the engine was closed after an error".to_owned()));
         };
-        guarded(|| work(database)).inspect_err(|error| {
-            if matches!(error, EngineError::Corrupt(_)) {
+        let mut has_ended = false;
+        let worked = guarded(|| {
+            let answer = work(database);
+            has_ended = true;
+            answer
+        });
+        // The database is opened again only when nobody works on it any more, so what was refused was refused to this one.
+        worked.inspect_err(|error| {
+            let is_damage = matches!(error, EngineError::Corrupt(_));
+            if is_damage && !(has_ended && spared(&self.held)) {
                 self.damaged.store(true, Ordering::Release);
             }
         })
@@ -221,9 +240,10 @@ impl RedbEngine {
     /// Writes, with `writing` held: an error closes the database.
     fn write<T>(
         &self,
+        spared: Spared,
         work: impl FnOnce(&Database) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
-        self.with(work).inspect_err(|_| self.drop_database())
+        self.with(spared, work).inspect_err(|_| self.drop_database())
     }
 
     fn opened(&self) -> Result<RwLockReadGuard<'_, Option<Database>>, EngineError> {
@@ -304,15 +324,24 @@ impl Engine for RedbEngine {
             }
             Ok(loaded)
         })
+        // What cannot be loaded is not served.
+        .inspect_err(|error| {
+            if matches!(error, EngineError::Corrupt(_)) {
+                self.damaged.store(true, Ordering::Release);
+            }
+        })
     }
 
     fn persist(&self, batch: &[Entry]) -> Result<(), EngineError> {
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         drop(self.opened()?);
         let mut state = self.state();
-        self.write(|database| {
-            change(database, &mut state, |log, index, state| append(log, index, state, batch))
-        })?;
+        self.write(
+            |_| false,
+            |database| {
+                change(database, &mut state, |log, index, state| append(log, index, state, batch))
+            },
+        )?;
         *self.lock_state() = state;
         Ok(())
     }
@@ -370,7 +399,8 @@ impl Engine for RedbEngine {
         if !due(&state, budget) {
             return Ok(done);
         }
-        self.write(|database| {
+        // A damaged page of old history must not end the writing of what is new.
+        self.write(pages::Held::has_refused, |database| {
             change(database, &mut state, |log, index, state| {
                 pass(log, index, state, budget, &mut done)?;
                 self.passed.fetch_max(state.oldest.0, Ordering::AcqRel);

@@ -64,6 +64,8 @@ pub(super) struct Held {
     file: RwLock<Option<Arc<dyn DiskFile>>>,
     /// Whether redb compares its own checksums of all that it reads, as it does while it repairs.
     repairs: AtomicBool,
+    /// Whether a page was damaged, so that redb was given nothing of it, since the file was opened.
+    refused: AtomicBool,
 }
 
 impl Held {
@@ -77,7 +79,13 @@ impl Held {
         self.file.write().unwrap_or_else(PoisonError::into_inner).take();
     }
 
+    /// Whether redb was refused a page that is damaged: all that it has is sound then, and it reads and writes nothing more.
+    pub(super) fn has_refused(&self) -> bool {
+        self.refused.load(Ordering::Acquire)
+    }
+
     fn hold(&self, file: Arc<dyn DiskFile>) {
+        self.refused.store(false, Ordering::Release);
         *self.file.write().unwrap_or_else(PoisonError::into_inner) = Some(file);
     }
 
@@ -154,6 +162,7 @@ impl Pages {
                         of.changed.insert(at / GROUP_PAGES);
                     }
                     _ => {
+                        self.held.refused.store(true, Ordering::Release);
                         let damaged = format!("page {at} is damaged");
                         return Err(io::Error::new(io::ErrorKind::InvalidData, damaged));
                     }

@@ -77,6 +77,83 @@ fn a_failed_read_does_not_end_the_reading_of_history() {
     assert_eq!(revisions(&engine, 0).len(), 200);
 }
 
+/// A file of which so many reads of pages come back damaged.
+#[derive(Debug)]
+struct Flaky {
+    file: std::fs::File,
+    flips: Arc<AtomicU64>,
+}
+
+impl crate::disk::DiskFile for Flaky {
+    fn length(&self) -> std::io::Result<u64> {
+        self.file.length()
+    }
+
+    fn read_at(&self, at: u64, out: &mut [u8]) -> std::io::Result<()> {
+        crate::disk::DiskFile::read_at(&self.file, at, out)?;
+        let less = |left: u64| left.checked_sub(1);
+        if self.flips.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
+            out[50] ^= 1;
+        }
+        Ok(())
+    }
+
+    fn write_at(&self, at: u64, bytes: &[u8]) -> std::io::Result<()> {
+        crate::disk::DiskFile::write_at(&self.file, at, bytes)
+    }
+
+    fn set_length(&self, length: u64) -> std::io::Result<()> {
+        self.file.set_length(length)
+    }
+
+    fn sync(&self) -> std::io::Result<()> {
+        self.file.sync()
+    }
+
+    fn try_lock(&self) -> std::io::Result<bool> {
+        Ok(true)
+    }
+}
+
+#[test]
+fn a_damaged_page_of_history_ends_neither_other_reads_nor_writes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = crate::disk::Directory::open(dir.path()).expect("opens");
+    RedbEngine::make(&disk, 7).expect("makes");
+    let (path, flips) = (dir.path().join(FILE), Arc::<AtomicU64>::default());
+    let (held, flipping) = (Arc::<pages::Held>::default(), Arc::clone(&flips));
+    let holding = Arc::clone(&held);
+    // redb keeps no page in memory: each is read again.
+    let opener = move || {
+        let file = std::fs::File::options().read(true).write(true).open(&path);
+        let file = Flaky { file: file.expect("there"), flips: Arc::clone(&flipping) };
+        let pages = pages::Pages::open(Arc::new(file), &holding)?;
+        let mut builder = Database::builder();
+        let opened = builder.set_cache_size(0).create_with_backend(pages).map_err(open_error)?;
+        holding.end_repairs();
+        Ok(opened)
+    };
+    let engine = RedbEngine::with_opener(Box::new(opener), Box::new(|| 0));
+    let mut engine = engine.expect("opens");
+    engine.held = held;
+    let made = |n| entry(n, &format!("object-{n}"), ChangeKind::Created, 0, 1);
+    engine.persist(&(1..=200).map(made).collect::<Vec<_>>()).expect("persists");
+    let budget = Budget { bytes_max: 0, aged: Revision(0), steps_max: 1 };
+    for n in 201..204 {
+        flips.store(1, Ordering::SeqCst);
+        let refused = engine.record(Revision(100));
+        assert!(matches!(refused, Err(EngineError::Corrupt(_))), "{refused:?}");
+        engine.persist(&[made(n)]).expect("persists");
+        flips.store(1, Ordering::SeqCst);
+        assert!(matches!(engine.compact(budget), Err(EngineError::Corrupt(_))));
+        assert!(engine.record(Revision(n)).expect("reads").is_some());
+    }
+    // Writing does not go on over what it has to read itself.
+    flips.store(1, Ordering::SeqCst);
+    assert!(matches!(engine.persist(&[made(204)]), Err(EngineError::Corrupt(_))));
+    assert!(engine.persist(&[made(204)]).is_err());
+}
+
 #[test]
 fn a_step_of_compaction_counts_before_anybody_misses_what_it_removes() {
     let disk = Disk::default();
