@@ -19,6 +19,9 @@ mod settled;
 mod waiting;
 mod why;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use preflight::JournalPreflight;
 pub(crate) use rehearsals::Rehearsals;
 

@@ -84,11 +84,16 @@ pub enum Form {
 /// What somebody may do, for questions that lead to more than their path says.
 #[derive(Clone, Debug)]
 pub struct Rights {
-    pub(crate) authorizer: Arc<dyn Authorizer>,
-    pub(crate) user: Arc<User>,
+    authorizer: Arc<dyn Authorizer>,
+    user: Arc<User>,
 }
 
 impl Rights {
+    /// What a user may do, as an authorizer decides it.
+    pub fn new(authorizer: Arc<dyn Authorizer>, user: Arc<User>) -> Self {
+        Self { authorizer, user }
+    }
+
     /// Whether they may.
     pub fn allow(&self, verb: &str, of: ResourceAttributes<'_>) -> bool {
         self.authorizer.allows(&self.user, &Attributes::of(verb, of))

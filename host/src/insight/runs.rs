@@ -17,6 +17,9 @@ use super::{HIDDEN, HostInsight, attributes, bad, may_get, may_list, number, obj
 /// Runs of a list where nothing else is asked for.
 const LIMIT: u64 = 50;
 
+/// So many runs are told before others get the thread.
+const TOLD_AT_ONCE: usize = 1_000;
+
 /// The most runs of one list, and of one replay.
 pub(super) const LIMIT_MAX: u64 = 100_000;
 
@@ -29,8 +32,11 @@ impl HostInsight {
         let found = self.runtime.find_runs(&query, limit).await;
         let found = found.map_err(|error| unreadable(&error))?;
         let rights = &question.rights;
-        let told: Vec<_> =
-            found.iter().map(|record| hidden(rights, record, runs::brief(record))).collect();
+        let mut told = Vec::with_capacity(found.len());
+        for some in found.chunks(TOLD_AT_ONCE) {
+            told.extend(some.iter().map(|record| listed(rights, record)));
+            tokio::task::yield_now().await;
+        }
         Ok(Reply::Json(json!({"runs": told})))
     }
 
@@ -41,7 +47,7 @@ impl HostInsight {
         let record = self.record(text).await?;
         may_get(question, &record.object)?;
         match (rest, parts.next()) {
-            (None, _) => Ok(Reply::Json(hidden(&question.rights, &record, runs::whole(&record)))),
+            (None, _) => Ok(Reply::Json(hidden(&question.rights, &record))),
             (Some("case"), None) => self.case(question, &record).await,
             _ => Err(Status::new(Reason::NotFound, format!("there is no /quadrille/{path}"))),
         }
@@ -85,21 +91,37 @@ impl HostInsight {
     }
 }
 
-/// A run as it is told to somebody: what it read, wrote and was woken by that they may not get is not named, nor what
-/// it said of an object that they may not get.
-fn hidden(rights: &Rights, record: &RunRecord, mut value: Value) -> Value {
+/// A run of a list as it is told to somebody. A list tells of the object and the end alone, so that is all that is decided.
+pub(super) fn listed(rights: &Rights, record: &RunRecord) -> Value {
+    let mut value = runs::brief(record);
+    hide_object(rights, record, &mut value);
+    value
+}
+
+/// The object of a run where they may not get it, and what it said of that in the end.
+fn hide_object(rights: &Rights, record: &RunRecord, value: &mut Value) {
     let sees = |key: &Key| rights.allow("get", attributes(key));
-    let hide = |value: Option<&mut Value>| {
-        if let Some(value) = value {
-            *value = HIDDEN.into();
-        }
-    };
-    if !sees(&record.object) {
+    let sees_object = sees(&record.object);
+    if !sees_object {
         hide(value.get_mut("object"));
     }
     if let Some(end) = value.get_mut("end") {
-        *end = end_told(record, &sees).into();
+        *end = end_told(&record.end, sees_object, &sees).into();
     }
+}
+
+fn hide(value: Option<&mut Value>) {
+    if let Some(value) = value {
+        *value = HIDDEN.into();
+    }
+}
+
+/// A run as it is told to somebody: what it read, wrote and was woken by that they may not get is not named, nor what
+/// it said of an object that they may not get.
+fn hidden(rights: &Rights, record: &RunRecord) -> Value {
+    let mut value = runs::whole(record);
+    let sees = |key: &Key| rights.allow("get", attributes(key));
+    hide_object(rights, record, &mut value);
     for (at, _) in record.wakes.iter().enumerate().filter(|(_, wake)| !sees(&wake.key)) {
         hide(value.pointer_mut(&format!("/shown/{at}/object")));
     }
@@ -129,9 +151,9 @@ fn hidden(rights: &Rights, record: &RunRecord, mut value: Value) -> Value {
 }
 
 /// How a run ended, less what it said of an object that is hidden.
-fn end_told(record: &RunRecord, sees: &dyn Fn(&Key) -> bool) -> String {
-    match &record.end {
-        RunEnd::Failed { kind, .. } if !sees(&record.object) => format!("{kind}: {HIDDEN}"),
+fn end_told(end: &RunEnd, sees_object: bool, sees: &dyn Fn(&Key) -> bool) -> String {
+    match end {
+        RunEnd::Failed { kind, .. } if !sees_object => format!("{kind}: {HIDDEN}"),
         RunEnd::Conflict { key: Some(key) } if !sees(key) => {
             format!("thrown away: {HIDDEN} changed")
         }

@@ -59,7 +59,7 @@ pub(crate) async fn answer(
         form: form_of(header(parts, &ACCEPT).unwrap_or_default()),
         last_seen: header(parts, &LAST_EVENT_ID).map(str::to_owned),
         actor: actor(parts, user, peer),
-        rights: Rights { authorizer: Arc::clone(&app.authorizer), user: Arc::clone(user) },
+        rights: Rights::new(Arc::clone(&app.authorizer), Arc::clone(user)),
     };
     if let Some(own) = seat
         && insight.waits(&question)

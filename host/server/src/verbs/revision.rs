@@ -69,7 +69,7 @@ async fn list(app: &App, request: &ResourceRequest<'_>) -> Result<Answer, Status
 
 /// What the asker may do: objects that they may not get are not named.
 fn rights(app: &App, request: &ResourceRequest<'_>) -> Rights {
-    Rights { authorizer: Arc::clone(&app.authorizer), user: Arc::new(request.user.clone()) }
+    Rights::new(Arc::clone(&app.authorizer), Arc::new(request.user.clone()))
 }
 
 /// The object of a name; `None` when there is no such change.

@@ -50,7 +50,7 @@ pub(crate) async fn answer(
     let field = parameter(parts.uri.query(), "field").map(std::borrow::Cow::into_owned);
     let accept = parts.headers.get(ACCEPT).map(HeaderValue::as_bytes).unwrap_or_default();
     let form = form_of(std::str::from_utf8(accept).unwrap_or_default());
-    let rights = Rights { authorizer: Arc::clone(&app.authorizer), user: Arc::clone(user) };
+    let rights = Rights::new(Arc::clone(&app.authorizer), Arc::clone(user));
     Ok(replied(app, insight.why(key, field, form, rights).await?))
 }
 
