@@ -270,6 +270,18 @@ fn the_record_hides_objects_and_values_from_those_who_may_not_get_them() {
     let waiting = "/quadrille/waiting?group=apps&resource=deployments&namespace=default&name=web";
     let waiting = deployer.get(waiting).expect("answered");
     assert!(waiting.code == 200 && !waiting.body.to_string().contains(ours[1]), "{}", waiting.body);
+    let digest = target.admin.get("/apis/quadrille.dev/v1/plugins/replicaset").expect("answered");
+    let digest = digest.body["status"]["digest"].as_str().expect("text").to_owned();
+    let replay = format!("/quadrille/replay?plugin=deployment&digest={digest}");
+    let replayed = |by: &Client| {
+        let answer = by.send("POST", &replay, "", b"").expect("answered");
+        assert_eq!(answer.code, 200, "{}", answer.body);
+        answer.body.to_string()
+    };
+    assert!(replayed(&target.admin).contains(ours[0]));
+    let told = replayed(&podder);
+    assert!(told.contains("an object that you may not get"), "{told}");
+    assert!(ours.iter().all(|hidden| !told.contains(hidden)), "{told}");
     // Code of one's own on what plugins read is for those who may let plugins do anything.
     for path in ["/quadrille/replay?plugin=deployment", "/quadrille/plan?plugin=deployment"] {
         let answer = podder.send("POST", path, "application/wasm", b"\0asm").expect("answered");

@@ -15,9 +15,10 @@ use std::sync::Arc;
 
 use quadrille_kit::clock::BoxFuture;
 use quadrille_registry::Registry;
-use quadrille_runtime::{ControllerSpec, Reconciler, Rerun, RunCode, RunRecord};
-use quadrille_store::{ChangesError, Rewind, Snapshot};
-use serde::Serialize;
+use quadrille_runtime::case::end_text;
+use quadrille_runtime::{ControllerSpec, Reconciler, Rerun, RunCode, RunEnd, RunRecord};
+use quadrille_store::{ChangesError, Key, Rewind, Snapshot};
+use serde::{Serialize, Serializer};
 
 pub(crate) use compare::kind_text;
 pub use compare::{Difference, Side, difference_text};
@@ -61,6 +62,9 @@ pub struct Replayed {
     /// The run.
     pub run: u64,
     /// The object that it ran for.
+    #[serde(skip)]
+    pub key: Key,
+    /// The same as text.
     pub object: String,
     /// `plugin/controller`.
     pub controller: String,
@@ -70,18 +74,24 @@ pub struct Replayed {
     pub digest: String,
     /// What it showed.
     pub verdict: Verdict,
-    /// Why it could not be made.
+    /// Why it could not be made: something about the code or the history, never about an object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// The ends, where they differ: the recorded one and the one now.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ends: Option<(String, String)>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "in_words")]
+    pub ends: Option<(RunEnd, RunEnd)>,
     /// The writes that differ, by object.
     pub differences: Vec<Difference>,
     /// How many writes there were in the record.
     pub writes: usize,
     /// How many questions of admission webhooks were not in the record.
     pub assumed: usize,
+}
+
+#[expect(clippy::ref_option, reason = "serde hands a field over like this")]
+fn in_words<S: Serializer>(ends: &Option<(RunEnd, RunEnd)>, to: S) -> Result<S::Ok, S::Error> {
+    let words = ends.as_ref().map(|(recorded, now)| (end_text(recorded), end_text(now)));
+    words.serialize(to)
 }
 
 /// Many replays in numbers.
@@ -242,6 +252,7 @@ impl Replays {
 fn about(record: &RunRecord, digest: String) -> Replayed {
     Replayed {
         run: record.run,
+        key: record.object.clone(),
         object: record.object.to_string(),
         controller: format!("{}/{}", record.plugin(), record.controller()),
         recorded_digest: record.digest().as_ref().to_owned(),

@@ -18,10 +18,11 @@ use quadrille_kit::supervisor::chain;
 use quadrille_registry::{Reason, Status};
 use quadrille_runtime::{RunCode, RunRecord};
 use quadrille_server::{Form, Question, Reply, Rights};
+use quadrille_store::Key;
 use serde_json::{Value, json};
 
-use super::runs::{LIMIT_MAX, unreadable};
-use super::{HostInsight, attributes, bad, may_bring_code, may_get, number};
+use super::runs::{LIMIT_MAX, end_told, unreadable};
+use super::{HIDDEN, HostInsight, attributes, bad, may_bring_code, may_get, number};
 
 /// How many runs are replayed where nothing is said.
 const LAST: u64 = 100;
@@ -43,15 +44,15 @@ impl HostInsight {
         if question.form == Form::Lines {
             return Ok(streamed(Replays::new(registry, source, runs), question.rights));
         }
-        let mut told: Vec<Replayed> = Vec::new();
+        let mut found: Vec<Replayed> = Vec::new();
         let summary = replay(&registry, &source, &runs, |replayed| {
-            if replayed.verdict != Verdict::Identical && told.len() < SHOWN_MAX {
-                told.push(replayed);
+            if replayed.verdict != Verdict::Identical && found.len() < SHOWN_MAX {
+                found.push(replayed);
             }
         });
         let summary = summary.await;
-        let told = told.into_iter().map(|replayed| line(hide(replayed, &question.rights)));
-        Ok(Reply::Json(json!({"summary": summary, "runs": told.collect::<Vec<_>>()})))
+        let runs = found.into_iter().map(|replayed| told(replayed, &question.rights));
+        Ok(Reply::Json(json!({"summary": summary, "runs": runs.collect::<Vec<_>>()})))
     }
 
     async fn runs_of(&self, question: &Question) -> Result<Vec<Arc<RunRecord>>, Status> {
@@ -111,7 +112,7 @@ fn streamed(replays: Replays, rights: Rights) -> Reply {
         let (mut replays, rights) = state?;
         match replays.next().await {
             Some(replayed) => {
-                let value = line(hide(replayed, &rights));
+                let value = told(replayed, &rights);
                 Some((text(&value), Some((replays, rights))))
             }
             None => Some((text(&json!({"summary": replays.summary()})), None)),
@@ -120,18 +121,24 @@ fn streamed(replays: Replays, rights: Rights) -> Reply {
     Reply::Lines(Box::pin(lines))
 }
 
-/// What the asker may not get is not shown.
-fn hide(mut replayed: Replayed, rights: &Rights) -> Replayed {
-    for difference in &mut replayed.differences {
-        if !rights.allow("get", attributes(&difference.key)) {
-            "(you may not get this object)\n".clone_into(&mut difference.diff);
-        }
+/// A result as it is told to somebody: what they may not get is neither named nor shown, nor is what runs said of it.
+pub(super) fn told(mut replayed: Replayed, rights: &Rights) -> Value {
+    let sees = |key: &Key| rights.allow("get", attributes(key));
+    let sees_object = sees(&replayed.key);
+    if !sees_object {
+        HIDDEN.clone_into(&mut replayed.object);
     }
-    replayed
-}
-
-fn line(replayed: Replayed) -> Value {
-    serde_json::to_value(replayed).unwrap_or_default()
+    for difference in replayed.differences.iter_mut().filter(|of| !sees(&of.key)) {
+        HIDDEN.clone_into(&mut difference.object);
+        "(you may not get this object)\n".clone_into(&mut difference.diff);
+    }
+    let ends = replayed.ends.take();
+    let mut value = serde_json::to_value(replayed).unwrap_or_default();
+    if let Some((recorded, now)) = ends {
+        value["ends"] =
+            [recorded, now].iter().map(|end| end_told(end, sees_object, &sees)).collect();
+    }
+    value
 }
 
 fn text(value: &Value) -> Bytes {

@@ -151,7 +151,7 @@ fn hidden(rights: &Rights, record: &RunRecord) -> Value {
 }
 
 /// How a run ended, less what it said of an object that is hidden.
-fn end_told(end: &RunEnd, sees_object: bool, sees: &dyn Fn(&Key) -> bool) -> String {
+pub(super) fn end_told(end: &RunEnd, sees_object: bool, sees: &dyn Fn(&Key) -> bool) -> String {
     match end {
         RunEnd::Failed { kind, .. } if !sees_object => format!("{kind}: {HIDDEN}"),
         RunEnd::Conflict { key: Some(key) } if !sees(key) => {

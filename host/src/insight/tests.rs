@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use quadrille_insight::{Difference, Replayed, Verdict};
 use quadrille_object::{GroupResource, LabelSelector, Timestamp};
 use quadrille_runtime::{
     ControllerSpec, EmptyReads, Grant, OverlayLimits, RunCode, RunEnd, RunRecord,
@@ -12,7 +13,7 @@ use quadrille_server::{Attributes, Authorizer, Decision, Rights, User};
 use quadrille_store::{Key, ReadSet, Revision};
 use serde_json::json;
 
-use super::runs;
+use super::{HIDDEN, replay, runs};
 
 /// Lets everybody get what is of one resource.
 #[derive(Debug)]
@@ -100,4 +101,49 @@ fn a_run_in_a_list_costs_no_decision_for_what_the_list_does_not_tell() {
         assert!(!told.to_string().contains("secrets"), "{told}");
         assert!(gets.asked.load(Ordering::Relaxed) <= 2, "{gets:?}");
     }
+}
+
+fn replayed(differs: &str) -> Replayed {
+    let (object, key) = (key("secrets", "ours"), key(differs, "web"));
+    Replayed {
+        run: 1,
+        object: object.to_string(),
+        key: object,
+        controller: "p/c".to_owned(),
+        recorded_digest: "sha256:1".to_owned(),
+        digest: "sha256:2".to_owned(),
+        verdict: Verdict::Different,
+        why: None,
+        ends: Some((failed("ours is empty"), RunEnd::Done { requeue: None })),
+        differences: vec![Difference {
+            object: key.to_string(),
+            key,
+            recorded: None,
+            replayed: Some("created"),
+            diff: "+ours\n".to_owned(),
+        }],
+        writes: 0,
+        assumed: 0,
+    }
+}
+
+#[test]
+fn a_replay_names_nothing_and_says_nothing_of_what_its_asker_may_not_get() {
+    let (_, rights) = Gets::rights("configmaps");
+    let told = replay::told(replayed("pods"), &rights);
+    assert_eq!(
+        (&told["object"], &told["differences"][0]["object"]),
+        (&json!(HIDDEN), &json!(HIDDEN))
+    );
+    assert_eq!(told["ends"], json!([format!("permanent: {HIDDEN}"), "done"]));
+    assert!(!told.to_string().contains("ours"), "{told}");
+    // Its own object it is told of, but not which other one it was thrown away for.
+    let (_, rights) = Gets::rights("secrets");
+    let conflict = RunEnd::Conflict { key: Some(key("pods", "web")) };
+    let ends = Some((conflict, failed("ours is empty")));
+    let told = replay::told(Replayed { ends, ..replayed("secrets") }, &rights);
+    let hidden = format!("thrown away: {HIDDEN} changed");
+    assert_eq!(told["ends"], json!([hidden, "permanent: ours is empty"]));
+    assert_eq!(told["object"], "secrets/default/ours");
+    assert_eq!(told["differences"][0]["diff"], "+ours\n");
 }

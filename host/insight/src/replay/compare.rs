@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use quadrille_runtime::case::end_text;
 use quadrille_runtime::{Failure, Outcome, RunEnd, RunWrite};
 use quadrille_store::{ChangeKind, Key, Object, Revision, Snapshot, Store, Write};
 use serde::Serialize;
@@ -27,8 +26,8 @@ pub struct Difference {
     pub diff: String,
 }
 
-/// The ends in words when they differ. A run that was thrown away by the host had no end of its own.
-pub(super) fn ends(recorded: &RunEnd, now: &Result<Outcome, Failure>) -> Option<(String, String)> {
+/// The ends when they differ. A run that was thrown away by the host had no end of its own.
+pub(super) fn ends(recorded: &RunEnd, now: &Result<Outcome, Failure>) -> Option<(RunEnd, RunEnd)> {
     let same = match (recorded, now) {
         (RunEnd::Conflict { .. } | RunEnd::Fenced, Ok(_))
         | (RunEnd::Done { requeue: None }, Ok(Outcome::Done)) => true,
@@ -43,16 +42,16 @@ pub(super) fn ends(recorded: &RunEnd, now: &Result<Outcome, Failure>) -> Option<
             _,
         ) => false,
     };
-    (!same).then(|| (end_text(recorded), result_text(now)))
+    (!same).then(|| (recorded.clone(), end_of(now)))
 }
 
-fn result_text(result: &Result<Outcome, Failure>) -> String {
+fn end_of(result: &Result<Outcome, Failure>) -> RunEnd {
     match result {
-        Ok(Outcome::Done) => end_text(&RunEnd::Done { requeue: None }),
-        Ok(Outcome::DoneUntil(wait)) => end_text(&RunEnd::Done { requeue: Some(*wait) }),
+        Ok(Outcome::Done) => RunEnd::Done { requeue: None },
+        Ok(Outcome::DoneUntil(wait)) => RunEnd::Done { requeue: Some(*wait) },
         Err(failure) => {
             let message = failure.message().to_owned();
-            end_text(&RunEnd::Failed { kind: failure.kind(), message })
+            RunEnd::Failed { kind: failure.kind(), message }
         }
     }
 }
