@@ -97,8 +97,8 @@ impl Insight for HostInsight {
         Box::pin(async move { self.why_of(&object, field.as_deref(), form, &rights).await })
     }
 
-    fn summary(&self, object: Arc<Object>) -> BoxFuture<'_, Option<Summary>> {
-        Box::pin(async move { self.summary_of(&object).await })
+    fn summary(&self, object: Arc<Object>, rights: Rights) -> BoxFuture<'_, Option<Summary>> {
+        Box::pin(async move { self.summary_of(&object, &rights).await })
     }
 
     fn revision(

@@ -192,7 +192,7 @@ fn the_record_hides_objects_and_values_from_those_who_may_not_get_them() {
         &target,
         "podder",
         &json!([
-            {"apiGroups": [""], "resources": ["pods", "pods/why"], "verbs": ["get", "list"]},
+            {"apiGroups": [""], "resources": ["pods", "pods/why", "events"], "verbs": ["get", "list"]},
             {"apiGroups": ["quadrille.dev"], "resources": ["plugins", "revisions"], "verbs": ["get"]},
             {"nonResourceURLs": ["/quadrille/*"], "verbs": ["*"]},
         ]),
@@ -221,10 +221,8 @@ fn the_record_hides_objects_and_values_from_those_who_may_not_get_them() {
     target.admin.settled().expect("settled");
     let pods = target.admin.items("/api/v1/namespaces/default/pods").expect("pods");
     let is_new = |pod: &&Value| pod["spec"]["containers"][0]["image"] == "canary-after";
-    let pod = pods.iter().find(is_new).expect("a new pod")["metadata"]["name"]
-        .as_str()
-        .expect("text")
-        .to_owned();
+    let pod = &pods.iter().find(is_new).expect("a new pod")["metadata"];
+    let (pod, uid) = (pod["name"].as_str().expect("text"), pod["uid"].as_str().expect("text"));
     let image = "spec.containers%5B0%5D.image";
     let told = [
         format!("/api/v1/namespaces/default/pods/{pod}/why"),
@@ -282,6 +280,11 @@ fn the_record_hides_objects_and_values_from_those_who_may_not_get_them() {
     let told = replayed(&podder);
     assert!(told.contains("an object that you may not get"), "{told}");
     assert!(ours.iter().all(|hidden| !told.contains(hidden)), "{told}");
+    // What `kubectl describe` asks for.
+    let events = format!(
+        "/api/v1/namespaces/default/events?fieldSelector=involvedObject.name%3D{pod},involvedObject.namespace%3Ddefault,involvedObject.uid%3D{uid}"
+    );
+    hides(&target.admin, &podder, &events, &ours[1..]);
     // Code of one's own on what plugins read is for those who may let plugins do anything.
     for path in ["/quadrille/replay?plugin=deployment", "/quadrille/plan?plugin=deployment"] {
         let answer = podder.send("POST", path, "application/wasm", b"\0asm").expect("answered");

@@ -205,8 +205,9 @@ pub trait Insight: fmt::Debug + Send + Sync {
         rights: Rights,
     ) -> BoxFuture<'_, Result<Reply, Status>>;
 
-    /// A line about the object's last change; `None` when a request from outside made it.
-    fn summary(&self, object: Arc<Object>) -> BoxFuture<'_, Option<Summary>>;
+    /// A line about the object's last change; `None` when a request from outside made it. `rights` decide which other
+    /// objects it names.
+    fn summary(&self, object: Arc<Object>, rights: Rights) -> BoxFuture<'_, Option<Summary>>;
 
     /// A change as an object of `revisions.quadrille.dev`; `None` when there is no such change. Waits up to `wait` until
     /// it has settled, or nothing more will happen by itself. `rights` decide which objects it names.

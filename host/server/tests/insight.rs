@@ -63,7 +63,7 @@ impl Insight for Echo {
         Box::pin(async move { Ok(Reply::Text(told)) })
     }
 
-    fn summary(&self, object: Arc<Object>) -> BoxFuture<'_, Option<Summary>> {
+    fn summary(&self, object: Arc<Object>, _: Rights) -> BoxFuture<'_, Option<Summary>> {
         let (message, revision) = (format!("of {}", object.key), object.revision);
         Box::pin(async move { Some(Summary { message, at: Timestamp(0), revision }) })
     }

@@ -107,7 +107,7 @@ impl Insight for Unsettled {
         Box::pin(async { Err(Status::new(Reason::NotFound, "no reasons")) })
     }
 
-    fn summary(&self, _: Arc<Object>) -> BoxFuture<'_, Option<Summary>> {
+    fn summary(&self, _: Arc<Object>, _: Rights) -> BoxFuture<'_, Option<Summary>> {
         Box::pin(async { None })
     }
 

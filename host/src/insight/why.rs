@@ -55,8 +55,9 @@ impl HostInsight {
 }
 
 impl HostInsight {
-    /// One line about the last change of an object, when a run or a part of the host made it.
-    pub(super) async fn summary_of(&self, object: &Object) -> Option<Summary> {
+    /// One line about the last change of an object, when a run or a part of the host made it. The object that the run
+    /// was for is not named to somebody who may not get it.
+    pub(super) async fn summary_of(&self, object: &Object, rights: &Rights) -> Option<Summary> {
         let change = self.store.change(object.revision).await.ok()??;
         let because = match &*change.cause {
             Cause::Request(_) => return None,
@@ -64,7 +65,9 @@ impl HostInsight {
             Cause::Run(run) => run.woken_by.len(),
         };
         let at = Timestamp::to_rfc3339_micros(change.at);
-        let maker = text::maker(&change.cause, because, &at);
+        let mut cause = Cause::clone(&change.cause);
+        hide_cause(rights, &object.key.to_string(), &mut cause);
+        let maker = text::maker(&cause, because, &at);
         let message = format!("{} by {maker}", verb(change.kind));
         Some(Summary { message, at: change.at, revision: change.revision })
     }

@@ -64,7 +64,8 @@ pub(crate) async fn summarise(app: &App, request: &ResourceRequest<'_>, selected
     let Some(text) = request.params.field_selector.as_deref() else { return };
     let Ok(fields) = FieldSelector::parse(text) else { return };
     let Some(about) = regarding(app, request, &fields) else { return };
-    if let Some(summary) = insight.summary(Arc::clone(&about.object)).await {
+    let rights = Rights::new(Arc::clone(&app.authorizer), Arc::new(request.user.clone()));
+    if let Some(summary) = insight.summary(Arc::clone(&about.object), rights).await {
         selected.objects.push(Arc::new(event(&about, &summary)));
     }
 }
