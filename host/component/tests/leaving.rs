@@ -144,11 +144,11 @@ async fn a_plugin_that_is_deleted_while_it_marks_objects_leaves_no_finalizer() {
     host.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_plugin_whose_finalizers_may_not_be_taken_away_says_where_they_stay_and_goes_after_that()
-{
-    let dir = tempfile::tempdir().expect("temporary directories work");
-    let host = host_with_marks(dir.path()).await;
+const BINDINGS: (&str, &str) =
+    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings");
+
+/// Refuses every write of one of the maps.
+async fn keep_m3(host: &TestHost) {
     let policy = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": "keep"},
         "spec": {
@@ -164,9 +164,20 @@ async fn a_plugin_whose_finalizers_may_not_be_taken_away_says_where_they_stay_an
     });
     let group = "admissionregistration.k8s.io";
     let policies = (group, "validatingadmissionpolicies");
-    let bindings = (group, "validatingadmissionpolicybindings");
     host.write(policies, "", "keep", Action::Create(Body::from(policy))).await;
-    host.write(bindings, "", "keep", Action::Create(Body::from(binding))).await;
+    host.write(BINDINGS, "", "keep", Action::Create(Body::from(binding))).await;
+}
+
+async fn let_go_of_m3(host: &TestHost) {
+    host.write(BINDINGS, "", "keep", Action::Delete(DeleteOptions::default())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_whose_finalizers_may_not_be_taken_away_says_where_they_stay_and_goes_after_that()
+{
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = host_with_marks(dir.path()).await;
+    keep_m3(&host).await;
     delete_plugin(&host).await;
     host.eventually("it says where", |host| {
         let said = host.status("p").to_string();
@@ -176,6 +187,26 @@ async fn a_plugin_whose_finalizers_may_not_be_taken_away_says_where_they_stay_an
     assert_eq!(count_marked(&host), 1);
     let upload = host.manager.upload(TestHost::upload("p", marks())).await;
     assert_eq!(upload.expect_err("it goes").reason, Reason::Conflict);
-    host.write(bindings, "", "keep", Action::Delete(DeleteOptions::default())).await;
+    let_go_of_m3(&host).await;
+    delete_leaves_nothing(host).await;
+}
+
+/// What is refused is tried again under the grants that were in force, also after its status was written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grants_that_were_revoked_are_remembered_until_nothing_is_left_under_them() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = host_with_marks(dir.path()).await;
+    keep_m3(&host).await;
+    host.stop().await;
+    let host = TestHost::without_manager(Duration::from_secs(1), dir.path()).await;
+    host.patch_plugin("p", json!({"spec": {"grants": []}})).await;
+    delete_plugin(&host).await;
+    host.stop().await;
+    let host = TestHost::start(dir.path()).await;
+    host.eventually("it says where", |host| host.status("p").to_string().contains("default/m3"))
+        .await;
+    host.stop().await;
+    let host = TestHost::start(dir.path()).await;
+    let_go_of_m3(&host).await;
     delete_leaves_nothing(host).await;
 }

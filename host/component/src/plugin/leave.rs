@@ -134,6 +134,9 @@ impl PluginManager {
         }
         let value: Value = serde_json::from_slice(&object.bytes).unwrap_or_default();
         let spec = PluginSpec::of_leaving(&value);
+        // The status is written anew when something is refused, and must not forget what was in force.
+        state.note_ending(&value, &spec);
+        state.owed = None;
         let mut outcome = self.release(name, (&value, &spec, LEAVE_MAX), entry, state).await;
         if outcome.is_ok() {
             let gone = self.inner.objects.set_finalizer(name, FINALIZER, false).await;
@@ -236,7 +239,6 @@ impl State {
                 self.ending.push(rule);
             }
         }
-        self.owed = Some(Again::now());
     }
 }
 

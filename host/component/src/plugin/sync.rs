@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::manager::{Entry, PluginManager, State};
 use super::part::part_of;
+use super::setback::Again;
 use super::spec::PluginSpec;
 use super::status::{Condition, Facts, KeptVersion, Phase, kept_versions, set_condition};
 use super::trial::{Approach, Before};
@@ -82,6 +83,7 @@ impl PluginManager {
             state.again = None;
             state.before = Before::read(&value, generation);
             state.note_ending(&value, &spec);
+            state.owed = Some(Again::now());
         }
         let before = state.before.clone();
         let outcome = match self.bring_back(name, &spec, &before, entry, state).await {
