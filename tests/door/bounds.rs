@@ -136,6 +136,12 @@ fn bounds() -> Vec<Bound> {
                 }),
             )
         }),
+        bound("maps of an object of a built-in kind", 131_072, 413, |n| {
+            post(
+                "/api/v1/namespaces/default/serviceaccounts",
+                &json!({"metadata": {"name": "x"}, "secrets": vec![json!({}); n]}),
+            )
+        }),
         bound("grants of a plugin", 256, 422, |n| {
             let grants: Vec<Value> =
                 (0..n).map(|m| json!({"resource": format!("r{m}"), "verbs": ["get"]})).collect();

@@ -298,6 +298,7 @@ fn accept(
     }
     shape::check_types(resource, &changed)?;
     shape::prune(resource, &mut changed);
+    shape::check_count(resource, &changed)?;
     shape::defaults(resource, &mut changed, Nulls::Drop);
     if resource.converter().is_some() && resource.gvr != attempt.resource.gvr {
         let own = &attempt.resource.api_version;

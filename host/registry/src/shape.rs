@@ -31,6 +31,28 @@ pub(crate) fn prune(resource: &Resource, object: &mut Object) -> Vec<String> {
     resource.schema.prune(object)
 }
 
+/// How many maps an object of a built-in kind may hold outside its metadata: each may be given some hundreds of bytes by
+/// defaults. More than an object that can be stored has room for, where a map takes twelve bytes.
+const MAPS_MAX: usize = 131_072;
+
+/// Refuses what defaults would make far larger than it came.
+pub(crate) fn check_count(resource: &Resource, object: &Object) -> Result<(), String> {
+    let of_body = object.iter().filter(|(key, _)| *key != "metadata").map(|(_, value)| value);
+    if resource.custom || count_maps(of_body, MAPS_MAX).is_some() {
+        return Ok(());
+    }
+    Err(format!("the object holds more than {MAPS_MAX} maps outside its metadata"))
+}
+
+/// What some values' maps leave of a number; `None` where they are more.
+fn count_maps<'a>(mut values: impl Iterator<Item = &'a Value>, left: usize) -> Option<usize> {
+    values.try_fold(left, |left, value| match value {
+        Value::Object(map) => count_maps(map.values(), left.checked_sub(1)?),
+        Value::Array(items) => count_maps(items.iter(), left),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Some(left),
+    })
+}
+
 /// Fills in defaults.
 pub(crate) fn defaults(resource: &Resource, object: &mut Object, nulls: Nulls) {
     metadata::settle_nulls(object);

@@ -132,8 +132,7 @@ impl Attempt<'_> {
         duplicates: &[String],
     ) -> Result<(), Status> {
         self.check_fields(object, duplicates)?;
-        self.complete(object, Nulls::Drop);
-        Ok(())
+        self.complete(object, Nulls::Drop)
     }
 
     /// The same for an object whose types have been checked.
@@ -143,8 +142,7 @@ impl Attempt<'_> {
         duplicates: &[String],
     ) -> Result<(), Status> {
         self.check_known(object, duplicates)?;
-        self.complete(object, Nulls::Drop);
-        Ok(())
+        self.complete(object, Nulls::Drop)
     }
 
     /// Types and unknown fields.
@@ -165,7 +163,9 @@ impl Attempt<'_> {
     }
 
     /// Defaults, and the stored form.
-    pub(crate) fn complete(&self, object: &mut Object, nulls: Nulls) {
+    pub(crate) fn complete(&self, object: &mut Object, nulls: Nulls) -> Result<(), Status> {
+        let counted = shape::check_count(self.resource, object);
+        counted.map_err(|why| Status::new(Reason::RequestEntityTooLarge, why))?;
         shape::defaults(self.resource, object, nulls);
         convert::to_storage(self.resource, object);
         if let Some(stored) = self.storage_resource() {
@@ -174,6 +174,7 @@ impl Attempt<'_> {
         } else if !self.resource.is_storage_form() {
             shape::fill_empty(self.working_resource(), object);
         }
+        Ok(())
     }
 
     /// The resource in the version in which the write path works.

@@ -173,8 +173,7 @@ impl Attempt<'_> {
                 ),
             )
         })?;
-        self.complete(object, Nulls::Keep);
-        Ok(())
+        self.complete(object, Nulls::Keep)
     }
 
     /// The applied configuration, checked against the path.

@@ -41,7 +41,7 @@ impl Attempt<'_> {
                 set(&mut object, &paths, current_replicas);
             }
             forget_times(&mut object);
-            self.complete(&mut object, Nulls::Keep);
+            self.complete(&mut object, Nulls::Keep)?;
             return self.replace(before, object);
         }
         let mut object = before.object.clone();
