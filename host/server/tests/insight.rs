@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{Method, StatusCode};
-use quadrille_kit::SystemClock;
 use quadrille_kit::clock::BoxFuture;
+use quadrille_kit::{Clock, SystemClock};
 use quadrille_object::Timestamp;
 use quadrille_registry::Status;
 use quadrille_server::{
@@ -19,7 +19,7 @@ use quadrille_server::{
 };
 use quadrille_store::{Key, Object};
 use serde_json::{Value, json};
-use support::{Client, Host, body_bytes};
+use support::{Client, Host, LateClock, body_bytes};
 
 const ALICE: (&str, &str) = ("authorization", "Bearer alice-token");
 const ADMIN: (&str, &str) = ("authorization", "Bearer admin-token");
@@ -107,11 +107,15 @@ impl PluginUploads for Shelf {
 }
 
 async fn host() -> Host {
+    host_by(Arc::new(SystemClock::default())).await
+}
+
+async fn host_by(clock: Arc<dyn Clock>) -> Host {
     let equip = |parts: &mut Parts, _: &_| {
         parts.insight = Some(Arc::new(Echo));
         parts.uploads = Some(Arc::new(Shelf));
     };
-    Host::bootstrapped(Limits::default(), Arc::new(SystemClock::default()), equip).await
+    Host::bootstrapped(Limits::default(), clock, equip).await
 }
 
 async fn allow_alice(client: &Client, rule: Value) {
@@ -306,6 +310,16 @@ async fn a_revision_is_read_listed_and_watched_by_its_number() {
     assert_eq!(events.next().await.expect("an event")["type"], "BOOKMARK");
     let made = client.send(Method::POST, path, &[], one.to_string()).await;
     assert_eq!(made.status(), StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn a_watch_of_a_revision_says_what_it_is_though_its_time_is_over_before() {
+    let host = host_by(Arc::new(LateClock::default())).await;
+    let path = "/apis/quadrille.dev/v1/revisions";
+    let watch = "watch=1&timeoutSeconds=1&fieldSelector=metadata.name%3D17";
+    let mut events = host.client().await.watch(&format!("{path}?{watch}")).await;
+    assert_eq!(events.next().await.expect("an event")["type"], "ADDED");
+    assert_eq!(events.next().await, None);
 }
 
 #[tokio::test]

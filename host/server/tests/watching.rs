@@ -2,11 +2,12 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use quadrille_server::Limits;
 use serde_json::json;
-use support::{ADMIN, Host, config_map, within};
+use support::{ADMIN, Host, LateClock, config_map, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const WATCH: &str = "/api/v1/namespaces/shop/configmaps?watch=true";
@@ -106,6 +107,25 @@ async fn timeout_seconds_ends_the_stream() {
     let host = Host::start().await;
     let mut events = host.client().await.watch(&format!("{WATCH}&timeoutSeconds=1")).await;
     assert_eq!(events.short().await, "END");
+}
+
+#[tokio::test]
+async fn a_watch_whose_time_is_over_before_it_is_served_gives_what_has_happened() {
+    let host = Host::start_by(Arc::new(LateClock::default())).await;
+    for value in ["1", "2", "3"] {
+        host.put("configmaps", config_map("a", json!({}), value)).await;
+    }
+    let client = host.client().await;
+    let path = format!("{WATCH}&timeoutSeconds=1&resourceVersion=1");
+    for (bookmarks, last) in [("", None), ("&allowWatchBookmarks=true", Some("BOOKMARK @3"))] {
+        let mut events = client.watch(&format!("{path}{bookmarks}")).await;
+        assert_eq!(events.short().await, "MODIFIED a@2");
+        assert_eq!(events.short().await, "MODIFIED a@3");
+        if let Some(last) = last {
+            assert_eq!(events.short().await, last);
+        }
+        assert_eq!(events.short().await, "END");
+    }
 }
 
 #[tokio::test]

@@ -157,10 +157,11 @@ impl Watcher {
                 return Some(ready);
             }
             let left = self.ends_at.saturating_sub(self.clock.monotonic());
-            if left.is_zero() {
+            let first = self.first.take();
+            // The first look is taken however late it is: a watch that is short begins with what there is too.
+            if left.is_zero() && first.is_none() {
                 return None;
             }
-            let first = self.first.take();
             let wait = if first.is_some() { Duration::ZERO } else { left.min(LOOK_EVERY) };
             let settled = self.is_settled();
             if settled {

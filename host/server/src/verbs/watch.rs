@@ -236,7 +236,7 @@ impl Watcher {
             }
             Woken::Ends => {
                 self.ended = true;
-                self.write_bookmark(out).await;
+                self.write_newest(out).await;
             }
         }
         None
@@ -395,28 +395,27 @@ impl Watcher {
         let now = self.clock.monotonic();
         if now >= self.ends_at {
             self.ended = true;
-            self.write_bookmark(out).await;
+            self.write_newest(out).await;
         } else if self.mark_at.is_some() && now >= self.next_look {
             self.next_look = now + LOOK_EVERY;
             self.look().await;
         } else if let Some(interval) = self.bookmark_interval.filter(|_| now >= self.next_bookmark)
         {
             self.next_bookmark = now + interval;
-            self.write_bookmark(out).await;
+            self.write_newest(out).await;
         }
     }
 
-    /// Writes a bookmark, if the client takes any. Changes of other resources move it on, so the store is asked; what
-    /// there turns out to be for this watch goes first.
-    async fn write_bookmark(&mut self, out: &mut BytesMut) {
-        if self.bookmark_interval.is_none() {
-            return;
-        }
+    /// Writes what the store has by now for this watch, however late it is for that: a client whose watches are short on
+    /// a host that is slow would get nowhere. Then a bookmark, if it takes any; changes of other resources move that on.
+    async fn write_newest(&mut self, out: &mut BytesMut) {
         self.look().await;
         if !self.pending.is_empty() {
             self.write_pending(out);
         }
-        self.relay.form.bookmark(out, self.seen, false);
+        if self.bookmark_interval.is_some() {
+            self.relay.form.bookmark(out, self.seen, false);
+        }
     }
 
     /// Takes what the store has by now.

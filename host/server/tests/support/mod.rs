@@ -4,6 +4,7 @@
 pub(crate) mod hook;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use quadrille_kit::clock::BoxFuture;
 use quadrille_kit::{Clock, Random, SeededRandom, Supervisor, SystemClock};
 use quadrille_object::{GroupResource, Meta, Template, Timestamp};
 use quadrille_registry::Registry;
@@ -42,6 +44,12 @@ impl Host {
 
     pub(crate) async fn start_with(limits: Limits, store: quadrille_store::Config) -> Self {
         Self::equipped(limits, store, Arc::new(SystemClock::default()), |_, _| {}).await
+    }
+
+    /// A host with a clock.
+    pub(crate) async fn start_by(clock: Arc<dyn Clock>) -> Self {
+        let store = quadrille_store::Config::default();
+        Self::equipped(Limits::default(), store, clock, |_, _| {}).await
     }
 
     /// A host as it is after its first start, with the default roles, `alice` and `bob`, and what `equip` adds.
@@ -177,6 +185,28 @@ impl Host {
             let _ended: Result<(), hyper::Error> = connection.await;
         });
         Client { sender }
+    }
+}
+
+/// The clock of a machine that is always late: between any two looks at it a second goes by.
+#[derive(Debug, Default)]
+pub(crate) struct LateClock {
+    machine: SystemClock,
+    looks: AtomicU64,
+}
+
+impl Clock for LateClock {
+    fn now(&self) -> Timestamp {
+        self.machine.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        let late = Duration::from_secs(self.looks.fetch_add(1, Ordering::SeqCst));
+        self.machine.monotonic() + late
+    }
+
+    fn sleep(&self, wait: Duration) -> BoxFuture<'static, ()> {
+        self.machine.sleep(wait)
     }
 }
 
