@@ -14,6 +14,7 @@ mod link;
 mod load;
 mod log;
 mod plugin;
+mod unused;
 
 pub use call::CallError;
 pub use component::{ComponentReconciler, LoadedComponent, PluginContext};

@@ -11,11 +11,12 @@ mod header;
 mod map;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use quadrille_kit::{Clock, Random};
+use quadrille_object::Timestamp;
 use wasmtime::component::Component;
 
 pub(crate) use cache::write_whole;
@@ -34,6 +35,7 @@ use crate::link;
 use crate::link::bindings::ControllerPluginPre;
 use crate::link::state::CallStart;
 use crate::log::{LogLine, PluginLog};
+use crate::unused::Unused;
 use cache::{Authenticated, CodeCache};
 use compile::Compiler;
 
@@ -148,6 +150,16 @@ impl Loader {
     /// Deletes a component's compiled code.
     pub fn forget(&self, digest: &Digest) {
         self.cache.remove(digest, self.engine.compatibility());
+    }
+
+    /// Deletes compiled code that is not of this engine or not named, when its time is over.
+    pub(crate) fn delete_unused(
+        &self,
+        unused: &Unused,
+        now: Timestamp,
+        named: &BTreeSet<String>,
+    ) -> std::io::Result<usize> {
+        self.cache.delete_unused(unused, now, (self.engine.compatibility(), named))
     }
 
     async fn finish(

@@ -23,6 +23,7 @@ mod rollout;
 mod setback;
 mod spec;
 mod status;
+mod sweep;
 mod sync;
 mod trial;
 mod upload;

@@ -4,15 +4,21 @@
 //! `DIR/DIGEST-ENGINE.tag` (the keyed BLAKE3 of engine, digest and code). A file whose tag does not fit is
 //! deleted and made again; it is never deserialised.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use quadrille_kit::Random;
+use quadrille_object::Timestamp;
 
 use super::error::LoadError;
 use crate::digest::{Digest, hex};
+use crate::unused::Unused;
+
+/// The name of the file with the key.
+const KEY: &str = "key";
 
 /// A file of compiled code whose tag fitted.
 #[derive(Debug)]
@@ -44,7 +50,7 @@ impl CodeCache {
         made.map_err(io("make", dir))?;
         let owner_only = std::fs::Permissions::from_mode(0o700);
         std::fs::set_permissions(dir, owner_only).map_err(io("protect", dir))?;
-        let path = dir.join("key");
+        let path = dir.join(KEY);
         let key = match read_key(&path) {
             Ok(key) => key,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -103,6 +109,22 @@ impl CodeCache {
         }
     }
 
+    /// Deletes what is neither the key nor an engine's code for a component that is named, when its time is over.
+    pub(super) fn delete_unused(
+        &self,
+        unused: &Unused,
+        now: Timestamp,
+        (engine, named): (&str, &BTreeSet<String>),
+    ) -> io::Result<usize> {
+        let is_of_engine = |stem: &str| {
+            stem.split_once('-').is_some_and(|(hex, of)| of == engine && named.contains(hex))
+        };
+        unused.delete(&self.dir, now, |name| {
+            let stem = name.strip_suffix(".cwasm").or_else(|| name.strip_suffix(".tag"));
+            name == KEY || stem.is_some_and(is_of_engine)
+        })
+    }
+
     fn paths(&self, digest: &Digest, engine: &str) -> (PathBuf, PathBuf) {
         let stem = format!("{}-{engine}", digest.hex());
         (self.dir.join(format!("{stem}.cwasm")), self.dir.join(format!("{stem}.tag")))
@@ -139,7 +161,7 @@ fn make_key(dir: &Path, random: &dyn Random) -> io::Result<[u8; 32]> {
     for chunk in key.chunks_exact_mut(8) {
         chunk.copy_from_slice(&random.next_u64().to_le_bytes());
     }
-    write_whole(&dir.join("key"), &key)?;
+    write_whole(&dir.join(KEY), &key)?;
     Ok(key)
 }
 

@@ -1,10 +1,17 @@
 //! Uploaded components on disk: `DIR/<sha256>.wasm`, written whole and synced before anything names them.
 
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use quadrille_kit::Clock;
+use quadrille_object::Timestamp;
 
 use crate::digest::Digest;
 use crate::load::{LoadError, write_whole};
+use crate::unused::Unused;
 
 /// The directory of uploaded components.
 #[derive(Clone, Debug)]
@@ -43,11 +50,17 @@ impl ComponentFiles {
         usize::try_from(size).unwrap_or(usize::MAX)
     }
 
-    pub(super) fn write(&self, digest: &Digest, bytes: &[u8]) -> Result<(), LoadError> {
-        if self.has(digest) && self.read(digest).is_ok_and(|kept| kept.is_some()) {
-            return Ok(());
-        }
+    /// Keeps a component, as one that was written now.
+    pub(super) fn write(
+        &self,
+        digest: &Digest,
+        bytes: &[u8],
+        clock: &dyn Clock,
+    ) -> Result<(), LoadError> {
         let path = self.path(digest);
+        if self.has(digest) && self.read(digest).is_ok_and(|kept| kept.is_some()) {
+            return renew(&path, clock).map_err(|source| failed("renew", &path, source));
+        }
         write_whole(&path, bytes).map_err(|source| failed("write", &path, source))
     }
 
@@ -59,9 +72,27 @@ impl ComponentFiles {
         }
     }
 
+    /// Deletes what is no component of those that are named, when its time is over.
+    pub(super) fn delete_unused(
+        &self,
+        unused: &Unused,
+        now: Timestamp,
+        named: &BTreeSet<String>,
+    ) -> io::Result<usize> {
+        unused.delete(&self.dir, now, |name| {
+            name.strip_suffix(".wasm").is_some_and(|hex| named.contains(hex))
+        })
+    }
+
     fn path(&self, digest: &Digest) -> PathBuf {
         self.dir.join(format!("{}.wasm", digest.hex()))
     }
+}
+
+/// Lets a file count as written now.
+fn renew(path: &Path, clock: &dyn Clock) -> io::Result<()> {
+    let since = Duration::from_micros(u64::try_from(clock.now().0).unwrap_or_default());
+    File::options().write(true).open(path)?.set_modified(UNIX_EPOCH + since)
 }
 
 fn failed(act: &'static str, path: &Path, source: io::Error) -> LoadError {

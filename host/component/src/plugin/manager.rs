@@ -19,6 +19,7 @@ use super::rollout::PreflightRunner;
 use super::setback::Again;
 use super::spec::PluginSpec;
 use super::status::{Blocked, Condition, KeptVersion, Phase};
+use super::sweep::INTERVAL;
 use super::trial::{Before, OnTrial};
 use crate::component::LoadedComponent;
 use crate::load::{LoadError, Loader};
@@ -144,6 +145,7 @@ impl PluginManager {
                 self.sync(&object.key.name).await;
             }
         }
+        self.sweep();
         from
     }
 
@@ -162,12 +164,17 @@ impl PluginManager {
             supervisor.spawn_brief("plugin-sync", async move { this.sync(&name).await });
         };
         let mut look_at = clock.monotonic() + interval;
+        let mut sweep_at = clock.monotonic() + INTERVAL;
         loop {
             let wait = look_at.saturating_sub(clock.monotonic());
             if wait.is_zero() {
                 self.refresh().await;
                 self.due().into_iter().for_each(sync);
                 look_at = clock.monotonic() + interval;
+                if clock.monotonic() >= sweep_at {
+                    self.sweep();
+                    sweep_at = clock.monotonic() + INTERVAL;
+                }
                 continue;
             }
             // Steady changes of plugins put off no look at the others: the wait goes on from batch to batch.

@@ -64,7 +64,7 @@ impl PluginManager {
         let digest = component.digest().clone();
         self.inner
             .files
-            .write(&digest, &upload.component)
+            .write(&digest, &upload.component, &*self.inner.clock)
             .map_err(|e| refusal(&upload.plugin, &e))?;
         let mut spec = json!({});
         if !upload.keep_only {
