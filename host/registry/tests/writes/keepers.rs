@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quadrille_disk::{Plan, SimDisk};
-use quadrille_kit::ManualClock;
+use quadrille_kit::{Clock, ManualClock, SystemClock};
 use quadrille_object::{GroupResource, Meta, Template};
 use quadrille_registry::{Asker, Attributes, ResourceAttributes};
 use quadrille_store::{Cause, Expect, Key, SystemCause, Txn, Write};
@@ -61,6 +61,16 @@ async fn settle(clock: &ManualClock) {
     }
 }
 
+/// Lets time pass until it holds. Commits to a disk are another thread's, which takes real time.
+async fn eventually(clock: &ManualClock, what: &str, holds: impl Fn() -> bool) {
+    let start = SystemClock::default();
+    while !holds() {
+        assert!(start.monotonic() < Duration::from_mins(1), "never: {what}");
+        settle(clock).await;
+        start.sleep(Duration::from_millis(1)).await;
+    }
+}
+
 #[tokio::test]
 async fn keepers_go_on_after_the_disk_could_not_be_read_for_a_while() {
     let (disk, clock) = (SimDisk::new(1), Arc::new(ManualClock::default()));
@@ -81,8 +91,7 @@ async fn keepers_go_on_after_the_disk_could_not_be_read_for_a_while() {
     host.create((rbac, "ClusterRole", "", ""), sum).await.expect("creates");
     host.create((rbac, "ClusterRoleBinding", "", ""), bound()).await.expect("creates");
     host.create(("v1", "ResourceQuota", "default", ""), quota).await.expect("creates");
-    settle(&clock).await;
-    assert!(may_read_secrets(&host));
+    eventually(&clock, "she may", || may_read_secrets(&host)).await;
     // One commit that is more than memory keeps, moved to where only the disk has it; and then the disk fails.
     let gone = Key::new(GroupResource::new(RBAC, "clusterrolebindings"), "", "gone");
     let mut writes: Vec<Write> = (0..20).map(map).collect();
@@ -97,11 +106,16 @@ async fn keepers_go_on_after_the_disk_could_not_be_read_for_a_while() {
     settle(&clock).await;
     assert!(!supervisor.shutdown().is_started(), "nobody takes it for the end of the host");
     disk.heal();
-    settle(&clock).await;
-    let quota = host.get(("v1", "ResourceQuota", "default", "q")).expect("exists");
-    assert_eq!(quota["status"]["used"]["configmaps"], "21", "and the one that each namespace has");
-    let sum = host.get((rbac, "ClusterRole", "", "sum")).expect("exists");
-    assert_eq!(sum["rules"][0]["resources"], json!(["pods"]));
-    assert!(!may_read_secrets(&host), "the binding is gone");
+    let read = |version, kind, namespace, name| {
+        host.get((version, kind, namespace, name)).expect("exists")
+    };
+    // And the one that each namespace has.
+    let is_counted =
+        || read("v1", "ResourceQuota", "default", "q")["status"]["used"]["configmaps"] == "21";
+    eventually(&clock, "all maps are counted", is_counted).await;
+    let is_summed =
+        || read(rbac, "ClusterRole", "", "sum")["rules"][0]["resources"] == json!(["pods"]);
+    eventually(&clock, "the role is summed up", is_summed).await;
+    eventually(&clock, "the binding is gone", || !may_read_secrets(&host)).await;
     assert!(!supervisor.shutdown().is_started());
 }
