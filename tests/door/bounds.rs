@@ -142,6 +142,16 @@ fn bounds() -> Vec<Bound> {
                 &json!({"metadata": {"name": "x"}, "secrets": vec![json!({}); n]}),
             )
         }),
+        bound("maps of a Pod", 32_768, 413, |n| {
+            // Two more are its spec and its container.
+            let env = vec![json!({"name": "a"}); n - 2];
+            post(
+                "/api/v1/namespaces/default/pods",
+                &json!({
+                    "metadata": {"name": "x"}, "spec": {"containers": [{"name": "a", "image": "i", "env": env}]},
+                }),
+            )
+        }),
         bound("grants of a plugin", 256, 422, |n| {
             let grants: Vec<Value> =
                 (0..n).map(|m| json!({"resource": format!("r{m}"), "verbs": ["get"]})).collect();

@@ -34,14 +34,25 @@ pub(crate) fn prune(resource: &Resource, object: &mut Object) -> Vec<String> {
 /// How many maps an object of a built-in kind may hold outside its metadata: each may be given some hundreds of bytes by
 /// defaults. More than an object that can be stored has room for, where a map takes twelve bytes.
 const MAPS_MAX: usize = 131_072;
+/// The same for kinds that hold Pods' specifications: their defaults are some kilobytes for each map.
+const MAPS_OF_PODS_MAX: usize = 32_768;
 
 /// Refuses what defaults would make far larger than it came.
 pub(crate) fn check_count(resource: &Resource, object: &Object) -> Result<(), String> {
     let of_body = object.iter().filter(|(key, _)| *key != "metadata").map(|(_, value)| value);
-    if resource.custom || count_maps(of_body, MAPS_MAX).is_some() {
+    let maps_max = if holds_pods(resource) { MAPS_OF_PODS_MAX } else { MAPS_MAX };
+    if resource.custom || count_maps(of_body, maps_max).is_some() {
         return Ok(());
     }
-    Err(format!("the object holds more than {MAPS_MAX} maps outside its metadata"))
+    Err(format!("the object holds more than {maps_max} maps outside its metadata"))
+}
+
+fn holds_pods(resource: &Resource) -> bool {
+    const OF_CORE: [&str; 3] = ["pods", "podtemplates", "replicationcontrollers"];
+    match &*resource.gvr.group {
+        "" => OF_CORE.contains(&&*resource.gvr.resource),
+        group => matches!(group, "apps" | "batch"),
+    }
 }
 
 /// What some values' maps leave of a number; `None` where they are more.
