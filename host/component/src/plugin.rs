@@ -13,6 +13,7 @@
 
 pub(crate) mod code;
 mod controllers;
+mod entry;
 mod files;
 mod leave;
 mod manager;

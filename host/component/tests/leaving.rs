@@ -2,12 +2,14 @@
 
 mod support;
 
+use std::path::Path;
 use std::time::Duration;
 
-use quadrille_component::PluginUpload;
+use quadrille_component::{LogLine, PluginUpload};
 use quadrille_guests::Guest;
+use quadrille_kit::Supervisor;
 use quadrille_registry::{Action, Body, DeleteOptions, Reason};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use support::{TestHost, has_version, stamps};
 
@@ -27,7 +29,7 @@ fn count_marked_of(host: &TestHost, maps: usize) -> usize {
 }
 
 /// A host whose plugin keeps finalizers on five config maps.
-async fn host_with_marks(dir: &std::path::Path) -> TestHost {
+async fn host_with_marks(dir: &Path) -> TestHost {
     let host = TestHost::start(dir).await;
     host.load("p", marks()).await;
     for at in 0..5 {
@@ -38,10 +40,12 @@ async fn host_with_marks(dir: &std::path::Path) -> TestHost {
 }
 
 /// Nobody else would ever take these marks away.
-async fn delete_leaves_nothing(host: TestHost) {
-    host.eventually("the plugin goes", |host| host.status("p").is_null()).await;
+async fn delete_leaves_nothing(host: TestHost, dir: &Path) {
+    host.eventually("the plugin goes", |host| host.plugin("p").is_none()).await;
+    let files = || std::fs::read_dir(dir.join("components")).expect("it is there").count();
+    host.eventually("its files go", |_| files() == 0).await;
     assert_eq!(count_marked(&host), 0);
-    assert!(host.runtime.stats(Some("p")).is_empty(), "nothing of it runs");
+    assert!(runs_nothing(&host), "nothing of it runs");
     host.stop().await;
 }
 
@@ -58,7 +62,7 @@ async fn a_plugin_whose_host_ends_when_it_is_deleted_leaves_no_finalizer() {
     delete_plugin(&host).await;
     assert_eq!(count_marked(&host), 5);
     host.stop().await;
-    delete_leaves_nothing(TestHost::start(dir.path()).await).await;
+    delete_leaves_nothing(TestHost::start(dir.path()).await, dir.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,7 +73,7 @@ async fn a_plugin_that_is_deleted_before_it_is_resumed_leaves_no_finalizer() {
     host.stop().await;
     let host = TestHost::start(dir.path()).await;
     delete_plugin(&host).await;
-    delete_leaves_nothing(host).await;
+    delete_leaves_nothing(host, dir.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -84,7 +88,7 @@ async fn a_plugin_whose_grants_were_revoked_while_it_did_not_run_leaves_no_final
     host.stop().await;
     let host = TestHost::start(dir.path()).await;
     delete_plugin(&host).await;
-    delete_leaves_nothing(host).await;
+    delete_leaves_nothing(host, dir.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -123,7 +127,7 @@ async fn a_plugin_goes_though_the_file_of_an_earlier_version_is_damaged() {
     }
     let host = TestHost::start(dir.path()).await;
     delete_plugin(&host).await;
-    delete_leaves_nothing(host).await;
+    delete_leaves_nothing(host, dir.path()).await;
 }
 
 /// What passed the fence of a controller before it ended is published after it.
@@ -138,10 +142,84 @@ async fn a_plugin_that_is_deleted_while_it_marks_objects_leaves_no_finalizer() {
         host.load("p", marks()).await;
         host.eventually("some are marked", |host| count_marked_of(host, 300) > round * 30).await;
         delete_plugin(&host).await;
-        host.eventually("the plugin goes", |host| host.status("p").is_null()).await;
+        host.eventually("the plugin goes", |host| host.plugin("p").is_none()).await;
         assert_eq!(count_marked_of(&host, 300), 0, "in round {round}");
     }
     host.stop().await;
+}
+
+fn runs_nothing(host: &TestHost) -> bool {
+    host.runtime.stats(Some("p")).is_empty()
+}
+
+/// The same component is uploaded for a plugin whose deletion nobody has looked at yet.
+async fn upload_again(host: &TestHost, component: Vec<u8>, uid: &Value) {
+    let again = host.load("p", component).await;
+    assert_ne!(again.pointer("/metadata/uid"), Some(uid));
+    assert_eq!(again.pointer("/status/phase"), Some(&json!("Active")), "{again:#}");
+    assert_eq!(again.pointer("/status/controllerCount"), Some(&json!(1)), "{again:#}");
+    host.manager.download("p", None).expect("its file is here");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_that_is_made_again_before_anybody_saw_it_go_is_another_one() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = TestHost::without_manager(Duration::from_secs(1), dir.path()).await;
+    let first = host.load("p", stamps("1")).await;
+    host.load("p", stamps("2")).await;
+    host.manager.log("p").expect("it has one").push(LogLine::default());
+    delete_plugin(&host).await;
+    upload_again(&host, stamps("1"), &first["metadata"]["uid"]).await;
+    host.create_map("a").await;
+    host.eventually("it runs", |host| has_version(host, "a", "1")).await;
+    assert_eq!(host.status("p")["versions"].as_array().map(Vec::len), Some(1));
+    let files = std::fs::read_dir(dir.path().join("components")).expect("it is there").count();
+    assert_eq!(files, 1, "the other version went with the other plugin");
+    let lines = host.manager.log("p").expect("it has one").tail(1);
+    assert_eq!(lines, [], "its log begins with it");
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_that_left_and_is_made_again_before_anybody_saw_it_go_runs() {
+    const OTHERS: &str = "test.example/hold";
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = TestHost::without_manager(Duration::from_millis(50), dir.path()).await;
+    let following = Supervisor::default();
+    host.follow(&following).await;
+    let first = host.load("p", marks()).await;
+    for at in 0..5 {
+        host.create_map(&format!("m{at}")).await;
+    }
+    host.eventually("all are marked", |host| count_marked(host) == 5).await;
+    let finalizers = json!(["quadrille.dev/release", OTHERS]);
+    host.patch_plugin("p", json!({"metadata": {"finalizers": finalizers}})).await;
+    delete_plugin(&host).await;
+    host.eventually("it has left, and says so", |host| {
+        let plugin = host.plugin("p").unwrap_or_default();
+        plugin["metadata"]["finalizers"] == json!([OTHERS])
+            && plugin["status"]["phase"] == "Failed"
+            && plugin["status"].to_string().contains("it is being deleted")
+    })
+    .await;
+    assert!(following.stop(Duration::from_mins(1)).await, "nobody looks any more");
+    host.patch_plugin("p", json!({"metadata": {"finalizers": []}})).await;
+    assert_eq!((host.plugin("p"), count_marked(&host)), (None, 0));
+    upload_again(&host, marks(), &first["metadata"]["uid"]).await;
+    host.eventually("all are marked again", |host| count_marked(host) == 5).await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_that_went_while_its_history_was_lost_runs_no_more() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = TestHost::without_manager(Duration::from_secs(1), dir.path()).await;
+    host.load("p", stamps("1")).await;
+    delete_plugin(&host).await;
+    assert!(!runs_nothing(&host), "nobody has seen it");
+    // As after a history that does not go back far enough.
+    host.manager.start().await;
+    delete_leaves_nothing(host, dir.path()).await;
 }
 
 const BINDINGS: (&str, &str) =
@@ -188,7 +266,7 @@ async fn a_plugin_whose_finalizers_may_not_be_taken_away_says_where_they_stay_an
     let upload = host.manager.upload(TestHost::upload("p", marks())).await;
     assert_eq!(upload.expect_err("it goes").reason, Reason::Conflict);
     let_go_of_m3(&host).await;
-    delete_leaves_nothing(host).await;
+    delete_leaves_nothing(host, dir.path()).await;
 }
 
 /// What is refused is tried again under the grants that were in force, also after its status was written.
@@ -208,5 +286,5 @@ async fn grants_that_were_revoked_are_remembered_until_nothing_is_left_under_the
     host.stop().await;
     let host = TestHost::start(dir.path()).await;
     let_go_of_m3(&host).await;
-    delete_leaves_nothing(host).await;
+    delete_leaves_nothing(host, dir.path()).await;
 }

@@ -1,9 +1,10 @@
 //! Uploaded components on disk: `DIR/<sha256>.wasm`, written whole and synced before anything names them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use quadrille_kit::Clock;
@@ -17,12 +18,24 @@ use crate::unused::Unused;
 #[derive(Clone, Debug)]
 pub(super) struct ComponentFiles {
     dir: PathBuf,
+    needed: Arc<Mutex<Needed>>,
+}
+
+/// How many are about to name a component in an object.
+type Needed = BTreeMap<Digest, usize>;
+
+/// A component's file that stays while this is held.
+#[derive(Debug)]
+#[must_use = "the file stays until this is dropped"]
+pub(super) struct NeededFile {
+    digest: Digest,
+    needed: Arc<Mutex<Needed>>,
 }
 
 impl ComponentFiles {
     pub(super) fn open(dir: &Path) -> Result<Self, LoadError> {
         quadrille_store::make_private(dir).map_err(|source| failed("make", dir, source))?;
-        Ok(Self { dir: dir.to_owned() })
+        Ok(Self { dir: dir.to_owned(), needed: Arc::default() })
     }
 
     pub(super) fn has(&self, digest: &Digest) -> bool {
@@ -50,26 +63,40 @@ impl ComponentFiles {
         usize::try_from(size).unwrap_or(usize::MAX)
     }
 
-    /// Keeps a component, as one that was written now.
+    /// Keeps a component, as one that was written now. It stays until what is answered is dropped, though no object names it
+    /// yet.
     pub(super) fn write(
         &self,
         digest: &Digest,
         bytes: &[u8],
         clock: &dyn Clock,
-    ) -> Result<(), LoadError> {
+    ) -> Result<NeededFile, LoadError> {
+        *lock(&self.needed).entry(digest.clone()).or_default() += 1;
+        let file = NeededFile { digest: digest.clone(), needed: Arc::clone(&self.needed) };
         let path = self.path(digest);
         if self.has(digest) && self.read(digest).is_ok_and(|kept| kept.is_some()) {
-            return renew(&path, clock).map_err(|source| failed("renew", &path, source));
+            renew(&path, clock).map_err(|source| failed("renew", &path, source))?;
+        } else {
+            write_whole(&path, bytes).map_err(|source| failed("write", &path, source))?;
         }
-        write_whole(&path, bytes).map_err(|source| failed("write", &path, source))
+        Ok(file)
     }
 
-    pub(super) fn remove(&self, digest: &Digest) {
+    /// Deletes a component, unless somebody is about to name it or `is_named` says that somebody does. Answers whether it
+    /// did.
+    pub(super) fn remove_unless(&self, digest: &Digest, is_named: impl FnOnce() -> bool) -> bool {
+        // Whoever comes to need it waits, and finds that it is gone.
+        let needed = lock(&self.needed);
+        if needed.contains_key(digest) || is_named() {
+            return false;
+        }
         if let Err(error) = std::fs::remove_file(self.path(digest))
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(digest = %digest, %error, "component not deleted");
         }
+        drop(needed);
+        true
     }
 
     /// Deletes what is no component of those that are named, when its time is over.
@@ -95,6 +122,45 @@ fn renew(path: &Path, clock: &dyn Clock) -> io::Result<()> {
     File::options().write(true).open(path)?.set_modified(UNIX_EPOCH + since)
 }
 
+impl Drop for NeededFile {
+    fn drop(&mut self) {
+        let mut needed = lock(&self.needed);
+        if let Some(count) = needed.get_mut(&self.digest) {
+            *count -= 1;
+            if *count == 0 {
+                needed.remove(&self.digest);
+            }
+        }
+    }
+}
+
+fn lock(needed: &Mutex<Needed>) -> MutexGuard<'_, Needed> {
+    needed.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn failed(act: &'static str, path: &Path, source: io::Error) -> LoadError {
     LoadError::Io { act, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use quadrille_kit::SystemClock;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_about_to_be_named_stays_and_goes_when_nobody_names_it() {
+        let dir = tempfile::tempdir().expect("temporary directories work");
+        let files = ComponentFiles::open(dir.path()).expect("it is writable");
+        let clock = SystemClock::default();
+        let digest = Digest::of(b"code");
+        drop(files.write(&digest, b"code", &clock).expect("it is written"));
+        let needed = [files.write(&digest, b"code", &clock), files.write(&digest, b"code", &clock)];
+        for file in needed {
+            assert!(!files.remove_unless(&digest, || false), "an upload found it");
+            drop(file.expect("it is there"));
+        }
+        assert!(!files.remove_unless(&digest, || true) && files.has(&digest), "it is named");
+        assert!(files.remove_unless(&digest, || false) && !files.has(&digest));
+    }
 }

@@ -18,7 +18,7 @@ use super::manager::{Entry, PluginManager, State};
 use super::part::{controller_spec, may_start};
 use super::setback::Again;
 use super::spec::{PluginSpec, grants_at};
-use super::status::{Condition, kept_versions, set_condition};
+use super::status::{Condition, Phase, kept_versions, set_condition};
 use super::sync::Problem;
 use crate::component::LoadedComponent;
 use crate::digest::Digest;
@@ -128,12 +128,18 @@ impl PluginManager {
         for controller in std::mem::take(&mut state.started) {
             self.inner.controllers.end(name, &controller);
         }
-        let waits = state.again.is_some() && !state.is_due(self.inner.clock.monotonic());
-        if !is_held(object) || waits {
+        let value: Value = serde_json::from_slice(&object.bytes).unwrap_or_default();
+        if state.versions.is_empty() {
+            state.versions = kept_versions(&value);
+        }
+        let spec = PluginSpec::of_leaving(&value);
+        if !is_held(object) {
+            self.rest(state, (object.meta.generation, spec));
+            return self.write_status(name, entry, state, object.revision).await;
+        }
+        if state.again.is_some() && !state.is_due(self.inner.clock.monotonic()) {
             return;
         }
-        let value: Value = serde_json::from_slice(&object.bytes).unwrap_or_default();
-        let spec = PluginSpec::of_leaving(&value);
         // The status is written anew when something is refused, and must not forget what was in force.
         state.note_ending(&value, &spec);
         state.owed = None;
@@ -149,6 +155,23 @@ impl PluginManager {
             self.conclude(name, state, &outcome);
             self.write_status(name, entry, state, object.revision).await;
         }
+    }
+
+    /// Says that nothing runs of a plugin that is there for the sake of others' finalizers.
+    fn rest(&self, state: &mut State, applied: (i64, PluginSpec)) {
+        (state.again, state.owed) = (None, None);
+        (state.active, state.running, state.applied) = (None, None, Some(applied));
+        state.ending.clear();
+        state.blocked.clear();
+        let since = self.inner.clock.now();
+        let mut set = |kind, reason: &str, message: &str| {
+            let (reason, message) = (reason.to_owned(), message.to_owned());
+            let condition = Condition { kind, holds: false, reason, message, since };
+            set_condition(&mut state.conditions, condition);
+        };
+        set("Loaded", "Deleted", "it is being deleted, and waits for the finalizers of others");
+        set("Ready", "NotLoaded", "nothing runs");
+        state.phase = Some(Phase::Failed);
     }
 
     /// Looks at a plugin that is being deleted at the next occasion, not before others.

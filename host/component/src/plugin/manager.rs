@@ -1,9 +1,9 @@
 //! The manager's handle and its loop: follow the `Plugin` objects, and keep their status fresh at a bounded rate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quadrille_kit::{Clock, Supervisor};
@@ -71,14 +71,17 @@ pub(super) struct Inner {
     pub(super) objects: PluginObjects,
     pub(super) files: ComponentFiles,
     pub(super) preflight: Option<Arc<dyn PreflightRunner>>,
-    entries: Mutex<BTreeMap<String, Arc<Entry>>>,
+    pub(super) entries: Mutex<Entries>,
 }
+
+/// The plugins by name.
+pub(super) type Entries = BTreeMap<String, Arc<Entry>>;
 
 /// One plugin.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
     /// Held while the plugin is brought in line: one at a time per plugin, any number of plugins at once.
-    pub(super) state: tokio::sync::Mutex<State>,
+    pub(super) state: Arc<tokio::sync::Mutex<State>>,
     pub(super) log: Arc<PluginLog>,
     pub(super) denials: Arc<AtomicU64>,
 }
@@ -86,6 +89,8 @@ pub(super) struct Entry {
 /// What is known of a plugin.
 #[derive(Debug, Default)]
 pub(super) struct State {
+    /// The uid of the object that all this is about.
+    pub(super) uid: Option<Arc<str>>,
     /// The spec that was acted on last, with its generation.
     pub(super) applied: Option<(i64, PluginSpec)>,
     pub(super) active: Option<LoadedComponent>,
@@ -138,12 +143,18 @@ impl PluginManager {
     /// be loaded says so in its status and stops no other.
     pub async fn start(&self) -> Revision {
         let from = self.inner.objects.registry.store().revision();
+        // Those that went while nobody looked are known by nothing but their entries.
+        let mut gone: BTreeSet<String> = self.lock().keys().cloned().collect();
         for object in self.inner.objects.all() {
+            gone.remove(&*object.key.name);
             if object.meta.deleted_at.is_some() {
                 self.leave_later(&object.key.name);
             } else {
                 self.sync(&object.key.name).await;
             }
+        }
+        for name in gone {
+            self.sync(&name).await;
         }
         self.sweep();
         from
@@ -241,25 +252,5 @@ impl PluginManager {
             .filter(|(_, entry)| is_due(entry))
             .map(|(name, _)| name.clone())
             .collect()
-    }
-
-    pub(super) fn entry(&self, plugin: &str) -> Arc<Entry> {
-        Arc::clone(self.lock().entry(plugin.to_owned()).or_default())
-    }
-
-    pub(super) fn forget(&self, plugin: &str) {
-        self.lock().remove(plugin);
-    }
-
-    /// Every version of every plugin but one: whose files must stay.
-    pub(super) fn is_kept_elsewhere(&self, plugin: &str, digest: &str) -> bool {
-        self.inner.objects.all().iter().filter(|object| *object.key.name != *plugin).any(|object| {
-            let bytes = String::from_utf8_lossy(&object.bytes);
-            bytes.contains(digest)
-        })
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Entry>>> {
-        self.inner.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

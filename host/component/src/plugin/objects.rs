@@ -36,14 +36,17 @@ impl PluginObjects {
         self.registry.store().snapshot().get(&Key::new(plugins(), "", name))
     }
 
-    /// Writes the status, whatever it was before.
+    /// Writes the status of the plugin with a uid, whatever it was before.
     pub(super) async fn write_status(
         &self,
-        plugin: &str,
+        (plugin, uid): (&str, &str),
         status: &Value,
         because: Revision,
     ) -> Result<(), Status> {
-        let patch = json!([{"op": "add", "path": "/status", "value": status}]);
+        let patch = json!([
+            {"op": "test", "path": "/metadata/uid", "value": uid},
+            {"op": "add", "path": "/status", "value": status},
+        ]);
         let target = Target { subresource: Some("status".into()), ..self.target(plugin)? };
         let cause = system("status", because);
         self.submit(target, Action::Patch(PatchFormat::Json, Body::from(patch)), cause)

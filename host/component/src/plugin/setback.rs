@@ -106,7 +106,9 @@ impl PluginManager {
 
     /// Lets what failed be tried at the next look: something has changed that the spec does not show.
     pub(super) async fn try_now(&self, name: &str) {
-        if let Some(again) = &mut self.entry(name).state.lock().await.again {
+        if let Some((_, _, mut state)) = self.hold(name).await
+            && let Some(again) = &mut state.again
+        {
             again.at = Duration::ZERO;
         }
     }

@@ -44,14 +44,11 @@ impl Problem {
 impl PluginManager {
     /// Does whatever is between the plugin and its spec; nothing when there is nothing.
     pub(super) async fn sync(&self, name: &str) {
-        let entry = self.entry(name);
-        let mut state = entry.state.lock().await;
-        match self.inner.objects.get(name) {
-            Some(object) if object.meta.deleted_at.is_some() => {
-                self.leave(name, &object, &entry, &mut state).await;
-            }
-            Some(object) => self.bring_in_line(name, &object, &entry, &mut state).await,
-            None => self.take_away(name, &mut state),
+        let Some((object, entry, mut state)) = self.hold(name).await else { return };
+        if object.meta.deleted_at.is_some() {
+            self.leave(name, &object, &entry, &mut state).await;
+        } else {
+            self.bring_in_line(name, &object, &entry, &mut state).await;
         }
     }
 
@@ -235,29 +232,6 @@ impl PluginManager {
         }
     }
 
-    /// Deletes a component's files unless another plugin has it too.
-    fn collect(&self, name: &str, digest: &str) {
-        if self.is_kept_elsewhere(name, digest) {
-            return;
-        }
-        if let Ok(digest) = digest.parse() {
-            self.inner.files.remove(&digest);
-            self.inner.loader.forget(&digest);
-        }
-    }
-
-    fn take_away(&self, name: &str, state: &mut State) {
-        self.call_off(name, state);
-        for controller in std::mem::take(&mut state.started) {
-            self.inner.controllers.remove(name, &controller);
-        }
-        for version in std::mem::take(&mut state.versions) {
-            self.collect(name, &version.digest);
-        }
-        *state = State::default();
-        self.forget(name);
-    }
-
     /// Turns the end of the steps into phase and conditions.
     pub(super) fn conclude(&self, name: &str, state: &mut State, outcome: &Result<(), Problem>) {
         let now = self.inner.clock.now();
@@ -343,10 +317,12 @@ impl PluginManager {
         if state.written.as_ref() == Some(&status) {
             return;
         }
-        if self.inner.objects.get(name).is_none() {
+        // Another object of the name knows nothing of this one.
+        let Some(uid) = &state.uid else { return };
+        if self.inner.objects.get(name).is_none_or(|object| object.meta.uid != *uid) {
             return;
         }
-        match self.inner.objects.write_status(name, &status, because).await {
+        match self.inner.objects.write_status((name, uid), &status, because).await {
             Ok(()) => state.written = Some(status),
             Err(error) => tracing::warn!(plugin = name, %error, "plugin status not written"),
         }

@@ -1,6 +1,7 @@
 //! Uploads: bytes become a version of a plugin, or nothing changes and the answer says why.
 
 use bytes::Bytes;
+use quadrille_object::Meta;
 use quadrille_registry::access::{self, Attributes, ResourceAttributes};
 use quadrille_registry::{Actor, Reason, Status};
 use quadrille_store::{Cause, RequestCause};
@@ -44,9 +45,7 @@ impl PluginManager {
     pub async fn upload(&self, upload: PluginUpload) -> Result<Uploaded, Status> {
         check_name(&upload.plugin)?;
         if self.inner.objects.get(&upload.plugin).is_some_and(|o| o.meta.deleted_at.is_some()) {
-            let said =
-                format!("plugin {:?} is being deleted: try again when it is gone", upload.plugin);
-            return Err(Status::new(Reason::Conflict, said));
+            return Err(is_going(&upload.plugin));
         }
         // Bytes for a plugin that does not exist yet leave no entry behind when they are refused.
         let log = self.log(&upload.plugin).unwrap_or_default();
@@ -62,10 +61,8 @@ impl PluginManager {
             return Ok(self.describe(&upload.plugin, &component, &json!({"dryRun": true})));
         }
         let digest = component.digest().clone();
-        self.inner
-            .files
-            .write(&digest, &upload.component, &*self.inner.clock)
-            .map_err(|e| refusal(&upload.plugin, &e))?;
+        let file = self.inner.files.write(&digest, &upload.component, &*self.inner.clock);
+        let file = file.map_err(|e| refusal(&upload.plugin, &e))?;
         let mut spec = json!({});
         if !upload.keep_only {
             spec["digest"] = json!(digest.as_str());
@@ -80,7 +77,13 @@ impl PluginManager {
             address: upload.actor.address.as_ref().to_owned(),
             verb: "upload".to_owned(),
         });
-        self.inner.objects.write_spec(&upload.plugin, spec, (upload.actor, cause)).await?;
+        let actor = (upload.actor, cause);
+        let written = self.inner.objects.write_spec(&upload.plugin, spec, actor).await?;
+        // An object names it now.
+        drop(file);
+        if Meta::parse_stored(&written.object).is_ok_and(|meta| meta.deleted_at.is_some()) {
+            return Err(is_going(&upload.plugin));
+        }
         self.try_now(&upload.plugin).await;
         self.sync(&upload.plugin).await;
         Ok(self.describe(&upload.plugin, &component, &json!({})))
@@ -162,11 +165,7 @@ impl PluginManager {
 
     /// Leaves the refusal in the status of a plugin that exists.
     async fn note_refusal(&self, plugin: &str, error: &LoadError) {
-        if self.inner.objects.get(plugin).is_none() {
-            return;
-        }
-        let entry = self.entry(plugin);
-        let mut state = entry.state.lock().await;
+        let Some((_, entry, mut state)) = self.hold(plugin).await else { return };
         let condition = Condition {
             kind: "UploadAccepted",
             holds: false,
@@ -177,6 +176,11 @@ impl PluginManager {
         set_condition(&mut state.conditions, condition);
         self.write_status(plugin, &entry, &mut state, quadrille_store::Revision(0)).await;
     }
+}
+
+fn is_going(plugin: &str) -> Status {
+    let said = format!("plugin {plugin:?} is being deleted: try again when it is gone");
+    Status::new(Reason::Conflict, said)
 }
 
 pub(super) fn check_name(name: &str) -> Result<(), Status> {

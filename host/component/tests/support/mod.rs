@@ -63,10 +63,14 @@ impl TestHost {
     /// A host that looks at all plugins, and writes their status, so often.
     pub(crate) async fn start_looking_every(status_interval: Duration, dir: &Path) -> Self {
         let host = Self::without_manager(status_interval, dir).await;
-        let from = host.manager.start().await;
-        let run = host.manager.clone().run(from, host.supervisor.clone());
-        host.supervisor.spawn("plugins", run);
+        host.follow(&host.supervisor).await;
         host
+    }
+
+    /// Looks at the plugins until the supervisor ends.
+    pub(crate) async fn follow(&self, supervisor: &Supervisor) {
+        let from = self.manager.start().await;
+        supervisor.spawn("plugins", self.manager.clone().run(from, supervisor.clone()));
     }
 
     /// A host whose plugins nobody looks at.
@@ -110,8 +114,14 @@ impl TestHost {
     }
 
     pub(crate) async fn stop(self) {
+        self.end().await;
+    }
+
+    /// The same; answers what its tasks were under.
+    pub(crate) async fn end(self) -> Supervisor {
         assert!(self.supervisor.stop(Duration::from_secs(20)).await, "everything ends in time");
         assert_eq!(self.supervisor.failed(), Vec::<&str>::new());
+        self.supervisor
     }
 
     pub(crate) fn upload(plugin: &str, component: Vec<u8>) -> PluginUpload {
@@ -176,13 +186,25 @@ impl TestHost {
         self.object("", "configmaps", "default", name).unwrap_or_default()
     }
 
+    pub(crate) fn plugin(&self, name: &str) -> Option<Value> {
+        self.object("quadrille.dev", "plugins", "", name)
+    }
+
     pub(crate) fn status(&self, plugin: &str) -> Value {
-        let object = self.object("quadrille.dev", "plugins", "", plugin).unwrap_or_default();
-        object["status"].clone()
+        self.plugin(plugin).unwrap_or_default()["status"].clone()
     }
 
     pub(crate) async fn eventually(&self, what: &str, holds: impl Fn(&Self) -> bool) {
-        let deadline = self.registry.clock().monotonic() + Duration::from_secs(30);
+        self.eventually_within(Duration::from_secs(30), what, holds).await;
+    }
+
+    pub(crate) async fn eventually_within(
+        &self,
+        time_max: Duration,
+        what: &str,
+        holds: impl Fn(&Self) -> bool,
+    ) {
+        let deadline = self.registry.clock().monotonic() + time_max;
         while !holds(self) {
             let all: Vec<Value> =
                 ["good", "bad", "p"].iter().map(|name| self.status(name)).collect();
