@@ -155,6 +155,19 @@ async fn steady_changes_of_one_plugin_put_off_no_look_at_another() {
     host.stop().await;
 }
 
+/// The store closes with the host; whether its followers hear of that first is chance.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manager_that_finds_the_store_closed_when_its_host_ends_has_not_failed() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = TestHost::without_manager(Duration::from_secs(1), dir.path()).await;
+    let (manager, from) = (host.manager.clone(), host.registry.store().revision());
+    let supervisor = host.end().await;
+    for _ in 0..32 {
+        let ended = manager.clone().run(from, supervisor.clone()).await;
+        ended.expect("that its host ends is no failure of it");
+    }
+}
+
 fn grants(verbs: &[&str]) -> serde_json::Value {
     json!([{"group": "", "resource": "configmaps", "verbs": verbs}])
 }

@@ -190,14 +190,16 @@ impl PluginManager {
             }
             // Steady changes of plugins put off no look at the others: the wait goes on from batch to batch.
             let batch = tokio::select! {
+                biased;
+                () = shutdown.started() => return Ok(()),
                 batch = changes.next() => batch,
                 () = clock.sleep(wait) => continue,
-                () = shutdown.started() => return Ok(()),
             };
             match batch {
                 Ok(batch) => {
                     batch.changes.iter().for_each(|change| sync(change.key().name.to_string()));
                 }
+                Err(ChangesError::Closed) if shutdown.is_started() => return Ok(()),
                 Err(ChangesError::Closed) => return Err(ChangesError::Closed),
                 Err(ChangesError::Expired { .. }) => {
                     changes = store.changes(filter.clone(), self.start().await);
