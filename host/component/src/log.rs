@@ -107,7 +107,13 @@ impl Default for PluginLog {
 impl PluginLog {
     /// Adds a line; over the rate it is dropped and counted.
     pub fn push(&self, line: LogLine) {
+        self.push_with_dropped(line, 0);
+    }
+
+    /// Adds a line that says how many others were dropped, and counts those: who sees the one finds the other.
+    fn push_with_dropped(&self, line: LogLine, dropped: u64) {
         let mut ring = self.lock();
+        ring.dropped += dropped;
         ring.offer(line);
         let newest = ring.next;
         drop(ring);
@@ -134,11 +140,6 @@ impl PluginLog {
     /// How many lines were dropped, in all.
     pub fn dropped(&self) -> u64 {
         self.lock().dropped
-    }
-
-    fn count_dropped(&self, lines: u64) {
-        let mut ring = self.lock();
-        ring.dropped += lines;
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {
@@ -243,9 +244,9 @@ impl RunLog {
         sink.end_partial();
         let dropped = std::mem::take(&mut sink.dropped);
         if dropped > 0 {
-            sink.log.count_dropped(dropped);
             let message = format!("… {dropped} lines dropped: over the log limit of one call");
-            sink.log.push(LogLine { level: LogLevel::Warn, message, ..sink.origin.clone() });
+            let line = LogLine { level: LogLevel::Warn, message, ..sink.origin.clone() };
+            sink.log.push_with_dropped(line, dropped);
         }
     }
 
@@ -319,6 +320,31 @@ mod tests {
         assert_eq!(lines.len(), 4);
         assert!(lines[3].message.contains("7 lines dropped"), "{}", lines[3].message);
         assert_eq!(log.dropped(), 7);
+    }
+
+    #[test]
+    fn whoever_sees_that_lines_were_dropped_finds_the_lines_that_say_so() {
+        /// Less than what a second may have.
+        const CALLS: u64 = 900;
+        let limits = CallLimits { log_lines_max: 0, ..CallLimits::default() };
+        for _ in 0..10 {
+            let log = Arc::new(PluginLog::default());
+            std::thread::scope(|threads| {
+                threads.spawn(|| {
+                    for _ in 0..CALLS {
+                        let run = RunLog::new(Arc::clone(&log), LogLine::default(), &limits);
+                        run.write(LogLevel::Info, "spam");
+                        run.finish();
+                    }
+                });
+                let mut dropped = 0;
+                while dropped < CALLS {
+                    dropped = log.dropped();
+                    let said = log.lock().lines.len() as u64;
+                    assert!(said >= dropped, "{dropped} dropped, {said} lines say so");
+                }
+            });
+        }
     }
 
     #[test]
