@@ -18,7 +18,7 @@ const GROWTH_MAX: u64 = 64 << 20;
 /// What each bomb comes to. What the compiler bears within its limits is no bomb: how much that is depends on the machine.
 const OUTCOMES: [(&str, &[&str]); 10] = [
     ("branch-table", &["loaded", "CompileLimit"]),
-    ("data", &["DescribeFailed"]),
+    ("data", &["CompileLimit", "DescribeFailed"]),
     ("locals-and-blocks", &["CompileLimit"]),
     ("long-expression", &["loaded", "CompileLimit"]),
     ("many-functions", &["loaded", "CompileLimit"]),
@@ -45,7 +45,10 @@ fn loader(dir: &Path, compile: CompileMode) -> Loader {
     };
     let describe_limits =
         CallLimits { cpu_max: Duration::from_millis(100), ..CallLimits::default() };
-    let config = LoadConfig { compile_limits, describe_limits, ..config };
+    loader_with(LoadConfig { compile_limits, describe_limits, ..config })
+}
+
+fn loader_with(config: LoadConfig) -> Loader {
     let clock = Arc::new(SystemClock::default());
     Loader::build(config, ENGINE.0.clone(), clock, &SeededRandom::new(1))
         .expect("the directory is writable")
@@ -62,7 +65,8 @@ fn peak() -> u64 {
 async fn every_bomb_is_refused_and_costs_the_host_nothing() {
     let dir = tempfile::tempdir().expect("temporary directories work");
     let program = env!("CARGO_BIN_EXE_compile-child").into();
-    let loader = loader(dir.path(), CompileMode::Child { program, args: Vec::new() });
+    let in_child = CompileMode::Child { program, args: Vec::new() };
+    let loader = loader(dir.path(), in_child.clone());
     let clock = SystemClock::default();
     let bombs = bombs::all();
     let before = peak();
@@ -94,7 +98,9 @@ async fn every_bomb_is_refused_and_costs_the_host_nothing() {
     let grown = peak().saturating_sub(before);
     println!("the process grew by {} MiB", grown >> 20);
     assert!(grown < GROWTH_MAX, "{} MiB", grown >> 20);
-    let good = loader.load(&Guest::default().build(), Arc::new(PluginLog::default())).await;
+    // What a slow machine takes for a good one is not what the bombs are given.
+    let unhurried = loader_with(LoadConfig::new(dir.path().join("code"), in_child));
+    let good = unhurried.load(&Guest::default().build(), Arc::new(PluginLog::default())).await;
     good.expect("a good component still loads");
 }
 
