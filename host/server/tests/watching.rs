@@ -83,11 +83,11 @@ async fn a_streaming_list_ends_its_first_part_with_a_bookmark() {
 
 #[tokio::test]
 async fn bookmarks_come_regularly_and_at_the_end() {
-    let limits = Limits { bookmark_interval: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { bookmark_interval: Duration::from_millis(50), ..Limits::default() };
     let host = Host::start_with(limits, quadrille_store::Config::default()).await;
     host.put("configmaps", config_map("a", json!({}), "1")).await;
     let client = host.client().await;
-    let path = format!("{WATCH}&resourceVersion=1&allowWatchBookmarks=true&timeoutSeconds=1");
+    let path = format!("{WATCH}&resourceVersion=1&allowWatchBookmarks=true&timeoutSeconds=2");
     let mut events = client.watch(&path).await;
     // A change of another resource moves the bookmark on.
     let mut secret = config_map("s", json!({}), "1");
