@@ -88,7 +88,7 @@ fn wrong_fields_paths_and_sizes_are_told_what_is_wrong() {
 fn an_oversized_component_is_told_so_by_curl_over_both_versions_of_http() {
     let (host, client) = start();
     let file = host.dir().join("big.wasm");
-    std::fs::File::create(&file).and_then(|f| f.set_len(200_000_000)).expect("a sparse file");
+    std::fs::File::create(&file).and_then(|f| f.set_len(70_000_000)).expect("a sparse file");
     let token = std::fs::read_to_string(host.dir().join("admin-token")).expect("a token");
     for version in ["--http1.1", "--http2"] {
         let mut curl = std::process::Command::new("curl");

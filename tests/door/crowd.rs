@@ -13,9 +13,8 @@ use crate::{CONFIG_MAPS, Target, is_full};
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
 const REVIEW: &str = r#"{"kind":"SelfSubjectReview","apiVersion":"authentication.k8s.io/v1"}"#;
 
-/// Bounds that a test can wait for.
-const SHORT: &str =
-    "[limits]\nhead_timeout = \"2s\"\nbody_timeout = \"2s\"\nstall_timeout = \"2s\"\n";
+/// Bounds that a test can wait for, and that leave time for a handshake on a busy machine: that is bounded as a head is.
+const SHORT: &str = "[limits]\nhead_timeout = \"5s\"\nbody_timeout = \"5s\"\n";
 
 fn head(token: &str, length: usize) -> String {
     format!(
@@ -92,7 +91,7 @@ fn whoever_stalls_is_cut_at_every_stage() {
 
 #[test]
 fn an_answer_that_nobody_takes_is_cut_and_its_memory_comes_back() {
-    let target = Target::configured(SHORT, &[]);
+    let target = Target::configured("[limits]\nstall_timeout = \"2s\"\n", &[]);
     let data = "x".repeat(500_000);
     for n in 0..40 {
         let object = json!({"metadata": {"name": format!("big-{n}")}, "data": {"x": data}});
@@ -100,8 +99,10 @@ fn an_answer_that_nobody_takes_is_cut_and_its_memory_comes_back() {
     }
     let before = target.host.resident_bytes().expect("memory");
     let token = target.token();
-    let list =
-        format!("GET {CONFIG_MAPS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+    let list = format!(
+        "GET {CONFIG_MAPS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
+         Connection: close\r\n\r\n"
+    );
     let mut wires: Vec<Wire> = (0..100)
         .map(|_| {
             let mut wire = Wire::open(&target.host, "http/1.1");
@@ -110,11 +111,14 @@ fn an_answer_that_nobody_takes_is_cut_and_its_memory_comes_back() {
         })
         .collect();
     let during = target.host.resident_bytes().expect("memory");
+    let mut cut = 0;
     for wire in &mut wires {
         // 20 MB were on the way; what was in the buffers comes, and then the end.
         let taken = std::iter::from_fn(|| wire.receive()).map(|piece| piece.len()).sum::<usize>();
         assert!(taken > 0);
+        cut += u32::from(taken < 20_000_000);
     }
+    assert!(cut > 0, "all were kept until somebody took them");
     let growth = during.saturating_sub(before) >> 20;
     eprintln!("100 lists of 20 MB that nobody takes: {growth} MiB while they wait");
     assert!(growth < 500, "{growth} MiB");
@@ -123,7 +127,9 @@ fn an_answer_that_nobody_takes_is_cut_and_its_memory_comes_back() {
 
 #[test]
 fn strangers_who_hold_every_place_make_room_for_those_who_are_known() {
-    let target = Target::configured("[limits]\nconnections_max = 50\n", &[]);
+    // However long the strangers take to come, whoever is known may be idle meanwhile.
+    let limits = "[limits]\nconnections_max = 50\nhead_timeout = \"10m\"\n";
+    let target = Target::configured(limits, &[]);
     let token = target.token();
     let mut known: Vec<Wire> = (0..20).map(|_| Wire::open(&target.host, "http/1.1")).collect();
     let ask = |wire: &mut Wire| {

@@ -17,7 +17,7 @@ started = core.list_namespaced_config_map("default").metadata.resource_version
 def watch():
     stream = kubernetes.watch.Watch()
     for event in stream.stream(core.list_namespaced_config_map, "default", resource_version=started,
-                               field_selector="metadata.name=py", timeout_seconds=20):
+                               field_selector="metadata.name=py", timeout_seconds=120):
         seen.append(event["type"])
         if event["type"] == "DELETED":
             stream.stop()
@@ -40,7 +40,7 @@ try:
     raise SystemExit("still there")
 except kubernetes.dynamic.exceptions.NotFoundError:
     pass
-watching.join(timeout=30)
+watching.join(timeout=150)
 print("dynamic client: created, listed, applied, patched, deleted")
 types = [kind for i, kind in enumerate(seen) if i == 0 or seen[i - 1] != kind]
 print("watch:", *types)
