@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 const HOST: &str = env!("CARGO_BIN_EXE_quadrille");
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+const REPLICA_SETS: &str = "/apis/apps/v1/namespaces/default/replicasets";
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
 fn host() -> (TestHost, Client) {
@@ -103,9 +104,17 @@ fn wait_says_who_is_busy_and_waiting_says_what_is_missing() {
         Ok(())
     });
     let revision = create(&client, DEPLOYMENTS, &deployment("web", 3));
-    let (code, said) = cli(&host, &["wait", "deployment/web", "--timeout", "1s"]);
-    assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("busy: replicaset/replicaset-controller has 1 to do"), "{said}");
+    eventually("the deployment has made what the suspended plugin would work on", || {
+        let made = client.items(REPLICA_SETS)?.len();
+        anyhow::ensure!(made == 1, "{made} ReplicaSets");
+        Ok(())
+    });
+    eventually("wait says who is busy", || {
+        let (code, said) = cli(&host, &["wait", "deployment/web", "--timeout", "1s"]);
+        let busy = said.contains("busy: replicaset/replicaset-controller has 1 to do");
+        anyhow::ensure!(code == Some(2) && busy, "{code:?}: {said}");
+        Ok(())
+    });
     let path = format!("/apis/quadrille.dev/v1/revisions/{revision}");
     let told = client.get(&path).expect("answered").body;
     assert_eq!(told["status"]["conditions"][0]["reason"], "Busy", "{told}");
