@@ -25,8 +25,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 use ureq::tls::ClientCert;
 
-/// How long a host may take to be ready, on a machine that is busy with other tests.
-const READY_MAX: Duration = Duration::from_mins(1);
+/// How long a host may take to be ready, on a machine that is busy with other tests: it compiles its plugins before.
+const READY_MAX: Duration = Duration::from_mins(5);
+
+/// How long anything else may take that a test waits for.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A host in a process of its own, on a free port, with a data directory that goes with it.
 #[derive(Debug)]
@@ -385,10 +388,10 @@ impl Client {
     }
 }
 
-/// Tries until `check` answers something, for up to 30 seconds; the error names what it saw last.
+/// Tries until `check` answers something, for up to two minutes; the error names what it saw last.
 #[track_caller]
 pub fn eventually<T>(what: &str, mut check: impl FnMut() -> anyhow::Result<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match check() {
             Ok(value) => return value,
