@@ -1,7 +1,11 @@
 //! Finding runs again: the newest in memory, the others in the journal.
+//!
+//! A commit is visible a moment before the run's task hears of it and keeps the record. So whoever asks waits for the runs
+//! that are between the two: who has seen what a run wrote finds the run.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quadrille_store::{JournalError, JournalQuery, Key};
 
@@ -10,6 +14,10 @@ use crate::runtime::Runtime;
 
 /// Entries of the journal that are read at once.
 const PAGE: usize = 256;
+
+/// How long a question waits for runs that commit: longer than the longest turn that keeps others from it, so that nobody
+/// waits in vain but where the disk stands still. What is not recorded by then is not found yet.
+const COMMITS_MAX: Duration = Duration::from_secs(10);
 
 /// Why runs cannot be found.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +65,8 @@ impl RunQuery {
 }
 
 impl Runtime {
-    /// The newest runs of a query, newest first, as far back as the journal goes.
+    /// The newest runs of a query, newest first, as far back as the journal goes; each run is among them whose writes were
+    /// visible before it was asked.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -66,6 +75,8 @@ impl Runtime {
         query: &RunQuery,
         limit: usize,
     ) -> Result<Vec<Arc<RunRecord>>, FindError> {
+        let committing = self.shared.lock().committing.clone();
+        self.recorded(committing).await;
         let mut found = self.shared.lock().records.newest(limit, |record| query.matches(record));
         let Some(journal) = self.shared.config.journal.as_ref() else { return Ok(found) };
         if found.len() >= limit {
@@ -98,6 +109,8 @@ impl Runtime {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn find_run(&self, run: u64) -> Result<Option<Arc<RunRecord>>, FindError> {
+        let committing = self.shared.lock().committing.get(&run).copied();
+        self.recorded(committing.into_iter().collect()).await;
         let in_memory = self.shared.lock().records.newest(1, |record| record.run == run);
         if let Some(record) = in_memory.into_iter().next() {
             return Ok(Some(record));
@@ -107,5 +120,93 @@ impl Runtime {
         let found = journal.read(run).await.map_err(FindError::Journal)?;
         let record = found.as_ref().map(RunRecord::read).transpose();
         Ok(record.map_err(FindError::Record)?.map(Arc::new))
+    }
+
+    /// Waits until runs that commit have their records.
+    async fn recorded(&self, mut committing: BTreeSet<u64>) {
+        if committing.is_empty() {
+            return;
+        }
+        let deadline = self.shared.clock.sleep(COMMITS_MAX);
+        tokio::pin!(deadline);
+        loop {
+            let progress = self.shared.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            committing.retain({
+                let state = self.shared.lock();
+                move |run| state.committing.contains(run)
+            });
+            if committing.is_empty() {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = progress => {}
+                () = &mut deadline => return,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::controller::ControllerName;
+    use crate::testing::{Host, map_key, native, runnable, spec, target, transient};
+    use crate::{Outcome, Overlay};
+
+    /// A controller that marks its objects.
+    fn marking(host: &Host) -> Arc<dyn crate::Reconciler> {
+        let maps = host.maps();
+        native(move |request, overlay: &mut Overlay| {
+            let patch = quadrille_registry::Body::from(json!({"data": {"marked": "yes"}}));
+            let action =
+                quadrille_registry::Action::Patch(quadrille_registry::PatchFormat::Merge, patch);
+            let target = target(&maps, "default", Some(&request.key.name));
+            overlay
+                .write(target, action, quadrille_registry::WriteOptions::default())
+                .map_err(transient)?;
+            Ok(Outcome::Done)
+        })
+    }
+
+    /// Creates an object and waits until it shows that it is marked; nothing more.
+    async fn seen_marked(host: &Host, name: &str) -> RunQuery {
+        host.map(name, runnable()).await;
+        while host.value(&map_key(name))["data"]["marked"] != "yes" {
+            tokio::task::yield_now().await;
+        }
+        RunQuery { object: Some(map_key(name)), wrote: true, ..RunQuery::default() }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_has_seen_what_a_run_wrote_finds_the_run() {
+        let host = Host::new(false).await;
+        host.runtime.add(spec("marking"), marking(&host)).expect("new");
+        for at in 0..50 {
+            let query = seen_marked(&host, &format!("m{at}")).await;
+            let found = host.runtime.find_runs(&query, 10).await.expect("in memory");
+            assert_eq!(found.len(), 1, "m{at}");
+            let run = host.runtime.find_run(found[0].run).await.expect("in memory");
+            assert!(run.is_some());
+        }
+        host.settle().await;
+        assert!(host.runtime.shared.lock().committing.is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_run_that_committed_is_found_though_its_controller_went_meanwhile() {
+        let host = Host::new(false).await;
+        for at in 0..20 {
+            host.runtime.add(spec("marking"), marking(&host)).expect("new");
+            let query = seen_marked(&host, &format!("m{at}")).await;
+            host.runtime.remove(&ControllerName::new("demo", "marking")).expect("known");
+            let found = host.runtime.find_runs(&query, 10).await.expect("in memory");
+            assert_eq!(found.len(), 1, "m{at}");
+            host.settle().await;
+        }
     }
 }

@@ -137,7 +137,7 @@ async fn drive(shared: Arc<Shared>, start: Start) {
     let found = snapshot.get(&guard.start.taken.key);
     let has_left = found.as_ref().is_some_and(|object| guard.start.version.has_left(object));
     let Some(object) = found.filter(|object| guard.start.version.wants(object)) else {
-        guard.leave_slot();
+        guard.leave_slot(0);
         let seen = if has_left {
             release::let_go(&shared, &guard.start, &snapshot, (turn, length)).await
         } else {
@@ -166,7 +166,7 @@ async fn drive(shared: Arc<Shared>, start: Start) {
     }
     let reconcile_time = shared.clock.monotonic().saturating_sub(guard.start.started);
     guard.start.note_unlooked(&shared, &reconciled.overlay);
-    guard.leave_slot();
+    guard.leave_slot(reconciled.overlay.written().len());
     let mut ended = conclude(&shared, &guard.start, reconciled, reconcile_time, turn).await;
     if turn_length.is_some() {
         shared.note_turn(turned, length);

@@ -9,7 +9,7 @@
 //! or by the trigger, and what a run saw wakes nobody. What was read weakly is known to be unchanged up to S only:
 //! it is matched from there on, less the run's own writes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +52,8 @@ pub(crate) struct State {
     /// Runs that have not ended of controllers that were removed, by name: one that comes back waits for them, so that a
     /// key never runs twice at once.
     leaving: BTreeMap<ControllerName, usize>,
+    /// The runs whose writes others may see already, and whose record is not kept yet.
+    pub(crate) committing: BTreeSet<u64>,
     /// The runs that failed and whose Events are not committed yet, with what woke them.
     pub(crate) telling: BTreeMap<u64, Arc<Wakes>>,
     /// The newest revision that a run or a part of the host committed.
@@ -82,6 +84,7 @@ impl State {
             budgets: Budgets::default(),
             in_flight: 0,
             leaving: BTreeMap::new(),
+            committing: BTreeSet::new(),
             telling: BTreeMap::new(),
             last_commit: Revision::default(),
             next_tick: None,

@@ -47,11 +47,17 @@ impl Guard {
         Self { shared, start, in_slot: true, had_turn: false, turn_held, ended: false }
     }
 
-    /// Gives the slot back before the commit, which takes no processor.
-    pub(super) fn leave_slot(&mut self) {
+    /// Gives the slot back before the commit, which takes no processor. From then on others may see what the run wrote,
+    /// and ask for its record.
+    pub(super) fn leave_slot(&mut self, writes: usize) {
         if std::mem::take(&mut self.in_slot) {
             let now = self.shared.clock.monotonic();
-            self.shared.lock().leave_slot(self.start.id, self.start.started, now);
+            let mut state = self.shared.lock();
+            state.leave_slot(self.start.id, self.start.started, now);
+            if writes > 0 {
+                state.committing.insert(self.start.run);
+            }
+            drop(state);
             self.shared.pump();
         }
     }
@@ -120,8 +126,9 @@ impl Guard {
                 state.subscriptions.replace(id, key, reads, ended.seen);
             }
             self.book(&mut state, &ended, missed);
-            self.record(&mut state, ended);
         }
+        // Also where its controller has gone since: what it wrote stays.
+        self.record(&mut state, ended);
         self.release(state);
         if let Some(telling) = telling {
             shared.supervisor.spawn_brief("event", telling.tell());
@@ -231,6 +238,7 @@ impl Guard {
             state.leave_slot(start.id, start.started, self.shared.clock.monotonic());
         }
         let name = ControllerName::of(&start.version.spec);
+        state.committing.remove(&start.run);
         state.end_run(start.id, &name, start.version.generation, start.snapshot.revision());
         state.line_up(start.id);
         drop(state);
