@@ -1,7 +1,7 @@
 //! How much goes into one transaction of housekeeping, and what becomes of one that cannot be committed.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use quadrille_registry::{PatchFormat, Registry};
 use quadrille_store::{ChangeFilter, Object, Query, Range, Revision};
@@ -9,7 +9,7 @@ use quadrille_store::{ChangeFilter, Object, Query, Range, Revision};
 use super::*;
 use crate::builtin::House;
 use crate::builtin::batch::{BATCH_MAX, Batch, Ending};
-use crate::testing::{merge, target};
+use crate::testing::{Patience, merge, target};
 
 /// A `ConfigMap` of about a mebibyte.
 fn large(name: &str, metadata: &Value) -> Value {
@@ -85,11 +85,19 @@ async fn more_orphans_than_a_transaction_takes_hold_nobody_up() {
     wait_without(&host, &Key::new(GroupResource::new("", "events"), "default", "e")).await;
 }
 
-/// Patches an object through the registry until it has gone, or for so many times.
-async fn write_until_it_goes(registry: Registry, key: Key, wrote: Arc<AtomicUsize>) {
+/// Patches an object through the registry until it has gone, or somebody says `stop`.
+async fn write_until_it_goes(
+    registry: Registry,
+    key: Key,
+    wrote: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+) {
     let kind = quadrille_object::Gvk::new("", "v1", "ConfigMap");
     let maps = registry.resource_of(&kind).expect("built in");
-    for n in 0..5_000 {
+    for n in 0.. {
+        if stop.load(Ordering::SeqCst) {
+            return;
+        }
         let body = json!({"data": {"n": n.to_string()}});
         let request = WriteRequest {
             target: target(&maps, &key.namespace, Some(&key.name)),
@@ -105,7 +113,6 @@ async fn write_until_it_goes(registry: Registry, key: Key, wrote: Arc<AtomicUsiz
         }
         tokio::task::yield_now().await;
     }
-    wrote.store(usize::MAX, Ordering::SeqCst);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -119,16 +126,21 @@ async fn a_namespace_with_an_object_that_is_always_written_goes() {
     let hot = Key::new(GroupResource::new("", "configmaps"), "w", "hot");
     host.create(&host.maps(), "w", json!({"metadata": {"name": "hot"}})).await;
     let wrote = Arc::new(AtomicUsize::new(0));
-    let client = write_until_it_goes(host.registry.clone(), hot.clone(), Arc::clone(&wrote));
+    let stop = Arc::new(AtomicBool::new(false));
+    let (count, until) = (Arc::clone(&wrote), Arc::clone(&stop));
+    let client = write_until_it_goes(host.registry.clone(), hot.clone(), count, until);
     host.runtime.shared.supervisor.spawn_brief("client", client);
     while wrote.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }
     host.delete(&host.resource("", "v1", "Namespace"), &key, None).await;
-    while host.get(&hot).is_some() && wrote.load(Ordering::SeqCst) < usize::MAX {
+    let patience = Patience::default();
+    while host.get(&hot).is_some() && patience.is_left() {
         tokio::task::yield_now().await;
     }
-    assert_ne!(wrote.load(Ordering::SeqCst), usize::MAX, "the client is first every time");
+    stop.store(true, Ordering::SeqCst);
+    let writes = wrote.load(Ordering::SeqCst);
+    assert!(host.get(&hot).is_none(), "the client is first every time, {writes} times");
     host.settle().await;
     assert!(host.get(&key).is_none());
 }
