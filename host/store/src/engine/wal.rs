@@ -299,11 +299,17 @@ impl Engine for WalEngine {
     }
 
     fn size(&self) -> Size {
-        let below = self.below.size();
-        let ahead: u64 =
-            self.ahead().iter().flat_map(|b| b.iter()).map(|e| e.record.len() as u64).sum();
+        let file_bytes = self.below.size().file_bytes + SEGMENTS * SEGMENT_BYTES;
+        let queue = self.ahead();
+        // A checkpoint writes below before it takes out of the queue: what is in both counts once. The guard keeps it from
+        // taking out what was not below when that was asked.
+        let below = self.below.state();
+        let entries = queue.iter().flat_map(|batch| batch.iter());
+        let ahead = entries.filter(|entry| entry.revision > below.newest);
+        let ahead: u64 = ahead.map(|entry| entry.record.len() as u64).sum();
+        drop(queue);
         Size {
-            file_bytes: below.file_bytes + SEGMENTS * SEGMENT_BYTES,
+            file_bytes,
             history_bytes: below.history_bytes + ahead,
             record_bytes: below.record_bytes + ahead,
         }

@@ -461,7 +461,9 @@ async fn a_fork_goes_on_from_its_snapshot_and_leaves_the_store_as_it_is() {
         let (a, b) = (key("a", "ns", "x"), key("b", "", "y"));
         let writes = vec![put(&a, "1", Expect::Absent), put(&b, "1", Expect::Absent)];
         store.commit(txn(writes)).await.expect("commits");
-        let before = store.size();
+        // The file may grow by itself, when what was written ahead is moved into it.
+        let records = || (store.size().history_bytes, store.size().record_bytes);
+        let before = records();
         let fork = Store::fork(&store.snapshot(), Arc::new(ManualClock::default()));
         let mut changes = fork.changes(ChangeFilter::default(), fork.revision());
         let known = Expect::Revision(Revision(1));
@@ -479,7 +481,7 @@ async fn a_fork_goes_on_from_its_snapshot_and_leaves_the_store_as_it_is() {
         let below = fork.changes(ChangeFilter::default(), Revision(0)).try_next();
         assert!(matches!(below, Err(ChangesError::Expired { oldest: Revision(2) })));
 
-        assert_eq!((store.revision(), store.size()), (Revision(2), before));
+        assert_eq!((store.revision(), records()), (Revision(2), before));
         assert_eq!(store.snapshot().get(&a).map(|object| data(&object)), Some("1".to_owned()));
         assert!(store.snapshot().get(&b).is_some());
     })

@@ -282,3 +282,20 @@ fn a_checkpoint_ends_however_much_is_written_meanwhile() {
     engine.checkpoint().expect("checkpoints");
     assert!(engine.ahead().is_empty());
 }
+
+#[test]
+fn what_a_checkpoint_moves_counts_once_while_it_is_ahead_and_below() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let engine = open(dir.path(), &Files::default()).expect("opens");
+    engine.persist(&story()[..3]).expect("persists");
+    engine.persist(&story()[3..]).expect("persists");
+    let records = |engine: &WalEngine| (engine.size().history_bytes, engine.size().record_bytes);
+    let before = records(&engine);
+    // Where a checkpoint is between its two steps.
+    engine.below.persist(&story()[..3]).expect("persists");
+    assert_eq!(records(&engine), before);
+    engine.ahead.write().expect("not poisoned").drain(..1);
+    assert_eq!(records(&engine), before);
+    engine.checkpoint().expect("checkpoints");
+    assert_eq!(records(&engine), before);
+}
