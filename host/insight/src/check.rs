@@ -164,6 +164,11 @@ impl ScoreCard {
         broken.map(|score| score.principle).collect()
     }
 
+    /// Whether everything was tried that had to be, or was found broken before.
+    pub fn is_whole(&self) -> bool {
+        self.scores.iter().all(|score| score.verdict != Verdict::Unknown)
+    }
+
     fn fail(&mut self, principle: Principle, object: &Key, what: String) {
         self.note(principle, Verdict::Fail, Finding { object: object.to_string(), what });
     }
@@ -174,6 +179,14 @@ impl ScoreCard {
         let Some(score) = score.filter(|score| score.verdict != Verdict::Fail) else { return };
         score.verdict = verdict;
         score.finding = Some(finding);
+    }
+
+    /// Nothing is known of any principle by this object, where no counterexample was found.
+    fn leave_open(&mut self, object: &str, what: &str) {
+        for principle in Principle::ALL {
+            let finding = Finding { object: object.to_owned(), what: what.to_owned() };
+            self.note(principle, Verdict::Unknown, finding);
+        }
     }
 
     fn is_open(&self, principle: Principle) -> bool {
@@ -212,12 +225,8 @@ pub fn check(
         trial.controller(&spec)?;
     }
     let mut card = trial.card;
-    if card.objects.is_empty() {
-        let what = "there is no object of its controllers to try it with".to_owned();
-        for principle in Principle::ALL {
-            let finding = Finding { object: String::new(), what: what.clone() };
-            card.note(principle, Verdict::Unknown, finding);
-        }
+    if card.objects.is_empty() && card.is_whole() {
+        card.leave_open("", "there is no object of its controllers to try it with");
     }
     let took = wall.monotonic().saturating_sub(began);
     card.wall_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -258,6 +267,7 @@ impl Trials<'_> {
         objects.truncate(self.effort.objects_max);
         for object in objects {
             if self.is_over() {
+                self.card.leave_open(&object.key.to_string(), &self.unfinished());
                 return Ok(());
             }
             self.card.objects.push(object.key.to_string());
@@ -267,18 +277,20 @@ impl Trials<'_> {
     }
 
     fn is_over(&self) -> bool {
-        self.wall.monotonic().saturating_sub(self.began) > self.effort.wall_max
+        self.wall.monotonic().saturating_sub(self.began) >= self.effort.wall_max
+    }
+
+    fn unfinished(&self) -> String {
+        format!("not tried to its end within {:?}", self.effort.wall_max)
     }
 
     fn object(&mut self, spec: &ControllerSpec, object: &Arc<Object>) -> std::io::Result<()> {
         let key = &object.key;
         let right = self.way(spec, object, Mode::Watch)?;
         if !right.complete {
-            let what = "the controllers do not come to an end with it".to_owned();
-            for principle in Principle::ALL {
-                let finding = Finding { object: key.to_string(), what: what.clone() };
-                self.card.note(principle, Verdict::Unknown, finding);
-            }
+            let endless = || "the controllers do not come to an end with it".to_owned();
+            let what = if self.is_over() { self.unfinished() } else { endless() };
+            self.card.leave_open(&key.to_string(), &what);
             return Ok(());
         }
         for (principle, what) in &right.found {
@@ -312,13 +324,14 @@ impl Trials<'_> {
             if !self.card.is_open(principle) {
                 return Ok(());
             }
-            if self.is_over() {
-                let what = format!("not tried to its end within {:?}", self.effort.wall_max);
-                let finding = Finding { object: object.key.to_string(), what };
-                self.card.note(principle, Verdict::Unknown, finding);
+            // A way that time cut off has no end that could be compared.
+            let way =
+                if self.is_over() { None } else { Some(self.way(spec, object, mode(place))?) };
+            let Some(way) = way.filter(|way| way.complete || !self.is_over()) else {
+                let (object, what) = (object.key.to_string(), self.unfinished());
+                self.card.note(principle, Verdict::Unknown, Finding { object, what });
                 return Ok(());
-            }
-            let way = self.way(spec, object, mode(place))?;
+            };
             if let Some(difference) = right.difference(&way.end) {
                 let what = format!("{}: {difference}", way.stage.told());
                 self.card.fail(principle, &object.key, what);

@@ -23,13 +23,17 @@ use crate::drive;
 use crate::host::OverlayHost;
 use crate::world::{World, panic_with};
 
+/// How long a check may take: nobody wants to hear from a test that the machine was too slow to know.
+const CHECK_MAX: Duration = Duration::from_mins(10);
+
 type Make = dyn Fn() -> Plugin + Send + Sync;
 
 impl World {
     /// Checks whether a plugin's controllers keep to the principles (`quadrille check`), for their objects in this
     /// world: run twice writes nothing, the same state gives the same writes, refused calls, crashes, missed changes and
     /// stale reads change nothing of the end, no foreign field is written. The world stays as it is. `plugin` makes
-    /// the plugin anew for each run, as a host does.
+    /// the plugin anew for each run, as a host does. What could not be tried, because no object of theirs is here or ten
+    /// minutes were not enough, is [`Verdict::Unknown`](crate::Verdict::Unknown).
     ///
     /// # Panics
     /// When the operating system has no thread to give.
@@ -42,20 +46,22 @@ impl World {
         let wall: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let supervisor = quadrille_kit::Supervisor::default();
         let live = Runtime::build(Config::default(), self.registry.clone(), supervisor);
-        match check(&live, &wall, &subject, Effort::default()) {
+        let effort = Effort { wall_max: CHECK_MAX, ..Effort::default() };
+        match check(&live, &wall, &subject, effort) {
             Ok(card) => card,
             Err(error) => panic_with(&format!("cannot check: {error}")),
         }
     }
 
-    /// [`World::check`], for a test: nothing may be broken.
+    /// [`World::check`], for a test: nothing may be broken, and everything must have been tried.
     ///
     /// # Panics
-    /// When a principle is broken: the message is the score card with the smallest counterexamples.
+    /// When a principle is broken, or is not known to be kept: the message is the score card with the smallest
+    /// counterexamples, or with what was in the way of a verdict.
     #[track_caller]
     pub fn expect_principles(&self, plugin: impl Fn() -> Plugin + Send + Sync + 'static) {
         let card = self.check(plugin);
-        if !card.broken().is_empty() {
+        if !card.broken().is_empty() || !card.is_whole() {
             panic_with(&card.text());
         }
     }
@@ -184,5 +190,16 @@ fn failure(error: &Error) -> Failure {
         Failure::Transient(error.chain())
     } else {
         Failure::Permanent(error.chain())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "there is no object of its controllers to try it with")]
+    fn principles_that_could_not_be_tried_are_not_kept() {
+        World::new(Plugin::new("1")).expect_principles(|| Plugin::new("1"));
     }
 }

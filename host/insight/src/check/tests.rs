@@ -1,9 +1,10 @@
 //! Six bad controllers, one per principle, each caught for its own fault and no other; and good ones that pass.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use quadrille_kit::clock::BoxFuture;
-use quadrille_kit::{Random, SeededRandom, Supervisor, SystemClock};
+use quadrille_kit::{ManualClock, Random, SeededRandom, Supervisor, SystemClock};
 use quadrille_object::selector::LabelSelector;
 use quadrille_object::{GroupResource, Gvr};
 use quadrille_registry::{Registry, Resource, Status};
@@ -111,10 +112,16 @@ fn text<'a>(value: &'a Value, at: &str) -> &'a str {
 
 /// What a host without controllers has: two objects for the subject, and one that another plugin manages.
 fn checked(subject: &Subject) -> ScoreCard {
-    let wall: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    checked_by(subject, &(Arc::new(SystemClock::default()) as Arc<dyn Clock>))
+}
+
+/// The same, by a clock.
+fn checked_by(subject: &Subject, wall: &Arc<dyn Clock>) -> ScoreCard {
     let tasks = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    let live = tasks.expect("a scheduler").block_on(live(&wall));
-    check(&live, &wall, subject, Effort::default()).expect("a thread is there")
+    let live = tasks.expect("a scheduler").block_on(live(wall));
+    // Enough for a machine that is busy with other things.
+    let effort = Effort { wall_max: Duration::from_mins(10), ..Effort::default() };
+    check(&live, wall, subject, effort).expect("a thread is there")
 }
 
 async fn live(wall: &Arc<dyn Clock>) -> Runtime {
@@ -278,6 +285,35 @@ fn without_an_object_nothing_is_known() {
     nobody.begin = Arc::new(Vec::new);
     let card = checked(&nobody);
     assert!(card.scores.iter().all(|s| s.verdict == Verdict::Unknown), "{}", card.text());
+}
+
+/// A controller whose code takes so much time of the clock that is asked for the wall's, from a run on.
+fn slow(wall: &Arc<ManualClock>, from: usize) -> Subject {
+    let (wall, runs) = (Arc::clone(wall), Arc::new(AtomicUsize::new(0)));
+    subject(move || {
+        let (wall, runs) = (Arc::clone(&wall), Arc::clone(&runs));
+        move |request: &ReconcileRequest, overlay: &mut Overlay| {
+            if runs.fetch_add(1, Ordering::SeqCst) >= from {
+                wall.advance(Duration::from_mins(10));
+            }
+            apply(request, overlay, json!({"a": "1"})).map_err(transient)?;
+            Ok(Outcome::Done)
+        }
+    })
+}
+
+#[test]
+fn what_time_did_not_suffice_for_is_not_known_whenever_it_ran_out() {
+    for from in [0, 1, 2, 5, 20] {
+        let wall = Arc::new(ManualClock::default());
+        let card = checked_by(&slow(&wall, from), &(Arc::clone(&wall) as Arc<dyn Clock>));
+        assert_eq!(card.broken(), [], "from run {from}: {}", card.text());
+        assert!(!card.is_whole(), "from run {from}: {}", card.text());
+        assert!(card.text().contains("within 600s"), "from run {from}: {}", card.text());
+        let unknown = card.scores.iter().filter(|s| s.verdict == Verdict::Unknown).count();
+        // Where the first way took all the time, the second object was never begun.
+        assert!(unknown == 6 || (unknown >= 3 && from > 1), "from run {from}: {}", card.text());
+    }
 }
 
 #[test]
