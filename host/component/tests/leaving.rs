@@ -222,6 +222,30 @@ async fn a_plugin_that_went_while_its_history_was_lost_runs_no_more() {
     delete_leaves_nothing(host, dir.path()).await;
 }
 
+/// Uploads come while it goes, two at a time: whichever is accepted after it went makes it anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_that_is_deleted_and_uploaded_at_the_same_time_runs_in_the_end() {
+    let dir = tempfile::tempdir().expect("temporary directories work");
+    let host = TestHost::start(dir.path()).await;
+    host.create_map("a").await;
+    for round in 0..6 {
+        let version = round.to_string();
+        let component = stamps(&version);
+        host.load("p", component.clone()).await;
+        host.patch_plugin("p", json!({"spec": {"config": {"round": version}}})).await;
+        let upload = || host.manager.upload(TestHost::upload("p", component.clone()));
+        let (_gone, first, second) = tokio::join!(delete_plugin(&host), upload(), upload());
+        for refused in [first, second].into_iter().filter_map(Result::err) {
+            assert!(matches!(refused.reason, Reason::Conflict | Reason::NotFound), "{refused:?}");
+        }
+        let last = host.load("p", component).await;
+        assert_eq!(last.pointer("/status/phase"), Some(&json!("Active")), "{last:#}");
+        host.eventually("it runs", |host| has_version(host, "a", &version)).await;
+        host.manager.download("p", None).expect("its file is here");
+    }
+    host.stop().await;
+}
+
 const BINDINGS: (&str, &str) =
     ("admissionregistration.k8s.io", "validatingadmissionpolicybindings");
 
