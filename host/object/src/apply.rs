@@ -190,9 +190,9 @@ impl<'a> Work<'a> {
         let schema = self.schema;
         let last = owned::with_named(schema, last);
         let pruned = owned::remove(schema, merged, &last);
-        let owned_now = owners.iter().fold(owned::with_named(schema, config_set), |all, owner| {
-            all.union(owned::with_named(schema, &owner.set))
-        });
+        let sets = std::iter::once(config_set).chain(owners.iter().map(|owner| &owner.set));
+        let sets = sets.map(|set| owned::with_named(schema, set)).collect();
+        let owned_now = FieldSet::union_all(sets);
         let all = owned::with_named(schema, &owned::owned(schema, merged));
         let kept = owned::with_named(schema, &owned::owned(schema, &pruned)).union(owned_now);
         let pruned = owned::remove(schema, merged, &all.difference(&kept));
@@ -214,10 +214,13 @@ impl<'a> Work<'a> {
             .filter(|(at, owner)| *at != mine && self.by.knows(&owner.api_version))
             .map(|(_, owner)| owner)
             .collect();
-        others.sort_by_key(|owner| owner.identity());
+        others.sort_by_cached_key(|owner| owner.identity());
         let (mut told, mut total) = (Vec::new(), 0);
         for owner in others {
             let contested = owner.set.intersection(set).difference(excused);
+            if contested.is_empty() {
+                continue;
+            }
             total += contested.count();
             let manager = owner.describe();
             let paths = contested.first_paths(CAUSES_MAX - told.len()).into_iter();

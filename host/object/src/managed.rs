@@ -304,24 +304,22 @@ fn cap(owners: &mut Vec<Owner<'_>>) {
     if over == 0 {
         return;
     }
-    updaters.sort_by_key(|at| owners.get(*at).map(Owner::age));
+    updaters.sort_by_cached_key(|at| owners.get(*at).map(Owner::age));
     let mut ordered: Vec<Option<Owner<'_>>> =
         std::mem::take(owners).into_iter().map(Some).collect();
-    let mut ancient: Vec<Owner<'_>> = Vec::new();
+    let mut ancient: Vec<Bucket<'_>> = Vec::new();
     let mut firsts: Vec<Owner<'_>> = Vec::new();
     for at in updaters {
         let Some(owner) = ordered.get_mut(at).filter(|_| over > 0).and_then(Option::take) else {
             continue;
         };
         let same = |other: &Owner<'_>| other.api_version == owner.api_version;
-        if let Some(bucket) = ancient.iter_mut().find(|bucket| same(bucket)) {
-            bucket.absorb(owner);
+        if let Some(bucket) = ancient.iter_mut().find(|bucket| same(&bucket.owner)) {
+            bucket.add(owner);
             over -= 1;
         } else if let Some(at) = firsts.iter().position(same) {
-            let mut bucket = firsts.swap_remove(at);
-            bucket.manager = ANCIENT.into();
-            bucket.subresource = "".into();
-            bucket.absorb(owner);
+            let mut bucket = Bucket::of(firsts.swap_remove(at));
+            bucket.add(owner);
             ancient.push(bucket);
             over -= 1;
         } else {
@@ -329,11 +327,37 @@ fn cap(owners: &mut Vec<Owner<'_>>) {
         }
     }
     owners.extend(ordered.into_iter().flatten().chain(firsts));
-    for bucket in ancient {
+    for bucket in ancient.into_iter().map(Bucket::merged) {
         match owners.iter_mut().find(|owner| owner.is(&bucket)) {
             Some(known) => known.absorb(bucket),
             None => owners.push(bucket),
         }
+    }
+}
+
+/// Old entries that become one.
+struct Bucket<'a> {
+    owner: Owner<'a>,
+    sets: Vec<FieldSet<'a>>,
+}
+
+impl<'a> Bucket<'a> {
+    fn of(mut owner: Owner<'a>) -> Self {
+        owner.manager = ANCIENT.into();
+        owner.subresource = "".into();
+        let sets = vec![std::mem::take(&mut owner.set)];
+        Self { owner, sets }
+    }
+
+    /// Takes in one that is younger than all before.
+    fn add(&mut self, other: Owner<'a>) {
+        self.owner.time = other.time;
+        self.sets.push(other.set);
+    }
+
+    fn merged(mut self) -> Owner<'a> {
+        self.owner.replace(FieldSet::union_all(self.sets));
+        self.owner
     }
 }
 

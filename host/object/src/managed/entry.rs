@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::{FieldManager, set::FieldSet};
+use super::{FieldManager, UPDATE_MANAGERS_MAX, set::FieldSet};
 use crate::schema::quoted;
 
 /// How a manager came to own its fields.
@@ -157,7 +157,7 @@ pub(crate) fn decode(entries: &[Value]) -> Option<Vec<Owner<'_>>> {
     Some(owners)
 }
 
-/// Whether the entries are as we would write them, seen from outside: with nothing to drop and nothing doubled.
+/// Whether the entries are as we would write them, seen from outside: with nothing to drop, to merge, and nothing doubled.
 pub(crate) fn is_canonical(entries: &[Value], by: &FieldManager<'_>) -> bool {
     let text = |entry: &Value, key: &str| {
         entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
@@ -166,7 +166,9 @@ pub(crate) fn is_canonical(entries: &[Value], by: &FieldManager<'_>) -> bool {
         let fields = entry.get("fieldsV1").and_then(Value::as_object);
         fields.is_some_and(|fields| !fields.is_empty()) && by.knows(&text(entry, "apiVersion"))
     };
-    entries.iter().all(full)
+    let updaters = entries.iter().filter(|entry| text(entry, "operation") == "Update").count();
+    updaters <= UPDATE_MANAGERS_MAX
+        && entries.iter().all(full)
         && are_distinct(entries)
         && entries.is_sorted_by_key(|entry| {
             (text(entry, "operation"), text(entry, "time"), text(entry, "manager"))

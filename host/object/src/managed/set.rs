@@ -142,6 +142,24 @@ impl<'a> FieldSet<'a> {
         Self { member, below }
     }
 
+    /// What is in any of them. They are joined in pairs, and those again, so that many small ones do not each copy what
+    /// the ones before them came to.
+    #[must_use]
+    pub(crate) fn union_all(mut sets: Vec<Self>) -> Self {
+        while sets.len() > 1 {
+            let mut pairs = sets.into_iter();
+            let mut joined = Vec::with_capacity(pairs.len().div_ceil(2));
+            while let Some(one) = pairs.next() {
+                joined.push(match pairs.next() {
+                    Some(other) => one.union(other),
+                    None => one,
+                });
+            }
+            sets = joined;
+        }
+        sets.pop().unwrap_or_default()
+    }
+
     /// What is in this one and not in the other; a path is not covered by its parent.
     #[must_use]
     pub fn difference(&self, other: &FieldSet<'_>) -> Self {
@@ -163,12 +181,10 @@ impl<'a> FieldSet<'a> {
     ) -> Self {
         let member = keep(self.member, other.member);
         let mut below = Vec::new();
-        let mut theirs = other.below.iter().peekable();
+        let mut theirs = other.below.as_slice();
         for (step, child) in &self.below {
-            while theirs.peek().is_some_and(|(other, _)| other < step) {
-                theirs.next();
-            }
-            match theirs.peek().filter(|(other, _)| other == step) {
+            theirs = from_step(theirs, step);
+            match theirs.first().filter(|(other, _)| other == step) {
                 Some((_, other)) => {
                     let kept = child.filter(other, keep, alone);
                     if !kept.is_empty() {
@@ -187,12 +203,10 @@ impl<'a> FieldSet<'a> {
         if self.member && other.member {
             return true;
         }
-        let mut theirs = other.below.iter().peekable();
+        let mut theirs = other.below.as_slice();
         self.below.iter().any(|(step, child)| {
-            while theirs.peek().is_some_and(|(other, _)| other < step) {
-                theirs.next();
-            }
-            theirs.peek().is_some_and(|(other, below)| other == step && child.meets(below))
+            theirs = from_step(theirs, step);
+            theirs.first().is_some_and(|(other, below)| other == step && child.meets(below))
         })
     }
 
@@ -201,11 +215,10 @@ impl<'a> FieldSet<'a> {
         if self.member && !other.member {
             return false;
         }
-        let mut theirs = other.below.iter();
+        let mut theirs = other.below.as_slice();
         self.below.iter().all(|(step, child)| {
-            theirs
-                .find(|(other, _)| other >= step)
-                .is_some_and(|(other, below)| other == step && child.is_within(below))
+            theirs = from_step(theirs, step);
+            theirs.first().is_some_and(|(other, below)| other == step && child.is_within(below))
         })
     }
 
@@ -288,6 +301,23 @@ impl<'a> FieldSet<'a> {
             child.collect_paths(&path(step), count_max, out);
         }
     }
+}
+
+/// What does not lie before a step, of a sorted row. It is looked for in growing strides: two rows of one length are walked
+/// side by side, and a short one finds its few places in a long one without walking it.
+fn from_step<'r, 'b>(
+    row: &'r [(Step<'b>, FieldSet<'b>)],
+    step: &Step<'_>,
+) -> &'r [(Step<'b>, FieldSet<'b>)] {
+    let lies_before = |(other, _): &(Step<'b>, FieldSet<'b>)| other < step;
+    let (mut passed, mut stride) = (0, 1);
+    while row.get(passed + stride - 1).is_some_and(lies_before) {
+        passed += stride;
+        stride *= 2;
+    }
+    let rest = row.get(passed..).unwrap_or_default();
+    let reach = rest.get(..stride - 1).unwrap_or(rest);
+    rest.get(reach.partition_point(lies_before)..).unwrap_or_default()
 }
 
 impl<'a> Step<'a> {

@@ -10,6 +10,8 @@ use crate::name::Gvk;
 use crate::schema::Schema;
 use crate::time::Timestamp;
 
+mod many;
+
 const NOON: Timestamp = Timestamp(1_767_268_800_000_000);
 
 fn map(value: Value) -> Map<String, Value> {
