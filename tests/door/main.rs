@@ -14,6 +14,7 @@
 mod bodies;
 mod bounds;
 mod crowd;
+mod fields;
 mod http1;
 mod http2;
 mod matrix;

@@ -191,6 +191,16 @@ impl TestHost {
         let kib: u64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
         Ok(kib * 1024)
     }
+
+    /// What the host has had of the processors, in ticks of 10 ms (Linux).
+    pub fn processor_ticks(&self) -> anyhow::Result<u64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
+        // The name before may hold anything; user and system time are the 12th and 13th number after it.
+        let (_, numbers) = stat.rsplit_once(')').context("no name")?;
+        let mut times = numbers.split_whitespace().skip(11).map(str::parse::<u64>);
+        let mut next = || times.next().context("no time")?.context("no number");
+        Ok(next()? + next()?)
+    }
 }
 
 impl Drop for TestHost {
