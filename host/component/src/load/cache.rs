@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use quadrille_kit::Random;
 use quadrille_object::Timestamp;
@@ -165,16 +166,43 @@ fn make_key(dir: &Path, random: &dyn Random) -> io::Result<[u8; 32]> {
     Ok(key)
 }
 
+/// How many files were begun: two that are written at the same time, of one name and one content, are two files.
+static DRAFTS: AtomicU64 = AtomicU64::new(0);
+
 /// Writes a file so that it is there whole, or not at all: new file, fsync, rename, fsync of the directory.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let parent = path.parent().unwrap_or_else(|| Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let tag = hex(&blake3::hash(bytes).as_bytes()[..8]);
-    let draft = parent.join(format!(".{name}.{tag}.{}", std::process::id()));
+    let count = DRAFTS.fetch_add(1, Ordering::Relaxed);
+    let draft = parent.join(format!(".{name}.{tag}.{}.{count}", std::process::id()));
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&draft, path)?;
     File::open(parent)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_write_the_same_file_at_the_same_time_and_it_is_never_half_there() {
+        let dir = tempfile::tempdir().expect("temporary directories work");
+        let path = dir.path().join("code");
+        let bytes = vec![7; 1 << 20];
+        write_whole(&path, &bytes).expect("it is written");
+        std::thread::scope(|threads| {
+            for _ in 0..4 {
+                threads.spawn(|| {
+                    for _ in 0..10 {
+                        write_whole(&path, &bytes).expect("it is written by each of them");
+                        assert_eq!(std::fs::read(&path).expect("it is there").len(), bytes.len());
+                    }
+                });
+            }
+        });
+    }
 }
