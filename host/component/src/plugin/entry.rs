@@ -53,9 +53,9 @@ impl PluginManager {
     /// Deletes a component's files unless it is wanted.
     pub(super) fn collect(&self, name: &str, digest: &str) {
         let Ok(digest) = digest.parse() else { return };
-        if self.inner.files.remove_unless(&digest, || self.is_named(name, &digest)) {
-            self.inner.loader.forget(&digest);
-        }
+        let is_named = || self.is_named(name, &digest);
+        let forget = || self.inner.loader.forget(&digest);
+        self.inner.files.remove_unless(&digest, is_named, forget);
     }
 
     /// Whether the plugin's spec wants a component, or another plugin has it.

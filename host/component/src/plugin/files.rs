@@ -63,40 +63,46 @@ impl ComponentFiles {
         usize::try_from(size).unwrap_or(usize::MAX)
     }
 
-    /// Keeps a component, as one that was written now. It stays until what is answered is dropped, though no object names it
-    /// yet.
+    /// Keeps a component, as one that was written now.
     pub(super) fn write(
         &self,
         digest: &Digest,
         bytes: &[u8],
         clock: &dyn Clock,
-    ) -> Result<NeededFile, LoadError> {
-        *lock(&self.needed).entry(digest.clone()).or_default() += 1;
-        let file = NeededFile { digest: digest.clone(), needed: Arc::clone(&self.needed) };
+    ) -> Result<(), LoadError> {
         let path = self.path(digest);
         if self.has(digest) && self.read(digest).is_ok_and(|kept| kept.is_some()) {
-            renew(&path, clock).map_err(|source| failed("renew", &path, source))?;
-        } else {
-            write_whole(&path, bytes).map_err(|source| failed("write", &path, source))?;
+            return renew(&path, clock).map_err(|source| failed("renew", &path, source));
         }
-        Ok(file)
+        write_whole(&path, bytes).map_err(|source| failed("write", &path, source))
     }
 
-    /// Deletes a component, unless somebody is about to name it or `is_named` says that somebody does. Answers whether it
-    /// did.
-    pub(super) fn remove_unless(&self, digest: &Digest, is_named: impl FnOnce() -> bool) -> bool {
+    /// Lets a component stay until what is answered is dropped, once it is here, though no object names it yet.
+    pub(super) fn need(&self, digest: &Digest) -> NeededFile {
+        *lock(&self.needed).entry(digest.clone()).or_default() += 1;
+        NeededFile { digest: digest.clone(), needed: Arc::clone(&self.needed) }
+    }
+
+    /// Deletes a component and, by `delete_more`, what was made of it; unless somebody is about to name it, or `is_named`
+    /// says that somebody does.
+    pub(super) fn remove_unless(
+        &self,
+        digest: &Digest,
+        is_named: impl FnOnce() -> bool,
+        delete_more: impl FnOnce(),
+    ) {
         // Whoever comes to need it waits, and finds that it is gone.
         let needed = lock(&self.needed);
         if needed.contains_key(digest) || is_named() {
-            return false;
+            return;
         }
         if let Err(error) = std::fs::remove_file(self.path(digest))
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(digest = %digest, %error, "component not deleted");
         }
+        delete_more();
         drop(needed);
-        true
     }
 
     /// Deletes what is no component of those that are named, when its time is over.
@@ -144,6 +150,8 @@ fn failed(act: &'static str, path: &Path, source: io::Error) -> LoadError {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use quadrille_kit::SystemClock;
 
     use super::*;
@@ -154,13 +162,19 @@ mod tests {
         let files = ComponentFiles::open(dir.path()).expect("it is writable");
         let clock = SystemClock::default();
         let digest = Digest::of(b"code");
-        drop(files.write(&digest, b"code", &clock).expect("it is written"));
-        let needed = [files.write(&digest, b"code", &clock), files.write(&digest, b"code", &clock)];
-        for file in needed {
-            assert!(!files.remove_unless(&digest, || false), "an upload found it");
-            drop(file.expect("it is there"));
+        files.write(&digest, b"code", &clock).expect("it is written");
+        let is_kept = |is_named: bool| {
+            let more = Cell::new(true);
+            files.remove_unless(&digest, || is_named, || more.set(false));
+            assert_eq!(files.has(&digest), more.get());
+            more.get()
+        };
+        let needed = [files.need(&digest), files.need(&digest)];
+        for needed in needed {
+            assert!(is_kept(false), "an upload found it");
+            drop(needed);
         }
-        assert!(!files.remove_unless(&digest, || true) && files.has(&digest), "it is named");
-        assert!(files.remove_unless(&digest, || false) && !files.has(&digest));
+        assert!(is_kept(true));
+        assert!(!is_kept(false));
     }
 }

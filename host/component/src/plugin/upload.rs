@@ -47,6 +47,9 @@ impl PluginManager {
         if self.inner.objects.get(&upload.plugin).is_some_and(|o| o.meta.deleted_at.is_some()) {
             return Err(is_going(&upload.plugin));
         }
+        let digest = Digest::of(&upload.component);
+        // Until an object names it, nobody deletes it or what is compiled of it.
+        let needed = self.inner.files.need(&digest);
         // Bytes for a plugin that does not exist yet leave no entry behind when they are refused.
         let log = self.log(&upload.plugin).unwrap_or_default();
         let component = match self.inner.loader.load(&upload.component, log).await {
@@ -60,9 +63,8 @@ impl PluginManager {
         if upload.dry_run {
             return Ok(self.describe(&upload.plugin, &component, &json!({"dryRun": true})));
         }
-        let digest = component.digest().clone();
-        let file = self.inner.files.write(&digest, &upload.component, &*self.inner.clock);
-        let file = file.map_err(|e| refusal(&upload.plugin, &e))?;
+        let kept = self.inner.files.write(&digest, &upload.component, &*self.inner.clock);
+        kept.map_err(|e| refusal(&upload.plugin, &e))?;
         let mut spec = json!({});
         if !upload.keep_only {
             spec["digest"] = json!(digest.as_str());
@@ -79,8 +81,7 @@ impl PluginManager {
         });
         let actor = (upload.actor, cause);
         let written = self.inner.objects.write_spec(&upload.plugin, spec, actor).await?;
-        // An object names it now.
-        drop(file);
+        drop(needed);
         if Meta::parse_stored(&written.object).is_ok_and(|meta| meta.deleted_at.is_some()) {
             return Err(is_going(&upload.plugin));
         }
