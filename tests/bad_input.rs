@@ -2,9 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::Duration;
 
-use quadrille_tests::{Client, TestHost};
+use quadrille_tests::{Client, TestHost, guest, output_of};
 use serde_json::json;
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -91,7 +92,7 @@ fn an_oversized_component_is_told_so_by_curl_over_both_versions_of_http() {
     std::fs::File::create(&file).and_then(|f| f.set_len(70_000_000)).expect("a sparse file");
     let token = std::fs::read_to_string(host.dir().join("admin-token")).expect("a token");
     for version in ["--http1.1", "--http2"] {
-        let mut curl = std::process::Command::new("curl");
+        let mut curl = Command::new("curl");
         curl.args(["--silent", version, "--write-out", "%{http_code}", "--cacert"]);
         curl.arg(host.dir().join("ca.crt")).arg("--upload-file").arg(&file);
         curl.args(["--header", &format!("Authorization: Bearer {}", token.trim())]);
@@ -140,4 +141,23 @@ fn clients_that_stall_or_go_away_harm_nobody() {
     }
     drop(idle);
     assert_unharmed(&host, &client);
+}
+
+#[test]
+fn what_is_no_component_in_the_folder_of_plugins_keeps_none_of_the_others_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let named = |name: &str| folder.path().join(format!("{name}.wasm"));
+    std::fs::write(named("a-text"), "no component").expect("written");
+    std::fs::create_dir(named("b-folder")).expect("made");
+    output_of(Command::new("mkfifo").arg(named("c-pipe"))).expect("a pipe");
+    std::fs::copy(guest("hello"), named("d-hello")).expect("copied");
+    let flags = ["--plugins", &*folder.path().to_string_lossy()];
+    let host = TestHost::start_with(env!("CARGO_BIN_EXE_quadrille"), &flags).expect("it starts");
+    let client = host.client().expect("a client");
+    let plugins = client.items("/apis/quadrille.dev/v1/plugins").expect("answered");
+    let phases: Vec<_> =
+        plugins.iter().map(|p| (&p["metadata"]["name"], &p["status"]["phase"])).collect();
+    assert_eq!(phases, [(&json!("d-hello"), &json!("Active"))]);
+    let told = host.stderr().lines().filter(|line| line.contains("not loaded")).count();
+    assert_eq!(told, 3, "{}", host.stderr());
 }

@@ -91,7 +91,10 @@ pub(crate) async fn load_folder(manager: &PluginManager, folder: &Path) -> anyho
 
 async fn load_file(manager: &PluginManager, file: &Path) -> anyhow::Result<String> {
     let plugin = plugin_name(None, file)?;
-    let bytes = std::fs::metadata(file).context("cannot look at it")?.len();
+    let meta = std::fs::metadata(file).context("cannot look at it")?;
+    // Reading a pipe waits for whoever writes to it.
+    ensure!(meta.is_file(), "it is not a file");
+    let bytes = meta.len();
     ensure!(bytes <= COMPONENT_BYTES_MAX, "{bytes} bytes are more than {COMPONENT_BYTES_MAX}");
     let component = std::fs::read(file).context("cannot read it")?;
     let user = Actor { user: "system:quadrille".into(), ..Actor::default() };
