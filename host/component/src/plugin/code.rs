@@ -79,6 +79,7 @@ impl PluginManager {
         let gone = || CodeError::Gone { digest: digest.to_owned() };
         let load = |source| CodeError::Load { digest: digest.to_owned(), source };
         let wanted: Digest = digest.parse().map_err(|_| gone())?;
+        let _needed = self.inner.files.need(&wanted);
         let size = self.inner.files.size(&wanted);
         if size == 0 {
             return Err(gone());
@@ -96,9 +97,10 @@ impl PluginManager {
     /// # Errors
     /// [`CodeError::Load`] with the step that refused it.
     pub async fn foreign_component(&self, bytes: &Bytes) -> Result<LoadedComponent, CodeError> {
+        let digest = Digest::of(bytes);
+        let _needed = self.inner.files.need(&digest);
         let loaded = self.inner.loader.load(bytes, Arc::default()).await;
-        let digest = || Digest::of(bytes).as_str().to_owned();
-        loaded.map_err(|source| CodeError::Load { digest: digest(), source })
+        loaded.map_err(|source| CodeError::Load { digest: digest.as_str().to_owned(), source })
     }
 }
 

@@ -83,6 +83,11 @@ impl ComponentFiles {
         NeededFile { digest: digest.clone(), needed: Arc::clone(&self.needed) }
     }
 
+    /// The digests, in hexadecimal, of what stays for that.
+    pub(super) fn needed(&self) -> BTreeSet<String> {
+        lock(&self.needed).keys().map(|digest| digest.hex().to_owned()).collect()
+    }
+
     /// Deletes a component and, by `delete_more`, what was made of it; unless somebody is about to name it, or `is_named`
     /// says that somebody does.
     pub(super) fn remove_unless(

@@ -15,6 +15,7 @@ use super::part::{context_of, controller_spec, may_start};
 use super::spec::{PluginSpec, RawGrant};
 use super::upload::{check_name, refusal};
 use crate::component::ComponentReconciler;
+use crate::digest::Digest;
 
 /// What an upload would put in place.
 #[derive(Clone, Debug)]
@@ -42,7 +43,9 @@ impl PluginManager {
         grant_all: bool,
     ) -> Result<Rehearsed, Status> {
         check_name(plugin)?;
+        let needed = self.inner.files.need(&Digest::of(component));
         let loaded = self.inner.loader.load(component, Arc::default()).await;
+        drop(needed);
         let component = loaded.map_err(|error| refusal(plugin, &error))?;
         let mut merged = json!({"digest": component.digest().as_str()});
         if grant_all {

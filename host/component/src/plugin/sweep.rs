@@ -32,10 +32,10 @@ impl PluginManager {
         }
     }
 
-    /// The digests, in hexadecimal, that any plugin's object says anywhere.
+    /// The digests, in hexadecimal, that any plugin's object says anywhere, and of what somebody is about to name or load.
     fn named(&self) -> BTreeSet<String> {
         const MARK: &str = "sha256:";
-        let mut named = BTreeSet::new();
+        let mut named = self.inner.files.needed();
         for object in self.inner.objects.all() {
             let text = String::from_utf8_lossy(&object.bytes);
             for (at, _) in text.match_indices(MARK) {
