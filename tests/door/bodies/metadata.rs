@@ -51,7 +51,8 @@ pub(super) fn metadata() -> Vec<Case> {
         case("200,000 finalizers without a domain", post, (JSON, of(json!({"generateName": "x-", "finalizers": (0..200_000).map(|n| n.to_string()).collect::<Vec<_>>()}))), &[422]),
         case("nulls where texts belong", post, (JSON, of(json!({"generateName": "x-", "finalizers": [null]}))), &[422]),
         case("10,000 managers", post, (JSON, of(json!({"generateName": "x-", "managedFields": (0..10_000).map(|n| json!({"manager": n.to_string(), "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {"f:data": {}}})).collect::<Vec<_>>()}))), &[201, 413]),
-        case("a question of a million parts", ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"), (JSON, json!({"spec": {"resourceAttributes": {"verb": "list", "resource": "pods", "fieldSelector": {"requirements": vec![json!({}); 900_000]}}}}).to_string()), &[422]),
+        case("a question of 100,000 parts", ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"), (JSON, json!({"spec": {"resourceAttributes": {"verb": "list", "resource": "pods", "fieldSelector": {"requirements": vec![json!({}); 100_000]}}}}).to_string()), &[422]),
+        case("a question of a million parts", ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"), (JSON, json!({"spec": {"resourceAttributes": {"verb": "list", "resource": "pods", "fieldSelector": {"requirements": vec![json!({}); 900_000]}}}}).to_string()), &[413]),
         case("a time that is none", post, (JSON, of(json!({"generateName": "x-", "creationTimestamp": "99999-99-99T99:99:99Z"}))), &[400]),
     ]);
     cases
