@@ -189,7 +189,12 @@ impl Plan {
         for number in 0..self.writers {
             let writer = Writer::new(number, self.seed + number as u64, stage, dir)?;
             let writer = writer.with_pad_max(self.pad_max);
-            clients.push(scope.spawn(move || ended(stage, writer.run())));
+            let writing = stage.writing();
+            clients.push(scope.spawn(move || {
+                let done = ended(stage, writer.run());
+                drop(writing);
+                done
+            }));
         }
         for (number, (name, of)) in scopes.iter().enumerate() {
             let seed = self.seed + 1_000 + number as u64;
@@ -238,6 +243,7 @@ impl Plan {
         }
         std::thread::sleep(Duration::from_millis(500));
         stage.end_writers();
+        stage.wait_for_writers();
         report.starts.sort();
         report.stops.sort();
         let endpoint = stage.endpoint().context("a client gave up")?;

@@ -1,6 +1,6 @@
 //! Where the host is now: it comes and goes, and its clients wait here until it is back.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,8 @@ pub struct Stage {
     changed: Condvar,
     begun: Instant,
     writers_end: AtomicBool,
+    /// Writers that may have a request under way.
+    writing: AtomicUsize,
     /// Writers wait up to so many milliseconds between requests.
     pause_max: AtomicU64,
     /// Watchers end once they have seen everything up to here; 0 while there is no end.
@@ -34,6 +36,7 @@ impl Default for Stage {
             changed: Condvar::new(),
             begun: Instant::now(),
             writers_end: AtomicBool::new(false),
+            writing: AtomicUsize::new(0),
             pause_max: AtomicU64::new(0),
             through: AtomicU64::new(0),
             newest: AtomicU64::new(0),
@@ -84,6 +87,20 @@ impl Stage {
         self.writers_end.load(Ordering::Acquire)
     }
 
+    /// Somebody writes until what is answered is dropped.
+    pub fn writing(&self) -> Writing<'_> {
+        self.writing.fetch_add(1, Ordering::AcqRel);
+        Writing(self)
+    }
+
+    /// Waits until nobody writes any more: what is acknowledged later would come after the end that is agreed on.
+    pub fn wait_for_writers(&self) {
+        let mut scene = self.scene();
+        while self.writing.load(Ordering::Acquire) > 0 && !scene.ended {
+            scene = self.changed.wait(scene).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// How long writers pause between requests, at most.
     pub fn set_pause_max(&self, pause: Duration) {
         let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
@@ -123,5 +140,19 @@ impl Stage {
 
     fn scene(&self) -> MutexGuard<'_, Scene> {
         self.scene.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody who writes.
+#[derive(Debug)]
+#[must_use = "who drops it writes no more"]
+pub struct Writing<'a>(&'a Stage);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        let scene = self.0.scene();
+        self.0.writing.fetch_sub(1, Ordering::AcqRel);
+        drop(scene);
+        self.0.changed.notify_all();
     }
 }
