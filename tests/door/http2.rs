@@ -20,8 +20,7 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const DONE: u8 = END_STREAM | END_HEADERS;
 
-/// How long a flood goes on when nobody stops it; it is bounded by its size, too.
-/// How long those floods last that the other end may bear.
+/// How long a flood goes on that the other end may bear; it is bounded by its size, too.
 const FLOOD_MAX: Duration = Duration::from_millis(1_500);
 /// How many pieces the other end finds at once of those that it must not bear.
 const AT_ONCE: usize = 100;

@@ -155,7 +155,7 @@ mod tests {
 
     use super::*;
     use crate::controller::ControllerName;
-    use crate::testing::{Host, map_key, native, runnable, spec, target, transient};
+    use crate::testing::{Host, Patience, map_key, native, runnable, spec, target, transient};
     use crate::{Outcome, Overlay};
 
     /// A controller that marks its objects.
@@ -176,7 +176,9 @@ mod tests {
     /// Creates an object and waits until it shows that it is marked; nothing more.
     async fn seen_marked(host: &Host, name: &str) -> RunQuery {
         host.map(name, runnable()).await;
+        let patience = Patience::default();
         while host.value(&map_key(name))["data"]["marked"] != "yes" {
+            assert!(patience.is_left(), "{name} is never marked");
             tokio::task::yield_now().await;
         }
         RunQuery { object: Some(map_key(name)), wrote: true, ..RunQuery::default() }

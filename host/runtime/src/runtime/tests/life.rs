@@ -3,8 +3,9 @@
 use std::sync::atomic::AtomicU32;
 
 use super::*;
+use crate::testing::Patience;
 
-/// Waits for another's write after it has read: for ever in its first runs, all of which are invalidated however slowly
+/// Waits for another's write after it has read: a minute at most in its first runs, all of which are invalidated however slowly
 /// the others write, and for a while in those that nobody else may commit beside.
 #[derive(Debug, Default)]
 struct Unlucky {
@@ -24,8 +25,8 @@ impl Reconciler for Unlucky {
             let store = overlay.registry().store().clone();
             let hot = overlay.get(&map_key("hot")).expect("granted").expect("exists").revision;
             let is_doomed = self.runs.fetch_add(1, Ordering::SeqCst) < INVALIDATIONS;
-            let mut looks = 0;
-            while is_doomed || looks < 2_000 {
+            let (mut looks, patience) = (0, Patience::default());
+            while is_doomed && patience.is_left() || looks < 2_000 {
                 looks += 1;
                 if store.snapshot().get(&map_key("hot")).is_none_or(|now| now.revision != hot) {
                     break;
